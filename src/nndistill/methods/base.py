@@ -1,0 +1,106 @@
+"""What every distillation method is: a module that turns two networks' activations into one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from ..errors import StageMismatch
+
+Kind = Literal["encoder", "decoder", "logits"]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What was tapped from one network in one forward pass, fine to coarse.
+
+    Args:
+        encoder: Output of every encoder stage, each `(B, C_i, D_i, H_i, W_i)`.
+        decoder: Output of every decoder stage, the finest (last computed) first.
+        logits: The network's full-size output before softmax or sigmoid, `(B, classes, D, H, W)`.
+    """
+
+    encoder: list[Tensor]
+    decoder: list[Tensor] = field(default_factory=list)
+    logits: Tensor | None = None
+
+
+class Method(nn.Module):
+    """Base of all methods.
+
+    A method holds everything that is trained but thrown away with the teacher (the projections φ).
+    Subclasses set `needs` and implement `forward`.
+    """
+
+    needs: ClassVar[frozenset[Kind]] = frozenset()
+    """Which activations `forward` reads; networks run only as far as this asks."""
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        """Return the distillation loss, a scalar.
+
+        Args:
+            student: Activations of the student, with gradient.
+            teacher: Activations of the teacher, without.
+            target: Reference labels `(B, 1, D, H, W)`, for methods that look at classes.
+        """
+        raise NotImplementedError
+
+
+class StagewiseMethod(Method):
+    r"""A loss a stage, summed over the encoder stages, with a learnable projection φ a stage.
+
+    $$\mathcal L = \sum_i \ell\big(\phi_i(F_i^{(s)}),\, F_i^{(t)}\big)$$
+
+    φ is a 1×1×1 convolution from the student's to the teacher's channels, used in training only.
+
+    Args:
+        student_channels: Channels of each student stage, fine to coarse.
+        teacher_channels: Channels of each teacher stage, fine to coarse.
+
+    Raises:
+        StageMismatch: The networks have different numbers of stages.
+    """
+
+    needs = frozenset({"encoder"})
+
+    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+        super().__init__()
+        if len(student_channels) != len(teacher_channels):
+            raise StageMismatch(
+                f"the student has {len(student_channels)} stages and the teacher {len(teacher_channels)}; "
+                "stages are compared one by one, so both need the same number."
+            )
+        self.phi = nn.ModuleList(
+            nn.Conv3d(s, t, kernel_size=1) for s, t in zip(student_channels, teacher_channels, strict=True)
+        )
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        self._check(student.encoder, teacher.encoder)
+        return sum(  # type: ignore[return-value]
+            self.projected_stage_loss(phi, s, t)
+            for phi, s, t in zip(self.phi, student.encoder, teacher.encoder, strict=True)
+        )
+
+    def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+        """Apply φ and compare. Override where applying φ first is not the cheapest way to the same number."""
+        return self.stage_loss(phi(student), teacher)
+
+    def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Compare one stage: both `(B, C_i^{(t)}, D_i, H_i, W_i)`, the student's already through φ."""
+        raise NotImplementedError
+
+    def _check(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+        if not len(student) == len(teacher) == len(self.phi):
+            raise StageMismatch(
+                f"this method was built for {len(self.phi)} stages, but the student gives {len(student)} "
+                f"and the teacher {len(teacher)}."
+            )
+        for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
+            if s.shape[0] != t.shape[0] or s.shape[2:] != t.shape[2:]:
+                raise StageMismatch(
+                    f"features of unequal size at stage {i}: student {tuple(s.shape)}, teacher {tuple(t.shape)}. "
+                    "Student and teacher need the same strides; check the student's plans or the taps."
+                )

@@ -1,0 +1,31 @@
+"""Feature distillation: match every encoder stage in full (FitNets)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from .base import StagewiseMethod
+
+
+class Feature(StagewiseMethod):
+    r"""Mean squared error between teacher features and projected student features.
+
+    $$\mathcal L = \sum_i \frac1{N_i}\lVert F_i^{(t)} - \phi_i(F_i^{(s)})\rVert_2^2$$
+
+    Args:
+        student_channels: Channels of each student stage, fine to coarse.
+        teacher_channels: Channels of each teacher stage, fine to coarse.
+
+    Shape:
+        Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
+
+    Raises:
+        StageMismatch: A stage's two features differ in space.
+
+    Source:
+        Romero et al., FitNets: Hints for thin deep nets, ICLR 2015, Eq. 3, at every stage, with a 1×1×1 regressor.
+    """
+
+    def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return mse_loss(student, teacher)
