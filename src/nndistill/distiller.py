@@ -1,0 +1,84 @@
+"""The distiller: a student, its teacher and a method, as one module that trains like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .methods import Activations, Method
+from .taps import TappedNetwork, Taps, as_taps
+
+_NOTHING = Activations(encoder=[])
+
+
+class Distiller(nn.Module):
+    """Run the student, and the teacher as far as the method needs it; return the output and the loss.
+
+    ```python
+    output, loss = distiller(x, target)
+    (criterion(output, target) + 0.05 * loss).backward()
+    ```
+
+    The teacher is frozen and always in eval mode. It is in neither `parameters()` nor `state_dict()`, but moves
+    with the distiller to a device.
+
+    Args:
+        student: The network to train.
+        teacher: A trained network, or `None` for a method that needs none.
+        method: What to match; its parameters (the projections φ) are the distiller's too.
+        student_taps: Where the student's stages are: module paths of the encoder's stages, fine to coarse, or
+            `Taps`. Default: the stages of an nnU-Net.
+        teacher_taps: The same for the teacher.
+
+    Shape:
+        `x` is whatever both networks take, `(B, C, D, H, W)`; the loss is a scalar.
+
+    Raises:
+        UserError: No taps were given and the network is not built like an nnU-Net.
+        UnknownName: A tap names no module.
+        ValueError: The method needs a teacher and none was given.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        method: Method,
+        *,
+        student_taps: Taps | Sequence[str] | None = None,
+        teacher_taps: Taps | Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.method = method
+        needs = method.needs
+        if not needs:
+            self._student, self._teacher = TappedNetwork(student, Taps()), None
+            return
+        if teacher is None:
+            raise ValueError(f"{type(method).__name__} compares with a teacher, but teacher is None.")
+        self._whole_teacher = "logits" in needs
+        self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
+        self._teacher = TappedNetwork(
+            teacher.eval().requires_grad_(False), as_taps(teacher_taps, teacher).only(needs)
+        )
+
+    def forward(self, x: Tensor, target: Tensor | None = None) -> tuple[Any, Tensor]:
+        output, student = self._student(x)
+        return output, self.method(student, self._teach(x), target)
+
+    def _teach(self, x: Tensor) -> Activations:
+        if self._teacher is None:
+            return _NOTHING
+        # no_grad, not inference_mode: losses such as mse_loss save the teacher's features for the backward pass,
+        # which inference tensors forbid.
+        with torch.no_grad():
+            return self._teacher(x)[1] if self._whole_teacher else self._teacher.run_for_taps(x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
+        if self._teacher is not None:
+            self._teacher.network._apply(fn)
+        return super()._apply(fn, recurse)

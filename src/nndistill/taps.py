@@ -1,0 +1,158 @@
+"""Taps: where in a network activations are read, and how far the network has to run for them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .errors import UnknownName, UserError
+from .methods import Activations
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Module paths, as in `Module.named_modules`, whose outputs are the activations; fine to coarse.
+
+    Args:
+        encoder: One path a stage.
+        decoder: One path a stage.
+
+    The logits need no path: they are the network's own output, or the first of them where it returns a list
+    (deep supervision).
+    """
+
+    encoder: tuple[str, ...] = ()
+    decoder: tuple[str, ...] = ()
+
+    def only(self, needs: Collection[str]) -> Taps:
+        """Drop the taps that a method which reads `needs` does not ask for."""
+        return replace(
+            self,
+            encoder=self.encoder if "encoder" in needs else (),
+            decoder=self.decoder if "decoder" in needs else (),
+        )
+
+
+def nnunet_taps(network: nn.Module) -> Taps:
+    """Find the stages of an nnU-Net: `encoder.stages.*`, and `decoder.stages.*` from fine to coarse.
+
+    Raises:
+        UserError: The network is not built like an nnU-Net.
+    """
+    modules = dict(unwrapped(network).named_modules())
+    stages = {
+        part: [f"{part}.stages.{i}" for i, _ in enumerate(modules[f"{part}.stages"].children())]
+        for part in ("encoder", "decoder")
+        if f"{part}.stages" in modules
+    }
+    if set(stages) != {"encoder", "decoder"}:
+        raise UserError(
+            f"{type(unwrapped(network)).__name__} has no encoder.stages and decoder.stages as an nnU-Net does; "
+            "name its stages with student_taps and teacher_taps."
+        )
+    return Taps(encoder=tuple(stages["encoder"]), decoder=tuple(reversed(stages["decoder"])))
+
+
+def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module) -> Taps:
+    """Make `Taps` of what a user gives: `Taps`, the encoder's module paths, or nothing for an nnU-Net."""
+    if taps is None:
+        return nnunet_taps(network)
+    if isinstance(taps, Taps):
+        return taps
+    return Taps(encoder=tuple(taps))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network itself, inside `torch.compile` and `DistributedDataParallel`."""
+    while True:
+        if isinstance(network, DistributedDataParallel):
+            network = network.module
+        elif hasattr(network, "_orig_mod"):
+            network = network._orig_mod  # type: ignore[assignment]
+        else:
+            return network
+
+
+class _EnoughSeen(Exception):
+    """Raised in the last tap to leave a forward pass whose rest nobody reads."""
+
+
+class TappedNetwork:
+    """A network and its taps: runs it and returns its output together with the tapped activations.
+
+    Not a module, so that holding one does not make the network a part of the holder.
+
+    Args:
+        network: Any network; may be compiled or wrapped for data parallelism.
+        taps: Where to read.
+
+    Raises:
+        UnknownName: A path names no module.
+    """
+
+    def __init__(self, network: nn.Module, taps: Taps) -> None:
+        self.network = network
+        self.taps = taps
+        self._seen: dict[str, Tensor] = {}
+        self._listening = False
+        self._last: str | None = None
+        modules = dict(unwrapped(network).named_modules())
+        for path in dict.fromkeys((*taps.encoder, *taps.decoder)):
+            if path not in modules:
+                raise UnknownName("module", path, modules)
+            modules[path].register_forward_hook(self._listener(path))
+
+    def __call__(self, x: Tensor) -> tuple[Any, Activations]:
+        """Run the whole network; return its own output, and the activations."""
+        with self._listen():
+            output = self.network(x)
+        return output, self._activations(output)
+
+    def run_for_taps(self, x: Tensor) -> Activations:
+        """Run the network only as far as the last tap; the logits are left out.
+
+        Which tap is the last is learnt in the first, full run.
+        """
+        with self._listen():
+            if self._last is None:
+                self.network(x)
+                self._last = next(reversed(self._seen))
+            else:
+                try:
+                    self.network(x)
+                except _EnoughSeen:
+                    pass
+        return self._activations(None)
+
+    @contextmanager
+    def _listen(self) -> Iterator[None]:
+        self._seen = {}
+        self._listening = True
+        try:
+            yield
+        finally:
+            self._listening = False
+
+    def _listener(self, path: str) -> Any:
+        def hear(module: nn.Module, inputs: Any, output: Any) -> None:
+            if self._listening:
+                self._seen[path] = output
+                if path == self._last:
+                    raise _EnoughSeen
+
+        return hear
+
+    def _activations(self, output: Any) -> Activations:
+        seen, self._seen = self._seen, {}
+        logits = output[0] if isinstance(output, (list, tuple)) else output
+        return Activations(
+            encoder=[seen[path] for path in self.taps.encoder],
+            decoder=[seen[path] for path in self.taps.decoder],
+            logits=logits if isinstance(logits, torch.Tensor) else None,
+        )
