@@ -1,0 +1,192 @@
+"""Plans: what a network is. Student plans are the teacher's with fewer channels, and nothing else changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from math import prod
+from typing import Any
+
+from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from torch import nn
+
+from ..errors import UnknownName, UserError
+
+SMALLEST_STAGE = 8
+"""No student stage gets fewer channels, unless the teacher's has fewer; the paper's release does the same."""
+
+_PER_ENCODER_STAGE = {"kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"}
+
+
+def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, source: str = "the plans") -> str:
+    """Check that a configuration can be distilled, and return its name.
+
+    Args:
+        plans: A plans file's content.
+        name: A configuration's name; without it, `3d_fullres` or else the only 3D configuration there is.
+        source: What to call the plans in a message.
+
+    Raises:
+        UserError: It is a 2D configuration or a stage of a cascade, or there is no 3D configuration.
+        UnknownName: The plans have no configuration of this name.
+    """
+    manager = PlansManager(plans)
+    available = manager.available_configurations
+    if name is not None and name not in available:
+        raise UnknownName("configuration", name, available)
+    candidates = [name] if name else sorted(available, key=lambda c: c != "3d_fullres")
+    in_3d = [c for c in candidates if len(manager.get_configuration(c).patch_size) == 3]
+    if not in_3d:
+        raise UserError(
+            f"{source} has only the 2D configuration {', '.join(candidates)}; nnDistill distils 3D networks. "
+            "Use a teacher trained with 3d_fullres."
+        )
+    configuration = manager.get_configuration(in_3d[0])
+    if configuration.previous_stage_name is not None:
+        raise UserError(
+            f"{in_3d[0]} of {source} is the second stage of a cascade, which needs another network's output; "
+            "use a teacher trained with 3d_fullres."
+        )
+    return in_3d[0]
+
+
+def resolved_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
+    """A configuration's own values and those it inherits; plans of older versions are brought up to date."""
+    resolved: dict[str, Any] = PlansManager(deepcopy(plans)).get_configuration(configuration).configuration
+    resolved.pop("inherits_from", None)
+    return resolved
+
+
+def features_per_stage(plans: dict[str, Any], configuration: str) -> list[int]:
+    """Channels of each encoder stage, fine to coarse."""
+    arguments = resolved_configuration(plans, configuration)["architecture"]["arch_kwargs"]
+    features = arguments["features_per_stage"]
+    return [features] * arguments["n_stages"] if isinstance(features, int) else list(features)
+
+
+def reduced_features(teacher: Sequence[int], reduction: int, *, floor: int = SMALLEST_STAGE) -> list[int]:
+    """Divide every stage's channels by `reduction` (C/r of the paper), but not below `floor`.
+
+    Raises:
+        UserError: The reduction is below 1, or leaves a stage without a channel.
+    """
+    if reduction < 1:
+        raise UserError(f"--reduction {reduction} is not possible: it divides the teacher's channels, so 1 or more.")
+    if min(teacher) < reduction:
+        raise UserError(
+            f"--reduction {reduction} leaves no channel: the teacher's narrowest stage has {min(teacher)}. "
+            f"Use at most {min(teacher)}, or give the student's channels with --features."
+        )
+    return [min(channels, max(channels // reduction, floor)) for channels in teacher]
+
+
+def with_features(
+    plans: dict[str, Any],
+    configuration: str,
+    *,
+    features: Sequence[int] | None = None,
+    patch_size: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    name: str,
+) -> dict[str, Any]:
+    """Copy plans under a new name, keeping one configuration, with other channels, patch or batch size.
+
+    The preprocessed data stay the same, so nothing has to be preprocessed again.
+
+    Args:
+        plans: A plans file's content; it is not changed.
+        configuration: The configuration to keep.
+        features: Channels of each stage; fewer entries than stages make a shallower network.
+        patch_size: Voxels a patch, divisible by the network's strides.
+        batch_size: Patches a batch.
+        name: `plans_name` of the copy.
+
+    Raises:
+        UserError: Too many or non-positive features, or a patch size the network cannot take.
+    """
+    kept = resolved_configuration(plans, configuration)
+    arguments = kept["architecture"]["arch_kwargs"]
+    if features is not None:
+        stages = arguments["n_stages"]
+        if not 2 <= len(features) <= stages or min(features) < 1:
+            raise UserError(
+                f"--features {' '.join(map(str, features))} does not fit: the plans have {stages} stages, "
+                f"so give between 2 and {stages} positive numbers."
+            )
+        for key in _PER_ENCODER_STAGE & arguments.keys():
+            if not isinstance(arguments[key], int):
+                arguments[key] = list(arguments[key])[: len(features)]
+        if not isinstance(arguments["n_conv_per_stage_decoder"], int):  # listed from the deepest stage up
+            arguments["n_conv_per_stage_decoder"] = list(arguments["n_conv_per_stage_decoder"])[stages - len(features) :]
+        arguments["n_stages"] = len(features)
+        arguments["features_per_stage"] = list(features)
+    if patch_size is not None:
+        kept["patch_size"] = list(patch_size)
+    if batch_size is not None:
+        kept["batch_size"] = batch_size
+    _check_patch_size(kept["patch_size"], arguments["strides"])
+    copied = {key: deepcopy(value) for key, value in plans.items() if key != "configurations"}
+    return {**copied, "plans_name": name, "configurations": {configuration: kept}}
+
+
+def build_network(
+    plans: dict[str, Any],
+    configuration: str,
+    dataset_json: dict[str, Any],
+    *,
+    trainer: str = "nnUNetTrainer",
+) -> nn.Module:
+    """Build the network of plans, with nnU-Net's initialisation, without deep supervision.
+
+    Args:
+        plans: A plans file's content.
+        configuration: Which of its configurations.
+        dataset_json: A `dataset.json`'s content, for the numbers of channels and classes.
+        trainer: The trainer class whose `build_network_architecture` decides, as in prediction.
+
+    Raises:
+        UserError: The trainer class is not installed here.
+    """
+    manager = PlansManager(plans)
+    configuration_manager = manager.get_configuration(configuration)
+    try:
+        trainer_class = recursive_find_trainer_class_by_name(trainer)
+    except RuntimeError as error:
+        raise UserError(
+            f"the model was trained by {trainer}, which is not installed here; put its folder into nnUNet_extTrainer."
+        ) from error
+    network: nn.Module = trainer_class.build_network_architecture(
+        manager,
+        configuration_manager,
+        determine_num_input_channels(manager, configuration_manager, dataset_json),
+        manager.get_label_manager(dataset_json).num_segmentation_heads,
+        enable_deep_supervision=False,
+    )
+    return network
+
+
+def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:
+    """Number of patches in which nnU-Net's sliding window covers the data set's median image.
+
+    Args:
+        plans: A plans file's content.
+        configuration: Which of its configurations.
+        step: Distance of two windows, in patch sizes; nnU-Net's default.
+    """
+    kept = resolved_configuration(plans, configuration)
+    patch = kept["patch_size"]
+    padded = [max(round(size), tile) for size, tile in zip(kept["median_image_size_in_voxels"], patch, strict=True)]
+    return prod(len(axis) for axis in compute_steps_for_sliding_window(tuple(padded), tuple(patch), step))
+
+
+def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any]) -> None:
+    for axis, size in enumerate(patch_size):
+        stride = prod(s if isinstance(s, int) else s[axis] for s in strides)
+        if size < 1 or size % stride:
+            raise UserError(
+                f"patch size {'×'.join(map(str, patch_size))} does not fit the network: axis {axis} must be a "
+                f"multiple of {stride}."
+            )

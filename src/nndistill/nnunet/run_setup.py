@@ -1,0 +1,55 @@
+"""What a run is, as written into its plans: recipe, and for a distillation the teacher and the method.
+
+nnU-Net keeps keys of a plans file that it does not know, copies the file into the model folder and hands it to the
+trainer. So a run describes itself, and stock resume and multi-GPU training work.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..recipes import Recipe
+
+KEY = "nndistill"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Teacher(_Strict):
+    """Where the teacher is, and what it looks like."""
+
+    folder: str
+    fold: str
+    checkpoint: str
+    channels: list[int]
+
+
+class Distillation(_Strict):
+    """Which method compares student and teacher, and with which options."""
+
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    student_channels: list[int]
+    teacher: Teacher
+
+
+class RunSetup(_Strict):
+    """The whole setup of a run; `distillation` is absent where a teacher is trained."""
+
+    recipe: Recipe
+    distillation: Distillation | None = None
+    nndistill_version: str = Field(default_factory=lambda: version("nndistill"))
+
+    def into(self, plans: dict[str, Any]) -> dict[str, Any]:
+        """Plans with this setup written into them."""
+        return {**plans, KEY: self.model_dump(mode="json")}
+
+    @classmethod
+    def of(cls, plans: dict[str, Any]) -> RunSetup:
+        """Read the setup back from plans."""
+        return cls.model_validate(plans[KEY])

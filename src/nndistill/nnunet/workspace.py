@@ -1,0 +1,75 @@
+"""nnU-Net's three folders: raw data, preprocessed data and results."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UserError
+
+_VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+def use_workspace(workspace: Path | None) -> None:
+    """Point nnU-Net's three environment variables below one folder; `None` leaves them as they are."""
+    if workspace is None:
+        return
+    for variable in _VARIABLES:
+        folder = workspace.resolve() / variable
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[variable] = str(folder)
+
+
+def raw_folder() -> Path:
+    """The folder of raw data sets.
+
+    Raises:
+        UserError: `nnUNet_raw` is not set, and no workspace was given.
+    """
+    return _folder("nnUNet_raw")
+
+
+def preprocessed_folder() -> Path:
+    """The folder of preprocessed data sets and their plans.
+
+    Raises:
+        UserError: `nnUNet_preprocessed` is not set, and no workspace was given.
+    """
+    return _folder("nnUNet_preprocessed")
+
+
+def results_folder() -> Path:
+    """The folder of trained models.
+
+    Raises:
+        UserError: `nnUNet_results` is not set, and no workspace was given.
+    """
+    return _folder("nnUNet_results")
+
+
+def dataset_folder(parent: Path, name_or_id: str) -> Path:
+    """Find a data set's folder by its name (`Dataset004_Hippocampus`) or number (`4`).
+
+    Raises:
+        UserError: There is none, or more than one with this number.
+    """
+    if name_or_id.isdigit():
+        found = sorted(parent.glob(f"Dataset{int(name_or_id):03d}_*"))
+    else:
+        found = [parent / name_or_id] if (parent / name_or_id).is_dir() else []
+    if len(found) > 1:
+        raise UserError(f"data set {name_or_id} is ambiguous in {parent}: {', '.join(f.name for f in found)}.")
+    if not found:
+        present = ", ".join(f.name for f in sorted(parent.glob("Dataset*"))) or "none"
+        raise UserError(f"there is no data set {name_or_id} in {parent} (present: {present}).")
+    return found[0]
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise UserError(
+            f"nnU-Net does not know its folders: the environment variable {variable} is not set. "
+            "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results, or give --workspace DIR."
+        )
+    return Path(value)
