@@ -1,0 +1,5 @@
+"""Data sets in nnU-Net's raw format: a phantom, and public challenges as they are downloaded."""
+
+from .phantom import generate_phantom, phantom_case
+
+__all__ = ["generate_phantom", "phantom_case"]
