@@ -65,9 +65,8 @@ def draw_anatomy(rng: np.random.Generator, x: Field, y: Field, z: Field, step: S
     )
 
     right, front, up = x / 66, y / 83, (z - 8) / base
-    outwards: Field = (
-        68 * (np.sqrt(right**2 + front**2 + up**2) + 0.02) ** -0.9
-    )  # sulci run inwards, nearly along the radius
+    # sulci run inwards, nearly along the radius
+    outwards = 68 * (np.sqrt(right**2 + front**2 + up**2) + 0.02) ** -0.9
     folds = _waves(rng, outwards * right, outwards * front, outwards * up, wavelength=18)
     bumps = _waves(rng, x, y, z, wavelength=60)
 

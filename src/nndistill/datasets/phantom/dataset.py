@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ..claim import claim, is_complete
 from ..raw import (
-    FILE_ENDING,
     dataset_folder,
     image_name,
     label_name,
-    read_json,
     write_dataset_json,
-    write_json,
     write_nifti,
 )
 from .acquisition import CHANNELS
@@ -30,7 +28,6 @@ from .tumour import LABELS
 GENERATION = 1
 """Grows with every change of what a seed gives, so that old cases are not taken for new ones."""
 
-RECORD = "phantom.json"
 LACKING = ((), (), ("RC",), ("RC",), ("NETC",), ("ET",))
 """What the tumours of six cases in a row lack, in random order: every label is in four of them or more."""
 
@@ -82,21 +79,25 @@ def generate_phantom(
     folder = dataset_folder(out, dataset_id, name)
     orders = [_Order(folder, name, k, False, seed, shape, spacing) for k in range(cases)]
     orders += [_Order(folder, name, k, True, seed, shape, spacing) for k in range(test_cases)]
-    _make_room(folder, orders, {"generation": GENERATION, "seed": seed, "shape": [*shape], "spacing": [*spacing]})
-
-    missing = [order for order in orders if not order.label.exists()]
+    files = [path for order in orders for path in (*order.images, order.label)]
+    provenance = {"maker": "phantom", "generation": GENERATION, "seed": seed, "shape": [*shape], "spacing": [*spacing]}
     report = progress or (lambda done, total: None)
+    if is_complete(folder, files, provenance):
+        report(len(orders), len(orders))
+        return folder
+
+    claim(folder, files, provenance)
+    missing = [order for order in orders if not all(path.exists() for path in (*order.images, order.label))]
     report(len(orders) - len(missing), len(orders))
     for left, _ in enumerate(_made(missing, jobs or len(os.sched_getaffinity(0))), start=1 - len(missing)):
         report(len(orders) + left, len(orders))
-
     write_dataset_json(
         folder,
         channels=CHANNELS,
         labels=LABELS,
         training=cases,
         description="A computed phantom of brain tumour MRI, not images of a person.",
-        phantom=read_json(folder / RECORD),
+        phantom=provenance,
     )
     return folder
 
@@ -133,7 +134,7 @@ class _Order:
         return LACKING[order[place]]
 
     def make(self) -> None:
-        """Write the images, then the labels: a case with labels is complete."""
+        """Write the images and the labels."""
         sequence = self._sequence(0, self.number)
         images, labels = phantom_case(sequence, shape=self.shape, spacing=self.spacing, lacks=self.lacks)
         affine = np.diag([*self.spacing, 1.0])
@@ -159,28 +160,3 @@ def _made(orders: list[_Order], jobs: int) -> Iterator[None]:
             raise UserError("a process died making the phantom, perhaps of too little memory: use fewer.") from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _make_room(folder: Path, orders: list[_Order], made_with: dict[str, object]) -> None:
-    """Leave nothing in the folder but cases of this order; `dataset.json` goes until the data set is complete."""
-    record = folder / RECORD
-    if folder.exists() and any(folder.iterdir()) and not record.exists():
-        raise UserError(f"{folder} holds something that is no phantom: choose another place, name or number.")
-    same = record.exists() and read_json(record) == made_with
-    wanted = {path for order in orders for path in (*order.images, order.label)} if same else set()
-    surplus = [
-        path
-        for part in ("labelsTr", "labelsTs", "imagesTr", "imagesTs")
-        for path in sorted((folder / part).glob(f"*{FILE_ENDING}*"))
-        if path not in wanted
-    ]
-    incomplete = any(not path.exists() for path in wanted) or not wanted
-    try:
-        if surplus or incomplete:
-            (folder / "dataset.json").unlink(missing_ok=True)
-        for path in surplus:
-            path.unlink()
-    except OSError as error:
-        raise UserError(f"cannot clear {folder}: {error.strerror}.") from error
-    if not same:
-        write_json(record, made_with)

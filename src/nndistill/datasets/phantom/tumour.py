@@ -44,7 +44,7 @@ class Tumour:
         turn, lift, deep = rng.uniform(-1.1, 1.1), rng.uniform(-0.1, 0.7), rng.uniform(0.4, 0.62)
         outwards = np.array([side * np.cos(lift) * np.cos(turn), np.cos(lift) * np.sin(turn), np.sin(lift)])
         centre = outwards * deep * np.array([66, 83, 57]) + [0, 0, 8]
-        radius, cavity_radius = rng.uniform(9, 17), rng.uniform(8, 15)
+        radius, cavity_radius = rng.uniform(10.5, 17.5), rng.uniform(9.5, 15.5)
         away = outwards + 0.7 * rng.standard_normal(3)
         away *= (0.8 * radius + 0.75 * cavity_radius) / np.linalg.norm(away)
         satellites = []
@@ -87,13 +87,13 @@ class Tumour:
         """
         core = self._around(x, y, z, self.centre, rng.uniform(0.8, 1.25, 3))
         level = {
-            "core": core - self.radius + 0.2 * self.radius * noise(self.radius) + noise(5),
+            "core": core - self.radius + 0.15 * self.radius * noise(self.radius) + noise(5),
             "oedema": core - self.oedema + 0.3 * self.oedema * noise(20) + 4.5 * noise(8),
             "rim": rim * np.clip(1 + 0.5 * noise(9), 0.6, 1.6) - 2 * rim * np.maximum(noise(15) - 0.7, 0),
             "strands": 4 * noise(7) + np.maximum(np.abs(core - self.radius + 3) - 4, 0),
             "cavity": self._around(x, y, z, self.cavity_centre, rng.uniform(0.8, 1.25, 3))
             - self.cavity_radius
-            + 0.2 * self.cavity_radius * noise(self.cavity_radius)
+            + 0.15 * self.cavity_radius * noise(self.cavity_radius)
             + noise(4),
             "margin": 0.8 * rim - rim * np.maximum(0.4 - noise(12), 0),
             "satellites": noise(4)
