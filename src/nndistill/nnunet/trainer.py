@@ -23,15 +23,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..distiller import Distiller
 from ..errors import UserError
-from ..files import atomic_path
 from ..methods import build_method
 from .checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
+from .log import LOSSES, RecipeLogger
 from .model_folder import ModelFolder
-from .progress_figure import draw_progress
 from .run_setup import KEY, RunSetup
 
 _GRADIENT_NORM = 12.0  # nnU-Net's own limit
-_LOSSES = ("segmentation_losses", "distillation_losses")
 
 
 class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers by such names)
@@ -64,7 +62,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
         self.num_iterations_per_epoch = recipe.iterations
         self.num_val_iterations_per_epoch = recipe.validation_iterations
         self.save_every = recipe.save_every
-        self.logger.local_logger.my_fantastic_logging.update({key: [] for key in _LOSSES})
+        self.logger.local_logger = RecipeLogger()
         self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
         """Called after every training and validation batch, for a progress bar."""
         self._resumed_random_state: dict[str, Any] | None = None
@@ -161,7 +159,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         super().on_train_epoch_end(train_outputs)
-        for key in _LOSSES:
+        for key in LOSSES:
             mean = float(np.mean([output.get(key, 0.0) for output in train_outputs]))
             if self.is_ddp:
                 means = [0.0] * distributed.get_world_size()
@@ -169,12 +167,6 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
                 mean = float(np.mean(means))
             self.logger.log(key, mean, self.current_epoch)
             self.print_to_log_file(f"{key.removesuffix('_losses')}_loss", round(mean, 6))
-
-    def on_epoch_end(self) -> None:
-        super().on_epoch_end()
-        if self.local_rank == 0:  # in place of the figure that super() has drawn
-            with atomic_path(Path(self.output_folder) / "progress.png") as path:
-                draw_progress(self.logger.get_checkpoint(), path)
 
     def save_checkpoint(self, filename: str) -> None:
         if self.local_rank != 0 or self.disable_checkpointing:

@@ -1,0 +1,71 @@
+"""What a teacher costs, and what a student of it would: from plans alone, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from ..errors import UserError
+from ..evaluation import network_complexity
+from ..files import read_json
+from .plans import (
+    build_network,
+    features_per_stage,
+    only_3d_configuration,
+    patches_per_case,
+    reduced_features,
+    resolved_configuration,
+    with_features,
+)
+
+
+def network_costs(
+    plans_or_model: Path, *, configuration: str | None = None, reduction: int = 4, features: Sequence[int] | None = None
+) -> pd.DataFrame:
+    """Compare the network of plans with its reduced student.
+
+    Args:
+        plans_or_model: A plans file beside its `dataset.json`, or a model folder.
+        configuration: Default: the 3D one, `3d_fullres` where there are several.
+        reduction: r of the paper.
+        features: Channels of each student stage, instead of `reduction`.
+
+    Returns:
+        Rows `network` and `student`; columns `features`, `patch`, `parameters`, `flops_patch`, `patches_case` and
+        `flops_case` (the data set's median image under nnU-Net's sliding window with half-overlapping patches,
+        without mirroring). FLOPs are those of convolutions, two a multiply-add.
+
+    Raises:
+        UserError: A file is missing or not a plans file.
+    """
+    plans_file = plans_or_model / "plans.json" if plans_or_model.is_dir() else plans_or_model
+    plans, dataset_json = read_json(plans_file), read_json(plans_file.parent / "dataset.json")
+    if "configurations" not in plans:
+        raise UserError(f"{plans_file} is not a plans file of nnU-Net: it has no configurations.")
+    name = only_3d_configuration(plans, configuration, source=str(plans_file))
+    student = list(features) if features else reduced_features(features_per_stage(plans, name), reduction)
+    reduced = with_features(plans, name, features=student, name="student")
+    return pd.DataFrame(
+        [_costs(plans, name, dataset_json), _costs(reduced, name, dataset_json)], index=["network", "student"]
+    )
+
+
+def _costs(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> Mapping[str, Any]:
+    patch = resolved_configuration(plans, configuration)["patch_size"]
+    manager = PlansManager(plans)
+    channels = determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json)
+    cost = network_complexity(build_network(plans, configuration, dataset_json), (1, channels, *patch))
+    patches = patches_per_case(plans, configuration)
+    return {
+        "features": features_per_stage(plans, configuration),
+        "patch": list(patch),
+        "parameters": cost.parameters,
+        "flops_patch": cost.flops,
+        "patches_case": patches,
+        "flops_case": cost.flops * patches,
+    }

@@ -1,0 +1,81 @@
+"""Dice a case and label, by nnU-Net's own evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from nnunetv2.evaluation.evaluate_predictions import compute_metrics, key_to_label_or_region, load_summary_json
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from ..errors import UserError
+from .model_folder import ModelFolder
+
+
+def validation_scores(model: Path, fold: str) -> pd.DataFrame:
+    """Read the scores of the validation cases that nnU-Net predicts at the end of a training.
+
+    Returns:
+        Columns `case`, `label`, `dice`; Dice is in [0, 1], and NaN where reference and prediction are both empty.
+
+    Raises:
+        UserError: The fold has not been validated.
+    """
+    folder = ModelFolder.read(model)
+    summary = model / f"fold_{fold}" / "validation" / "summary.json"
+    if not summary.is_file():
+        raise UserError(f"fold {fold} of {model} has not been validated: there is no {summary}.")
+    return _frame(load_summary_json(str(summary))["metric_per_case"], folder.dataset_json)
+
+
+def score_folder(predictions: Path, references: Path, model: Path) -> pd.DataFrame:
+    """Score the predictions of a model against references of the same names.
+
+    Returns:
+        As `validation_scores`.
+
+    Raises:
+        UserError: A prediction is missing.
+    """
+    folder = ModelFolder.read(model)
+    ending = folder.dataset_json["file_ending"]
+    files = sorted(references.glob(f"*{ending}"))
+    missing = [file.name for file in files if not (predictions / file.name).is_file()]
+    if missing or not files:
+        raise UserError(f"{predictions} lacks predictions for {', '.join(missing) or references}.")
+    manager = PlansManager(folder.plans)
+    labels = manager.get_label_manager(folder.dataset_json)
+    return _frame(
+        (
+            compute_metrics(
+                str(file),
+                str(predictions / file.name),
+                manager.image_reader_writer_class(),
+                labels.foreground_regions if labels.has_regions else labels.foreground_labels,
+                labels.ignore_label,
+            )
+            for file in files
+        ),
+        folder.dataset_json,
+    )
+
+
+def _frame(cases: Iterable[dict[str, Any]], dataset_json: dict[str, Any]) -> pd.DataFrame:
+    names = {key_to_label_or_region(str(_hashable(value))): name for name, value in dataset_json["labels"].items()}
+    return pd.DataFrame(
+        [
+            {"case": _case(case["reference_file"]), "label": names[_hashable(key)], "dice": metrics["Dice"]}
+            for case in cases
+            for key, metrics in case["metrics"].items()
+        ]
+    ).astype({"dice": float})
+
+
+def _case(file: str) -> str:
+    return Path(file).name.split(".")[0]
+
+
+def _hashable(label: Any) -> Any:
+    return tuple(label) if isinstance(label, (list, tuple)) else label

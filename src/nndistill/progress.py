@@ -1,0 +1,82 @@
+"""Progress on the terminal: a bar with the time that remains, or a line an epoch where there is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+
+
+def bar() -> Progress:
+    """A progress bar on standard error, for use in a `with` statement."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("elapsed, left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+class StepProgress:
+    """Progress of a step with a known number of parts: `with StepProgress("phantom") as report: report(done, total)`."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar = bar()
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        self._bar.start()
+        task = self._bar.add_task(self._title, total=None)
+        return lambda done, total: self._bar.update(task, completed=done, total=total)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+
+class TrainingProgress:
+    """Progress of a training: hand `start` and `advance` to `nnunet.run.train`.
+
+    Args:
+        title: What is trained.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._bar = bar()
+        self._task = self._bar.add_task(title, total=None)
+        self._epoch = -1
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def start(self, batches: int) -> None:
+        """Set the number of batches to come."""
+        self._bar.update(self._task, total=batches)
+
+    def advance(self, trainer: Any) -> None:
+        """Count one batch of an nnU-Net trainer."""
+        self._bar.update(self._task, advance=1)
+        if trainer.current_epoch != self._epoch:
+            self._epoch = trainer.current_epoch
+            self._describe(trainer)
+
+    def _describe(self, trainer: Any) -> None:
+        log = trainer.logger.get_checkpoint()
+        state = f"epoch {self._epoch + 1}/{trainer.num_epochs}"
+        if log["mean_fg_dice"]:
+            state += f", loss {log['train_losses'][-1]:.3f}, pseudo Dice {log['mean_fg_dice'][-1]:.3f}"
+        self._bar.update(self._task, description=f"{self._title}: {state}")
+        if not console.is_terminal:
+            console.print(f"{self._title}: {state}", highlight=False)
