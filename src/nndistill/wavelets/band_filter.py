@@ -1,0 +1,237 @@
+r"""Keep chosen subbands of a volume and nothing else: the linear map behind `SubbandProjection`, made fast.
+
+The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three things make it cheap:
+
+- Perfect reconstruction: $\mathcal P$ of some bands is the identity minus $\mathcal P$ of the others, so only the
+  smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each).
+- Separability: bands share their path, `L → LL → LLL`, each step halving what is left.
+- Each axis is a banded matrix: long axes are split into blocks of rows that read only the samples they need. A step
+  consumes the first axis and writes it as the last, so that every block is one large matrix product without copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache, partial
+
+import torch
+from torch import Tensor
+
+from .operators import analysis_matrix, inversion_error, synthesis_matrix
+from .subbands import SUBBANDS
+
+ROWS_PER_BLOCK = 16
+"""Rows of an analysis block (twice as many for synthesis, which doubles the samples). Measured: 8 and 32 are slower."""
+
+LONGEST_DENSE_AXIS = 40
+"""Below this many samples an axis is one dense product, batched over channels."""
+
+CHUNK_ELEMENTS = 1 << 19
+"""Samples worked on at a time, so that a chunk and its subbands stay in the cache; at least one channel."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows of a banded matrix, restricted to the columns they touch."""
+
+    rows: slice
+    columns: slice
+    entries: Tensor
+
+
+@dataclass(frozen=True)
+class Banded:
+    """A matrix as blocks of rows."""
+
+    height: int
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class AxisStep:
+    """Analysis (a matrix a letter) and synthesis of one axis at one level."""
+
+    analysis: dict[str, Banded]
+    synthesis: dict[str, Banded]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything `BandFilter` needs to know for one size, device and precision.
+
+    Args:
+        levels: The three axes' steps, a level.
+        wanted: The bands to compute, a level; `LLL` where the path goes deeper.
+        complement: Whether they are to be taken away from the volume instead of kept.
+    """
+
+    levels: tuple[tuple[AxisStep, AxisStep, AxisStep], ...]
+    wanted: tuple[frozenset[str], ...]
+    complement: bool
+
+    @property
+    def is_identity(self) -> bool:
+        return self.complement and not any(self.wanted)
+
+
+@dataclass(frozen=True)
+class BandFilter:
+    """The map from a volume to the part of it that lies in the chosen bands.
+
+    Args:
+        bands: Names such as `LLH`, at every level; `LLL` at the deepest.
+        wavelet: Name of a discrete wavelet.
+        level: Number of levels.
+        mode: Boundary mode.
+    """
+
+    bands: frozenset[str]
+    wavelet: str
+    level: int
+    mode: str
+
+    def __call__(self, x: Tensor, *, transposed: bool = False) -> Tensor:
+        """Filter `(C, D, H, W)` of any floating point type; returns the same type, computed in at least float32."""
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for channels in chunks(x):
+            work = x[channels].to(torch.promote_types(x.dtype, torch.float32), copy=True).contiguous()
+            out[channels].copy_(self.apply_(work, transposed=transposed))
+        return out
+
+    def apply_(self, x: Tensor, *, transposed: bool = False) -> Tensor:
+        """Filter a contiguous float32 or float64 chunk in place."""
+        plan = _plan(self, tuple(x.shape[1:]), x.device, x.dtype, transposed)
+        if plan.is_identity:
+            return x
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            return _part(x, plan, 0, out=x, sign=-1.0 if plan.complement else 1.0, keep=plan.complement)
+
+    def is_orthogonal_projection(self, shape: tuple[int, ...]) -> bool:
+        """Whether the map is its own transpose and its own square, up to rounding, on volumes of this size.
+
+        True for an orthogonal wavelet under periodization while every level halves the size exactly.
+        """
+        return self.mode == "periodization" and all(
+            _is_orthogonal(self.wavelet, self.mode, size, self.level) for size in shape
+        )
+
+
+def chunks(x: Tensor) -> list[slice]:
+    """Runs of channels of `(C, D, H, W)` that fit the cache together."""
+    channels, *volume = x.shape
+    step = channels if x.is_cuda else max(1, CHUNK_ELEMENTS // max(1, volume[0] * volume[1] * volume[2]))
+    return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
+
+
+def _part(
+    x: Tensor, plan: Plan, level: int, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
+) -> Tensor:
+    """The wanted bands of one level and those below it, back in the volume's own coordinates.
+
+    Written to `out` (which may be `x`), added to what is there if `keep`.
+    """
+    return _along_axis(x, plan, level, "", out, sign, keep)
+
+
+def _along_axis(
+    x: Tensor, plan: Plan, level: int, path: str, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
+) -> Tensor:
+    """Split the first axis into the halves that are wanted, deal with each, put them together again.
+
+    Args:
+        x: `(C, n, …)`, the axes still to be split first, coefficients of those already split last.
+        path: Letters of the axes already split.
+    """
+    if len(path) == 3:
+        return _part(x, plan, level + 1) if path == "LLL" and level + 1 < len(plan.levels) else x
+    step = plan.levels[level][len(path)]
+    halves = {
+        letter: _to_last_axis(x.flatten(2), step.analysis[letter]).view(x.shape[0], *x.shape[2:], -1)
+        for letter in "LH"
+        if any(band.startswith(path + letter) for band in plan.wanted[level])
+    }
+    if out is None:
+        out = torch.empty_like(x) if halves else torch.zeros_like(x)
+    flat = out.view(out.shape[0], out.shape[1], -1)
+    for letter in list(halves):
+        half = _along_axis(halves.pop(letter), plan, level, path + letter)
+        _to_first_axis(half.flatten(1, -2), step.synthesis[letter], flat, sign, keep)
+        keep = True
+    return out
+
+
+def _to_last_axis(x: Tensor, matrix: Banded) -> Tensor:
+    """`(C, n, M)` → `(C, M, height)`."""
+    out = x.new_empty(x.shape[0], x.shape[2], matrix.height)
+    for block in matrix.blocks:
+        entries = block.entries.mT.expand(x.shape[0], -1, -1)
+        torch.bmm(x[:, block.columns].mT, entries, out=out[:, :, block.rows])
+    return out
+
+
+def _to_first_axis(x: Tensor, matrix: Banded, out: Tensor, sign: float, keep: bool) -> None:
+    """`(C, M, n)` → `(C, height, M)`, written or added to `out`."""
+    for block in matrix.blocks:
+        entries = block.entries.expand(x.shape[0], -1, -1)
+        out[:, block.rows].baddbmm_(entries, x[:, :, block.columns].mT, beta=float(keep), alpha=sign)
+
+
+@lru_cache(maxsize=256)
+def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, transposed: bool) -> Plan:
+    sizes = [shape]
+    for _ in range(spec.level):
+        sizes.append(tuple(analysis_matrix(spec.wavelet, spec.mode, size).shape[1] for size in sizes[-1]))
+    tolerance = 1e-13 if dtype == torch.float64 else 1e-9
+    inverts = all(inversion_error(spec.wavelet, spec.mode, size) <= tolerance for level in sizes[:-1] for size in level)
+    others = frozenset(SUBBANDS) - spec.bands
+    complement = inverts and len(others) < len(spec.bands)
+    bands = others if complement else spec.bands
+    wanted = [bands if level == spec.level - 1 else bands - {"LLL"} for level in range(spec.level)]
+    for level in range(spec.level - 2, -1, -1):
+        if wanted[level + 1]:
+            wanted[level] |= {"LLL"}
+    place = partial(_banded, device=device, dtype=dtype)
+    step = partial(_axis_step, spec.wavelet, spec.mode, transposed=transposed, place=place)
+    with torch.inference_mode(False):
+        levels = tuple((step(d), step(h), step(w)) for d, h, w in sizes[:-1])
+    return Plan(levels, tuple(wanted), complement)
+
+
+def _axis_step(
+    wavelet: str, mode: str, size: int, transposed: bool, place: Callable[[Tensor, int], Banded]
+) -> AxisStep:
+    analysis = analysis_matrix(wavelet, mode, size)
+    synthesis = synthesis_matrix(wavelet, mode, analysis.shape[1], size)
+    if transposed:
+        analysis, synthesis = synthesis.mT, analysis.mT
+    return AxisStep(
+        {letter: place(matrix, ROWS_PER_BLOCK) for letter, matrix in zip("LH", analysis, strict=True)},
+        {letter: place(matrix, 2 * ROWS_PER_BLOCK) for letter, matrix in zip("LH", synthesis, strict=True)},
+    )
+
+
+def _banded(matrix: Tensor, rows: int, device: torch.device, dtype: torch.dtype) -> Banded:
+    height = matrix.shape[0]
+    if device.type != "cpu" or max(matrix.shape) <= LONGEST_DENSE_AXIS:
+        rows = height
+    blocks = []
+    for first in range(0, height, rows):
+        part = matrix[first : first + rows]
+        touched = part.abs().amax(0).nonzero()
+        columns = slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 1)
+        entries = part[:, columns].to(device, dtype).contiguous()
+        blocks.append(Block(slice(first, first + len(part)), columns, entries))
+    return Banded(height, tuple(blocks))
+
+
+@cache
+def _is_orthogonal(wavelet: str, mode: str, size: int, level: int) -> bool:
+    for _ in range(level):
+        if size % 2:
+            return False
+        analysis = analysis_matrix(wavelet, mode, size).flatten(0, 1)
+        if (analysis @ analysis.mT - torch.eye(size, dtype=torch.float64)).abs().max() > 1e-9:
+            return False
+        size //= 2
+    return True

@@ -1,0 +1,97 @@
+"""Projection of a volume onto chosen wavelet subbands (the paper, Eq. 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .band_filter import BandFilter
+from .operators import check_level, check_mode, check_wavelet
+from .subbands import parse_bands
+from .transform import working_precision
+
+
+class SubbandProjection(nn.Module):
+    r"""Keep chosen subbands of the wavelet pyramid and transform back.
+
+    $$\mathcal P(F) = \xi_l^{-1}\big(\mathrm{mask} \cdot \xi_l(F)\big)$$
+
+    Equal to `wavedec3`, zeroing, `waverec3`, in a fraction of the time and memory, and without a graph through the
+    transform: the gradient is the adjoint.
+
+    Args:
+        bands: Groups `"A"` (LLL), `"S"` (HHH), `"D"` (the six others) joined with `+`, or a list of bands such as
+            `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest only.
+        wavelet: Any discrete wavelet PyWavelets knows.
+        level: Number of levels.
+        mode: One of PyWavelets' nine boundary modes.
+
+    Shape:
+        `(*, D, H, W)` → the same. float64 is computed in float64, everything else in float32, also under autocast;
+        the result has the input's type.
+
+    Raises:
+        UnknownName: No such wavelet, mode or band.
+        UserError: No band, an impossible level, or a size PyWavelets refuses in this mode.
+
+    Source:
+        Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 6.
+    """
+
+    def __init__(
+        self,
+        bands: str | Iterable[str] = "D",
+        *,
+        wavelet: str = "db4",
+        level: int = 3,
+        mode: str = "symmetric",
+    ) -> None:
+        super().__init__()
+        self.filter = BandFilter(
+            parse_bands(bands), check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._apply_filter(x, transposed=False)
+
+    def adjoint(self, x: Tensor) -> Tensor:
+        r"""The transpose $\mathcal P^\top$: $\langle \mathcal P x, y\rangle = \langle x, \mathcal P^\top y\rangle$."""
+        return self._apply_filter(x, transposed=True)
+
+    def extra_repr(self) -> str:
+        spec = self.filter
+        return f"{'+'.join(sorted(spec.bands))}, wavelet={spec.wavelet}, level={spec.level}, mode={spec.mode}"
+
+    def _apply_filter(self, x: Tensor, transposed: bool) -> Tensor:
+        working_precision(x[:0])
+        spec = self.filter
+        volumes = x.reshape(-1, *x.shape[-3:])
+        bands = ",".join(sorted(spec.bands))
+        projected: Tensor = _project(volumes, bands, spec.wavelet, spec.level, spec.mode, transposed)
+        return projected.reshape(x.shape)
+
+
+# An operator of PyTorch's own registry, so that torch.compile sees one node where it could not follow the slices.
+@torch.library.custom_op("nndistill::project", mutates_args=())
+def _project(x: Tensor, bands: str, wavelet: str, level: int, mode: str, transposed: bool) -> Tensor:
+    return BandFilter(frozenset(bands.split(",")), wavelet, level, mode)(x, transposed=transposed)
+
+
+@_project.register_fake
+def _(x: Tensor, bands: str, wavelet: str, level: int, mode: str, transposed: bool) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.settings = inputs[1:]
+
+
+def _transpose(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    bands, wavelet, level, mode, transposed = ctx.settings
+    return _project(gradient, bands, wavelet, level, mode, not transposed), None, None, None, None, None
+
+
+_project.register_autograd(_transpose, setup_context=_remember)

@@ -1,0 +1,158 @@
+"""The three-dimensional discrete wavelet pyramid and its inverse, differentiable, equal to PyWavelets'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .operators import analysis_matrix_on, check_level, check_mode, check_wavelet, synthesis_matrix_on
+from .subbands import SUBBANDS, pywavelets_key
+
+Coefficients = list[Any]
+"""`[approximation, coarsest details, …, finest details]`, as `pywt.wavedecn` orders them: a tensor, then dictionaries."""
+
+KEYS = tuple(pywavelets_key(band) for band in SUBBANDS)
+
+
+def wavedec3(x: Tensor, wavelet: str = "db4", *, mode: str = "symmetric", level: int = 3) -> Coefficients:
+    """Decompose the last three axes into `level` levels of subbands.
+
+    Args:
+        x: Any leading axes, then D, H, W. float16 and bfloat16 are transformed, and returned, in float32.
+        wavelet: Any discrete wavelet PyWavelets knows, orthogonal or biorthogonal.
+        mode: How the signal goes on beyond its ends; one of PyWavelets' nine.
+        level: Number of levels. More levels than the size bears are computed all the same, as PyWavelets does.
+
+    Shape:
+        `(*, D, H, W)` → `[(*, d, h, w), {"aad": (*, d, h, w), …, "ddd": …}, …]`, coarsest first.
+
+    Raises:
+        UnknownName: No such wavelet or mode.
+        UserError: A size PyWavelets refuses in this mode, an impossible level, or not floating point.
+
+    Source:
+        Mallat, A theory for multiresolution signal decomposition, IEEE TPAMI 1989; conventions of `pywt.wavedecn`.
+    """
+    wavelet, mode, level = check_wavelet(wavelet), check_mode(mode), check_level(level)
+    x = working_precision(x)
+    details: list[Tensor | dict[str, Tensor]] = []
+    with torch.autocast(x.device.type, enabled=False):
+        for _ in range(level):
+            bands = _analyse(x, wavelet, mode)
+            x = bands.pop("aaa")
+            details.append(bands)
+    return [x, *reversed(details)]
+
+
+def waverec3(
+    coeffs: Sequence[Tensor | Mapping[str, Tensor | None]],
+    wavelet: str = "db4",
+    *,
+    mode: str = "symmetric",
+    shape: Sequence[int] | None = None,
+) -> Tensor:
+    """Compose a volume from its subbands; the inverse of `wavedec3`.
+
+    Args:
+        coeffs: What `wavedec3` returned. A detail that is missing, or `None`, counts as zero.
+        wavelet: The wavelet of the decomposition.
+        mode: The boundary mode of the decomposition.
+        shape: The original D, H, W. Without it the result is `pywt.waverecn`'s: one longer along an odd axis.
+
+    Shape:
+        `[(*, d, h, w), {"aad": (*, d, h, w), …}, …]` → `(*, D, H, W)`.
+
+    Raises:
+        UnknownName: No such wavelet or mode.
+        UserError: Coefficients that do not fit together, or a shape they do not reach.
+
+    Source:
+        `pywt.waverecn`.
+    """
+    wavelet, mode = check_wavelet(wavelet), check_mode(mode)
+    if not coeffs or not isinstance(coeffs[0], Tensor):
+        raise UserError("coefficients start with the approximation, a tensor; pass what wavedec3 returned.")
+    x = working_precision(coeffs[0])
+    with torch.autocast(x.device.type, enabled=False):
+        for details in coeffs[1:]:
+            if not isinstance(details, Mapping):
+                raise UserError("each level of coefficients is a dictionary such as {'aad': …}; use wavedec3's.")
+            x = _synthesise(x, details, wavelet, mode)
+    if shape is None:
+        return x
+    if len(shape) != 3 or any(wanted > given for wanted, given in zip(shape, x.shape[-3:], strict=True)):
+        raise UserError(f"these coefficients give a volume of {tuple(x.shape[-3:])}, not of {tuple(shape)}.")
+    depth, height, width = shape
+    return x[..., :depth, :height, :width]
+
+
+def working_precision(x: Tensor) -> Tensor:
+    """float64 stays; every other floating point becomes float32, because half precision loses the small details.
+
+    Raises:
+        UserError: Fewer than three axes, or not floating point.
+    """
+    if x.dim() < 3:
+        raise UserError(f"a volume has at least the three axes D, H, W; this tensor has shape {tuple(x.shape)}.")
+    if not x.is_floating_point():
+        raise UserError(f"a wavelet transform needs floating point numbers, not {x.dtype}; convert with .float().")
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _analyse(x: Tensor, wavelet: str, mode: str) -> dict[str, Tensor]:
+    """One level: every subband, by PyWavelets' keys. Low and high of an axis are one product."""
+    bands = x
+    for axis in (-3, -2, -1):
+        matrix = analysis_matrix_on(wavelet, mode, bands.shape[axis], x.device, x.dtype)
+        bands = _along(axis, matrix.flatten(0, 1), bands)
+    return {key: _half(_half(_half(bands, key[0], -3), key[1], -2), key[2], -1) for key in KEYS}
+
+
+def _synthesise(approximation: Tensor, details: Mapping[str, Tensor | None], wavelet: str, mode: str) -> Tensor:
+    """One level back. PyWavelets may give one sample more than the finer level has; it is dropped here."""
+    given = {key: working_precision(band) for key, band in details.items() if band is not None}
+    if unknown := given.keys() - set(KEYS[1:]):
+        raise UserError(f"there is no subband {min(unknown)!r} in three dimensions; keys are {', '.join(KEYS[1:])}.")
+    shape = next(iter(given.values()), approximation).shape
+    if any(band.shape != shape for band in given.values()) or not _fits(approximation.shape, shape):
+        raise UserError(
+            f"an approximation of {tuple(approximation.shape)} does not fit details of "
+            f"{sorted({tuple(band.shape) for band in given.values()})}; pass what wavedec3 returned."
+        )
+    depth, height, width = shape[-3:]
+    given["aaa"] = approximation[..., :depth, :height, :width]
+    zero = approximation.new_zeros(()).expand(shape)
+    bands = [given.get(key, zero) for key in KEYS]
+    for axis in (-1, -2, -3):
+        bands = [torch.cat(pair, dim=axis) for pair in zip(bands[0::2], bands[1::2], strict=True)]
+        matrix = synthesis_matrix_on(
+            wavelet, mode, shape[axis], approximation.device, torch.promote_types(bands[0].dtype, approximation.dtype)
+        )
+        matrix = torch.cat([matrix[0], matrix[1]], dim=1)
+        bands = [_along(axis, matrix, band) for band in bands]
+    return bands[0]
+
+
+def _along(axis: int, matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply one of the last three axes by a matrix."""
+    if axis == -1:
+        return x @ matrix.mT
+    if axis == -2:
+        return matrix @ x
+    return (matrix @ x.flatten(-2)).view(*x.shape[:-3], -1, *x.shape[-2:])
+
+
+def _half(bands: Tensor, letter: str, axis: int) -> Tensor:
+    half = bands.shape[axis] // 2
+    return bands.narrow(axis, 0 if letter == "a" else half, half)
+
+
+def _fits(approximation: Sequence[int], details: Sequence[int]) -> bool:
+    """Whether the coarser reconstruction is as long as the details, or one longer, along each axis."""
+    return approximation[:-3] == details[:-3] and all(
+        a - d in (0, 1) for a, d in zip(approximation[-3:], details[-3:], strict=True)
+    )
