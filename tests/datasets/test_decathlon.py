@@ -1,0 +1,255 @@
+"""Decathlon tasks: what is sound arrives unchanged, what is not is refused before anything is written."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nndistill.datasets import prepare_decathlon
+from nndistill.errors import UserError
+
+
+def describe(source, cases, **changes):
+    content = {
+        "name": "Hepatic Vessel",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "the vessel", "2": "tumour"},
+        "training": [{"image": f"./imagesTr/{c}.nii.gz", "label": f"./labelsTr/{c}.nii.gz"} for c in cases],
+        "test": [],
+        "licence": "CC-BY-SA 4.0",
+    } | changes
+    (source / "dataset.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def task(tmp_path, save):
+    """A task of three cases with one channel."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "Task08_HepaticVessel"
+    for case in ("a_1", "b", "c"):
+        save(source / "imagesTr" / f"{case}.nii.gz", rng.normal(size=(9, 8, 7)).astype(np.float32))
+        save(source / "labelsTr" / f"{case}.nii.gz", rng.integers(0, 3, (9, 8, 7)).astype(np.uint8))
+    describe(source, ("a_1", "b", "c"))
+    return source
+
+
+def relabel(task, case, save, change):
+    path = task / "labelsTr" / f"{case}.nii.gz"
+    image = nib.load(path)
+    array, affine = change(np.asarray(image.dataobj).copy(), image.affine.copy())
+    save(path, array, affine)
+
+
+def test_three_dimensional_images_are_linked_and_unchanged(task, tmp_path):
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert folder == tmp_path / "raw" / "Dataset008_HepaticVessel"
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["channel_names"] == {"0": "CT"}
+    assert described["labels"] == {"background": 0, "the vessel": 1, "tumour": 2}
+    assert described["numTraining"] == 3
+    assert described["licence"] == "CC-BY-SA 4.0"
+    for case in ("a_1", "b", "c"):
+        assert os.path.samefile(task / "imagesTr" / f"{case}.nii.gz", folder / "imagesTr" / f"{case}_0000.nii.gz")
+        assert os.path.samefile(task / "labelsTr" / f"{case}.nii.gz", folder / "labelsTr" / f"{case}.nii.gz")
+
+
+def test_where_links_are_not_possible_files_are_copied(task, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no links between file systems")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    copied, original = folder / "imagesTr" / "b_0000.nii.gz", task / "imagesTr" / "b.nii.gz"
+    assert copied.read_bytes() == original.read_bytes()
+    assert not os.path.samefile(copied, original)
+
+
+def test_four_dimensional_images_are_split_into_channels(tmp_path, save, affine):
+    source = tmp_path / "Task01"
+    image = np.random.default_rng(0).integers(0, 999, (6, 7, 5, 2)).astype(np.int16)
+    save(source / "imagesTr" / "x.nii.gz", image)
+    save(source / "labelsTr" / "x.nii.gz", np.zeros((6, 7, 5), np.uint8))
+    save(source / "imagesTs" / "t.nii.gz", image + 1)
+    describe(source, ["x"], name="BRATS", modality={"0": "FLAIR", "1": "T1w"}, test=["./imagesTs/t.nii.gz"])
+    folder = prepare_decathlon(source, tmp_path / "raw", dataset_id=1)
+    for channel in range(2):
+        for path, expected in (("imagesTr/x", image), ("imagesTs/t", image + 1)):
+            read = nib.load(folder / f"{path}_{channel:04d}.nii.gz")
+            np.testing.assert_array_equal(read.dataobj, expected[..., channel])
+            np.testing.assert_allclose(read.affine, affine)
+            assert read.get_data_dtype() == np.int16
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["channel_names"] == {"0": "FLAIR", "1": "T1w"}
+    assert described["numTraining"] == 1
+
+
+def test_leftovers_of_macos_and_paths_of_another_machine_are_understood(task, tmp_path):
+    (task / "imagesTr" / "._b.nii.gz").write_bytes(b"resource fork")
+    describe(
+        task,
+        [],
+        training=[
+            {"image": "./imagesTr/._b.nii.gz", "label": "./labelsTr/._b.nii.gz"},
+            {"image": "/elsewhere/Task08/imagesTr/b.nii.gz", "label": "/elsewhere/Task08/labelsTr/b.nii.gz"},
+            {"image": str(task / "imagesTr" / "c.nii.gz"), "label": str(task / "labelsTr" / "c.nii.gz")},
+        ],
+    )
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert sorted(path.name for path in (folder / "imagesTr").iterdir()) == ["b_0000.nii.gz", "c_0000.nii.gz"]
+
+
+def test_files_without_compression_are_compressed(tmp_path, save):
+    source = tmp_path / "Task"
+    for part in ("imagesTr", "labelsTr"):
+        save(source / part / "x.nii", np.ones((4, 5, 6), np.uint8))
+    describe(source, [], training=[{"image": "imagesTr/x.nii", "label": "labelsTr/x.nii"}])
+    folder = prepare_decathlon(source, tmp_path / "raw", dataset_id=1)
+    for path in (folder / "imagesTr" / "x_0000.nii.gz", folder / "labelsTr" / "x.nii.gz"):
+        gzip.decompress(path.read_bytes())
+        np.testing.assert_array_equal(nib.load(path).dataobj, np.ones((4, 5, 6)))
+
+
+def test_a_second_call_touches_nothing_and_one_after_a_kill_completes(task, tmp_path):
+    calls = []
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8, progress=lambda *call: calls.append(call))
+    assert calls == [(k, 6) for k in range(1, 7)]
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert prepare_decathlon(task, tmp_path / "raw", dataset_id=8) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == times
+
+    (folder / "dataset.json").unlink()
+    (folder / "labelsTr" / "c.nii.gz").unlink()
+    (folder / "labelsTr" / "c.nii.gz.part").write_bytes(b"half")
+    prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert os.path.samefile(task / "labelsTr" / "c.nii.gz", folder / "labelsTr" / "c.nii.gz")
+    assert not list(folder.rglob("*.part"))
+    assert (folder / "dataset.json").exists()
+
+
+def test_a_changed_source_is_prepared_anew(task, tmp_path, save):
+    prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    changed = np.ones((9, 8, 7), np.uint8)
+    (task / "labelsTr" / "b.nii.gz").unlink()
+    save(task / "labelsTr" / "b.nii.gz", changed)
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    np.testing.assert_array_equal(nib.load(folder / "labelsTr" / "b.nii.gz").dataobj, changed)
+
+
+def cut(task, save):
+    path = task / "imagesTr" / "b.nii.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+DAMAGES = {
+    "truncated": (cut, r"imagesTr/b\.nii\.gz is cut short or damaged"),
+    "missing": (lambda task, save: (task / "labelsTr" / "b.nii.gz").unlink(), r"labelsTr/b\.nii\.gz is missing"),
+    "no image": (
+        lambda task, save: (task / "imagesTr" / "b.nii.gz").write_bytes(b"text"),
+        r"imagesTr/b\.nii\.gz cannot be read as NIfTI",
+    ),
+    "shape": (
+        lambda task, save: relabel(task, "b", save, lambda array, affine: (array[:-1], affine)),
+        r"labelsTr/b\.nii\.gz has shape 8×8×7, but .*imagesTr/b\.nii\.gz has 9×8×7",
+    ),
+    "dimension": (
+        lambda task, save: save(task / "imagesTr" / "b.nii.gz", np.zeros((9, 8, 7, 2), np.uint8)),
+        r"imagesTr/b\.nii\.gz has shape 9×8×7×2: not three dimensions with 1 channel\(s\) \(CT\)",
+    ),
+    "shifted": (
+        lambda task, save: relabel(task, "b", save, lambda array, affine: (array, affine + np.eye(4, k=3))),
+        r"labelsTr/b\.nii\.gz and .*imagesTr/b\.nii\.gz lie at different places: up to 1 mm apart",
+    ),
+    "label": (
+        lambda task, save: relabel(task, "b", save, lambda array, affine: (array + 5, affine)),
+        r"labelsTr/b\.nii\.gz holds the label 5; dataset\.json knows 0 background, 1 the vessel, 2 tumour",
+    ),
+    "fraction": (
+        lambda task, save: relabel(task, "b", save, lambda array, affine: (array * np.float32(0.5), affine)),
+        r"labelsTr/b\.nii\.gz holds the label 0\.5",
+    ),
+    "nan": (
+        lambda task, save: save(task / "imagesTr" / "b.nii.gz", np.full((9, 8, 7), np.nan, np.float32)),
+        r"imagesTr/b\.nii\.gz holds values that are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_with_the_file_before_anything_is_written(task, tmp_path, save, damage):
+    harm, sentence = DAMAGES[damage]
+    harm(task, save)
+    with pytest.raises(UserError, match=sentence) as caught:
+        prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"modality": None}, 'names no "modality" and "labels": is this a folder of the Decathlon'),
+        ({"training": "all"}, 'has no list "training" of pairs'),
+        ({"training": []}, "lists no training case"),
+        ({"training": [{"image": "imagesTr/b.nii.gz", "label": "labelsTr/b.nii.gz"}] * 2}, "lists the case b twice"),
+        ({"labels": {"zero": "background"}}, "keys are not whole numbers: zero"),
+        ({"labels": {"0": "background", "2": "tumour"}}, r"skips a label.*\[0, 2\]"),
+        ({"labels": {"0": "background", "1": "tumour", "2": "tumour"}}, "gives two labels the same name"),
+    ],
+)
+def test_a_description_that_makes_no_sense_is_refused(task, tmp_path, changes, sentence):
+    describe(task, ("a_1", "b", "c"), **changes)
+    with pytest.raises(UserError, match=sentence):
+        prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_a_folder_without_a_description_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"dataset\.json is missing"):
+        prepare_decathlon(tmp_path, tmp_path / "raw", dataset_id=8)
+
+
+def test_somebody_elses_data_set_is_left_alone(task, tmp_path):
+    mine = tmp_path / "raw" / "Dataset008_HepaticVessel" / "dataset.json"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("{}")
+    with pytest.raises(UserError, match="holds something that nndistill did not make"):
+        prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert mine.read_text() == "{}"
+
+
+def test_the_real_hippocampus_arrives_voxel_by_voxel(hippocampus, tmp_path, capsys):
+    folder = prepare_decathlon(hippocampus, tmp_path, dataset_id=4)
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["labels"] == {"background": 0, "Anterior": 1, "Posterior": 2}
+    assert described["numTraining"] == 200
+    labels = sorted((hippocampus / "labelsTr").glob("[!.]*.nii.gz"))
+    assert len(labels) == len(list((folder / "imagesTr").iterdir())) == 200
+
+    def count(paths):
+        return sum(np.bincount(np.asarray(nib.load(path).dataobj).ravel().astype(int), minlength=3) for path in paths)
+
+    np.testing.assert_array_equal(count(folder / "labelsTr" / path.name for path in labels), count(labels))
+
+
+def test_nnunet_finds_nothing_wrong_with_hippocampi(hippocampus, tmp_path, capsys):
+    verify = pytest.importorskip("nnunetv2.experiment_planning.verify_dataset_integrity")
+    few = tmp_path / "Task04_Hippocampus"
+    names = sorted(path.name for path in (hippocampus / "imagesTr").glob("[!.]*.nii.gz"))[:10]
+    for part in ("imagesTr", "labelsTr"):
+        (few / part).mkdir(parents=True)
+        for name in names:
+            shutil.copy(hippocampus / part / name, few / part / name)
+    content = json.loads((hippocampus / "dataset.json").read_text())
+    content["training"] = [p for p in content["training"] if p["image"].split("/")[-1] in names]
+    (few / "dataset.json").write_text(json.dumps(content))
+    folder = prepare_decathlon(few, tmp_path, dataset_id=4)
+    verify.verify_dataset_integrity(str(folder), num_processes=1)
+    printed = capsys.readouterr().out
+    assert "most likely OK" in printed
+    assert "Warning" not in printed
