@@ -2,5 +2,6 @@
 
 from .decathlon import prepare_decathlon
 from .phantom import generate_phantom, phantom_case
+from .raw_check import check_raw_dataset
 
-__all__ = ["generate_phantom", "phantom_case", "prepare_decathlon"]
+__all__ = ["check_raw_dataset", "generate_phantom", "phantom_case", "prepare_decathlon"]

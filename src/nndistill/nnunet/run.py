@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint, run_training
+from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ..errors import UserError
 from ..files import read_json, write_json
+from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
 from .workspace import preprocessed_folder, results_folder
-
-logger = logging.getLogger(__name__)
 
 TRAINERS = Path(__file__).with_name("trainers")
 """The folder that `nnUNet_extTrainer` has to name."""
@@ -101,10 +99,10 @@ def train(
         UserError: The loss became NaN, the disk is full, or the device is not there.
     """
     torch_device = find_device(device)
-    os.environ["nnUNet_extTrainer"] = _with_our_trainers(os.environ.get("nnUNet_extTrainer", ""))
     if torch_device.type == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete for the cores that train
     if gpus > 1:
+        os.environ["nnUNet_extTrainer"] = _with_our_trainers(os.environ.get("nnUNet_extTrainer", ""))
         run_training(
             run.dataset,
             run.configuration,
@@ -117,15 +115,7 @@ def train(
         )
         return run.model_folder
     with _quiet(run.fold_folder / "console.txt"):
-        trainer = get_trainer_from_args(
-            run.dataset,
-            run.configuration,
-            run.fold if run.fold == "all" else int(run.fold),
-            run.trainer,
-            run.plans_name,
-            continue_training=_begun(run),
-            device=torch_device,
-        )
+        trainer = _trainer(run, torch_device)
         maybe_load_checkpoint(trainer, continue_training=_begun(run), validation_only=False)
         batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
         on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
@@ -150,6 +140,18 @@ def find_device(device: str) -> torch.device:
         usable = ", ".join(name for name, there in present.items() if there)
         raise UserError(f"--device {device} is not available on this machine (available: {usable}).")
     return torch.device(device)
+
+
+def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:
+    """What nnU-Net does with a trainer's name, without its search through every trainer there is."""
+    classes = {trainer.__name__: trainer for trainer in (nnUNetTrainerRecipe, nnUNetTrainerDistill)}
+    return classes[run.trainer](
+        {**read_json(run.plans_file), "continue_training": _begun(run)},
+        run.configuration,
+        run.fold if run.fold == "all" else int(run.fold),
+        read_json(run.plans_file.parent / "dataset.json"),
+        device,
+    )
 
 
 def _begun(run: Run) -> bool:

@@ -44,9 +44,9 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
         self,
         plans: dict[str, Any],
         configuration: str,
-        fold: int,
+        fold: int | str,
         dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008 (nnU-Net reads the signature)
+        device: torch.device = torch.device("cuda"),  # noqa: B008
     ) -> None:
         if KEY not in plans:
             raise UserError(
@@ -202,8 +202,15 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     kept in the checkpoint for resuming, and unknown to the student's own weights.
     """
 
-    def __init__(self, plans: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        super().__init__(plans, *args, **kwargs)
+    def __init__(  # nnU-Net looks up these very names
+        self,
+        plans: dict[str, Any],
+        configuration: str,
+        fold: int | str,
+        dataset_json: dict[str, Any],
+        device: torch.device = torch.device("cuda"),  # noqa: B008
+    ) -> None:
+        super().__init__(plans, configuration, fold, dataset_json, device)
         if self.setup.distillation is None:
             raise UserError(f"plans {plans['plans_name']!r} name no teacher; make them with `nndistill distill`.")
         self.distillation = self.setup.distillation
