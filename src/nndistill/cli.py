@@ -94,9 +94,11 @@ def demo(
     if as_json:
         _print_json(result.numbers)
         return
-    _show(result.costs, "What the networks cost")
+    _show(readable_costs(result.costs), "What the networks cost")
     _show(result.dice, f"Dice on the {result.cases} held-out cases, mean ± SEM")
-    print(f"\nFigure:  {result.figure}\nTables:  {result.tables}\nModels:  {result.models}")
+    print(f"\nFigure:  {result.figure}\nTables:  {result.tables}")
+    for name, model in result.models.items():
+        print(f"{name}:  {model}")
     print(
         "\nNow your own teacher, a folder of a trained nnU-Net:\n"
         "  nndistill complexity TEACHER_FOLDER\n  nndistill distill TEACHER_FOLDER --fold 0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -14,6 +15,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ..errors import UserError
 from ..files import read_json, write_json
+from .run_setup import KEY
 from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
 from .workspace import preprocessed_folder, results_folder
 
@@ -55,10 +57,14 @@ class Run:
         """Write the run's plans, unless a run of this name has results that would be lost.
 
         Raises:
-            UserError: There are results already and `resume` was not asked for, or they are of another setup.
+            UserError: There are results already and `resume` was not asked for, or they are of another setup; or the
+                name is taken by plans that nnDistill did not write.
         """
         trained = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
-        same = self.plans_file.is_file() and read_json(self.plans_file) == plans
+        existing = read_json(self.plans_file) if self.plans_file.is_file() else None
+        if existing is not None and KEY not in existing:
+            raise UserError(f"{self.plans_file} are plans of nnU-Net's own; choose another --name.")
+        same = existing is not None and _setup(existing) == _setup(plans)
         if trained and not same:
             raise UserError(
                 f"{self.model_folder} holds a training with another setup; choose another --name, or delete that "
@@ -140,6 +146,12 @@ def find_device(device: str) -> torch.device:
         usable = ", ".join(name for name, there in present.items() if there)
         raise UserError(f"--device {device} is not available on this machine (available: {usable}).")
     return torch.device(device)
+
+
+def _setup(plans: dict[str, Any]) -> dict[str, Any]:
+    """Plans without the version that wrote them: a newer nnDistill may go on with a run."""
+    written = {key: value for key, value in plans[KEY].items() if key != "nndistill_version"}
+    return json.loads(json.dumps({**plans, KEY: written}))  # tuples become lists, as in a file
 
 
 def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:

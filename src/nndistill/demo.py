@@ -1,0 +1,205 @@
+"""The whole path on made-up data: phantom → teacher → students → held-out cases → table and figure.
+
+Every step leaves its result in the workspace and is skipped when it is there, so a killed demo goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from .datasets import generate_phantom
+from .files import atomic_path, read_json
+from .nnunet.costs import network_costs
+from .nnunet.distillation import prepare_student
+from .nnunet.prediction import predict_folder
+from .nnunet.preprocessing import plan_and_preprocess
+from .nnunet.run import Run, train
+from .nnunet.scores import score_folder
+from .nnunet.teaching import prepare_teacher
+from .nnunet.workspace import raw_folder, use_workspace
+from .progress import StepProgress, TrainingProgress, console
+from .recipes import load_recipe
+from .reporting import dice_table, draw_comparison
+
+FOLD = "0"
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo does; the default fits into minutes on two CPU cores."""
+
+    cases: int = 20
+    test_cases: int = 6
+    shape: tuple[int, int, int] = (72, 88, 72)
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
+    patch_size: tuple[int, int, int] = (48, 64, 48)
+    teacher_features: tuple[int, ...] = (16, 32, 64, 128)
+    teacher_epochs: int = 12
+    student_epochs: int = 8
+    iterations: int = 20
+    validation_iterations: int = 2
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo found.
+
+    Args:
+        costs: As `network_costs`.
+        dice: Table of Dice, one row a model.
+        scores: Columns `model`, `case`, `label`, `dice`.
+        figure: The comparison as a picture.
+        tables: Folder of the numbers as CSV.
+        models: The three model folders, by name.
+    """
+
+    costs: pd.DataFrame
+    dice: pd.DataFrame
+    scores: pd.DataFrame
+    figure: Path
+    tables: Path
+    models: dict[str, Path]
+
+    @property
+    def cases(self) -> int:
+        """Number of held-out cases."""
+        return int(self.scores["case"].nunique())
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """Everything as plain values, for JSON."""
+        dice = self.scores.groupby(["model", "label"])["dice"].agg(["mean", "sem", "count"])
+        return {
+            "costs": self.costs.to_dict(orient="index"),
+            "dice": {model: dice.loc[model].to_dict(orient="index") for model in self.scores["model"].unique()},
+            "figure": str(self.figure),
+            "models": {name: str(path) for name, path in self.models.items()},
+        }
+
+
+def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize()) -> DemoResult:  # noqa: B008
+    """Run the demo, or go on with it.
+
+    Args:
+        workspace: Folder for data, models and results.
+        device: As in `nndistill.nnunet.run.train`.
+        size: How much to do.
+    """
+    use_workspace(workspace)
+    _step(1, "a phantom: made-up MRI of brain tumours")
+    with StepProgress("cases") as report:
+        data = generate_phantom(
+            raw_folder(),
+            cases=size.cases,
+            test_cases=size.test_cases,
+            shape=size.shape,
+            spacing=size.spacing,
+            progress=report,
+        )
+    _step(2, "nnU-Net plans and preprocesses it")
+    plans_file = plan_and_preprocess(data.name, planner="ResEncUNetPlanner", processes=os.cpu_count() or 1)
+
+    teacher = _teacher(data.name, plans_file, size)
+    _train(3, "teacher", teacher, device)
+    alone = _student(teacher, "none", size)
+    _train(4, "student without distillation", alone, device)
+    distilled = _student(teacher, "dcd", size)
+    _train(5, "student with DCD", distilled, device)
+
+    models = {
+        "Teacher": teacher.model_folder,
+        "Student, no distillation": alone.model_folder,
+        "Student, DCD": distilled.model_folder,
+    }
+    _step(6, f"stock nnU-Net predicts {size.test_cases} held-out cases")
+    scores = _predict_and_score(models, data, workspace / "predictions", device)
+    _step(7, "tables and figure")
+    return _report(models, scores, data, workspace, costs=network_costs(teacher.model_folder))
+
+
+def _step(number: int, what: str) -> None:
+    console.print(f"[bold]Step {number} of 7:[/bold] {what}", highlight=False)
+
+
+def _teacher(dataset: str, plans_file: Path, size: DemoSize) -> Run:
+    recipe = load_recipe("quick").adjusted(
+        epochs=size.teacher_epochs, iterations=size.iterations, validation_iterations=size.validation_iterations
+    )
+    return prepare_teacher(
+        dataset,
+        plans_file,
+        fold=FOLD,
+        recipe=recipe,
+        features=size.teacher_features,
+        patch_size=size.patch_size,
+        batch_size=2,
+        resume=True,
+    )
+
+
+def _student(teacher: Run, method: str, size: DemoSize) -> Run:
+    recipe = load_recipe("quick").adjusted(
+        epochs=size.student_epochs, iterations=size.iterations, validation_iterations=size.validation_iterations
+    )
+    return prepare_student(teacher.model_folder, fold=FOLD, recipe=recipe, method=method, resume=True)
+
+
+def _train(step: int, title: str, run: Run, device: str) -> None:
+    _step(step, title)
+    if run.finished:
+        return
+    with TrainingProgress(title) as progress:
+        train(run, device=device, validate=False, on_start=progress.start, on_iteration=progress.advance)
+
+
+def _predict_and_score(models: dict[str, Path], data: Path, predictions: Path, device: str) -> pd.DataFrame:
+    tables = []
+    for name, model in models.items():
+        output = predictions / model.name
+        with console.status(name):
+            predict_folder(model, data / "imagesTs", output, fold=FOLD, device=device)
+        tables.append(score_folder(output, data / "labelsTs", model).assign(model=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _report(
+    models: dict[str, Path], scores: pd.DataFrame, data: Path, workspace: Path, *, costs: pd.DataFrame
+) -> DemoResult:
+    report = workspace / "report"
+    dice = dice_table(scores)
+    for name, table in {"costs": costs, "dice": dice, "scores": scores}.items():
+        with atomic_path(report / f"{name}.csv") as path:
+            table.to_csv(path, index=name != "scores")
+    figure = report / "comparison.png"
+    _draw(models, scores, data, workspace / "predictions", figure)
+    return DemoResult(costs=costs, dice=dice, scores=scores, figure=figure, tables=report, models=models)
+
+
+def _draw(models: dict[str, Path], scores: pd.DataFrame, data: Path, predictions: Path, figure: Path) -> None:
+    """Draw the case on which the two students differ most."""
+    means = scores.groupby(["case", "model"])["dice"].mean().unstack()
+    _, alone, distilled = models
+    case = str((means[distilled] - means[alone]).abs().idxmax())
+    labels = read_json(data / "dataset.json")["labels"]
+    image = nib.as_closest_canonical(nib.load(data / "imagesTs" / f"{case}_0001.nii.gz"))
+    draw_comparison(
+        image=np.asarray(image.dataobj),
+        reference=_label_map(data / "labelsTs" / f"{case}.nii.gz"),
+        predictions={name: _label_map(predictions / m.name / f"{case}.nii.gz") for name, m in models.items()},
+        label_names={value: name for name, value in labels.items() if value != 0},
+        spacing=[float(s) for s in image.header.get_zooms()[:3]],
+        path=figure,
+        title=f"{case}, T1 with contrast: the case on which the students differ most",
+        scores=means.loc[case].to_dict(),
+    )
+
+
+def _label_map(path: Path) -> np.ndarray[Any, Any]:
+    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj).astype(np.int16)

@@ -1,0 +1,52 @@
+"""What several test folders share: a way to call the command line, and a place for real data."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from nndistill.cli import main
+
+# One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def nndistill(capfd: pytest.CaptureFixture[str]):
+    """Call the command line in this process: `nndistill("distill", folder, "--fold", 0)`."""
+
+    def call(*arguments: object) -> Finished:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Finished(status=int(stop.value.code or 0), out=captured.out, err=" ".join(captured.err.split()))
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real MRI that NNDISTILL_DATA names."""
+    folder = os.environ.get("NNDISTILL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("NNDISTILL_DATA names no folder of real MRI (see docs/datasets.md)")
+    return Path(folder)

@@ -1,0 +1,164 @@
+"""The distiller: what it runs, what it trains, what it leaves alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import residual_unet
+from torch import nn
+
+from nndistill import Distiller
+from nndistill.errors import StageMismatch, UnknownName, UserError
+from nndistill.methods import Activations, Feature, Method, NoDistillation, build_method
+from nndistill.taps import Taps
+
+TEACHER, STUDENT = (8, 16, 32), (4, 4, 8)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(2, 1, 16, 24, 16)
+
+
+def _distiller(name: str = "feature") -> Distiller:
+    method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER)
+    return Distiller(residual_unet(STUDENT), residual_unet(TEACHER), method)
+
+
+def test_output_is_the_students_own(x):
+    distiller = _distiller()
+    output, loss = distiller(x)
+    assert torch.equal(output, distiller.student(x))
+    assert loss.shape == ()
+
+
+def test_loss_equals_the_method_on_features_computed_by_hand(x):
+    student, teacher = residual_unet(STUDENT), residual_unet(TEACHER).eval()
+    method = build_method("feature", student_channels=STUDENT, teacher_channels=TEACHER)
+    expected = method(Activations(encoder=student.encoder(x)), Activations(encoder=teacher.encoder(x)))
+    torch.testing.assert_close(Distiller(student, teacher, method)(x)[1], expected)
+
+
+@pytest.mark.parametrize("name", ["feature", "dcd"])
+def test_gradient_reaches_student_and_phi_and_not_the_teacher(x, name):
+    student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
+    distiller = Distiller(student, teacher, build_method(name, student_channels=STUDENT, teacher_channels=TEACHER))
+    distiller(x)[1].backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.encoder.parameters() if p.ndim > 1)
+    assert all(phi.weight.grad.abs().sum() > 0 for phi in distiller.method.phi)
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+
+
+def test_teacher_is_no_part_of_parameters_or_state():
+    distiller = _distiller()
+    ours = sum(p.numel() for p in distiller.student.parameters()) + sum(p.numel() for p in distiller.method.parameters())
+    assert sum(p.numel() for p in distiller.parameters()) == ours
+    assert all(key.startswith(("student.", "method.")) for key in distiller.state_dict())
+
+
+def test_teacher_stays_in_eval_mode_and_moves_with_the_distiller(x):
+    teacher = residual_unet(TEACHER)
+    distiller = Distiller(
+        residual_unet(STUDENT), teacher, build_method("feature", student_channels=STUDENT, teacher_channels=TEACHER)
+    )
+    distiller.train()
+    assert not any(module.training for module in teacher.modules())
+    distiller.double()
+    assert all(p.dtype == torch.float64 for p in teacher.parameters())
+    assert distiller(x.double())[1].dtype == torch.float64
+
+
+class _Needs(Method):
+    def __init__(self, *needs: str) -> None:
+        super().__init__()
+        self.needs = frozenset(needs)
+        self.seen: Activations | None = None
+
+    def forward(self, student, teacher, target=None):
+        self.seen = teacher
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize(
+    ("needs", "encoder", "decoder"), [((), 0, 0), (("encoder",), 1, 0), (("decoder",), 1, 1), (("logits",), 1, 1)]
+)
+def test_teacher_runs_only_as_far_as_the_method_needs(x, needs, encoder, decoder):
+    teacher = residual_unet(TEACHER)
+    distiller = Distiller(residual_unet(STUDENT), teacher, _Needs(*needs))
+    distiller(x)  # learns which tap is the last
+    calls = {"encoder": 0, "decoder": 0}
+    for part, module in (("encoder", teacher.encoder.stages[-1]), ("decoder", teacher.decoder.stages[-1])):
+        module.register_forward_pre_hook(lambda *_, part=part: calls.__setitem__(part, calls[part] + 1))
+    distiller(x)
+    assert calls == {"encoder": encoder, "decoder": decoder}
+
+
+def test_activations_run_from_fine_to_coarse(x):
+    method = _Needs("encoder", "decoder", "logits")
+    Distiller(residual_unet(STUDENT), residual_unet(TEACHER), method)(x)
+    assert [f.shape[1] for f in method.seen.encoder] == list(TEACHER)
+    assert [f.shape[2] for f in method.seen.decoder] == [16, 8]
+    assert method.seen.logits.shape == (2, 2, 16, 24, 16)
+
+
+def test_deep_supervision_gives_the_finest_logits(x):
+    method = _Needs("logits")
+    teacher = residual_unet(TEACHER)
+    teacher.decoder.deep_supervision = True
+    Distiller(residual_unet(STUDENT), teacher, method)(x)
+    assert method.seen.logits.shape == (2, 2, 16, 24, 16)
+
+
+def test_features_are_not_kept_after_the_step(x):
+    distiller = _distiller()
+    distiller(x)
+    assert not distiller._student._seen
+    assert not distiller._teacher._seen
+
+
+def test_any_network_can_be_tapped_by_module_paths(x):
+    def plain(width: int) -> nn.Module:
+        return nn.Sequential(nn.Conv3d(1, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, 2, 3, padding=1))
+
+    method = Feature([4], [8])
+    distiller = Distiller(plain(4), plain(8), method, student_taps=["1"], teacher_taps=Taps(encoder=("1",)))
+    assert distiller(x)[1] > 0
+
+
+def test_no_distillation_needs_no_teacher(x):
+    output, loss = Distiller(residual_unet(STUDENT), None, NoDistillation())(x)
+    assert loss == 0
+    assert output.shape == (2, 2, 16, 24, 16)
+
+
+def test_compiled_student_gives_the_same_loss(x):
+    student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
+    method = build_method("feature", student_channels=STUDENT, teacher_channels=TEACHER)
+    expected = Distiller(student, teacher, method)(x)[1]
+    compiled = Distiller(torch.compile(student, backend="aot_eager"), teacher, method)
+    for _ in range(2):
+        torch.testing.assert_close(compiled(x)[1], expected)
+
+
+def test_unknown_module_path_names_the_nearest():
+    with pytest.raises(UnknownName, match=r"encoder\.stages\.1"):
+        Distiller(
+            residual_unet(STUDENT), residual_unet(TEACHER), Feature([4], [8]), student_taps=["encoder.stage.1"]
+        )
+
+
+def test_network_without_nnunet_stages_asks_for_taps():
+    with pytest.raises(UserError, match="student_taps"):
+        Distiller(nn.Conv3d(1, 1, 1), residual_unet(TEACHER), Feature([4], [8]))
+
+
+def test_method_that_needs_a_teacher_refuses_none():
+    with pytest.raises(ValueError, match="teacher"):
+        Distiller(residual_unet(STUDENT), None, Feature(STUDENT, TEACHER))
+
+
+def test_features_of_unequal_size_name_the_stage(x):
+    student = residual_unet(STUDENT, strides=[1, 2, 1])
+    distiller = Distiller(student, residual_unet(TEACHER), Feature(STUDENT, TEACHER))
+    with pytest.raises(StageMismatch, match=r"stage 2: student .*8, 12, 8.* teacher .*4, 6, 4"):
+        distiller(x)
