@@ -63,9 +63,7 @@ def _check_case(label: Path, images: list[Path], allowed: set[int]) -> None:
         )
     for image in images:
         intensities, image_affine = read_nifti(image)
-        check_same_grid(
-            image, intensities.shape, image_affine, of=label, expected=values.shape, expected_affine=affine
-        )
+        check_same_grid(image, intensities.shape, image_affine, of=label, expected=values.shape, expected_affine=affine)
         if not np.isfinite(intensities).all():
             raise UserError(f"{image} holds NaN or infinite intensities; mend or leave out this case.")
 

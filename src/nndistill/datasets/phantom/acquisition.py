@@ -20,17 +20,17 @@ SIGNAL = {  # of each channel, white matter in T1 near one
     Tissue.WHITE: (0.92, 0.95, 0.42, 0.50),
     Tissue.DEEP_GREY: (0.74, 0.78, 0.50, 0.58),
     Tissue.VESSEL: (0.50, 1.15, 0.50, 0.35),
-    Tissue.NECROSIS: (0.42, 0.42, 0.84, 0.66),
-    Tissue.OEDEMA: (0.66, 0.68, 0.86, 1.00),
-    Tissue.ENHANCING: (0.58, 1.40, 0.66, 0.78),
-    Tissue.CAVITY: (0.30, 0.33, 1.10, 0.24),
+    Tissue.NECROSIS: (0.38, 0.40, 0.95, 0.78),
+    Tissue.OEDEMA: (0.68, 0.70, 0.82, 1.00),
+    Tissue.ENHANCING: (0.58, 1.55, 0.68, 0.80),
+    Tissue.CAVITY: (0.32, 0.34, 1.20, 0.34),
 }
 
 
 def draw_contrast(rng: np.random.Generator) -> Field:
     """The signal of each tissue in one examination, `(4, tissues)`."""
     signal = np.array([SIGNAL[tissue] for tissue in Tissue]).T
-    return (signal * np.exp(0.05 * rng.standard_normal(signal.shape))).astype(np.float32)
+    return (signal * np.exp(0.04 * rng.standard_normal(signal.shape))).astype(np.float32)
 
 
 def acquire(

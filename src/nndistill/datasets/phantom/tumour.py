@@ -44,7 +44,7 @@ class Tumour:
         turn, lift, deep = rng.uniform(-1.1, 1.1), rng.uniform(-0.1, 0.7), rng.uniform(0.4, 0.62)
         outwards = np.array([side * np.cos(lift) * np.cos(turn), np.cos(lift) * np.sin(turn), np.sin(lift)])
         centre = outwards * deep * np.array([66, 83, 57]) + [0, 0, 8]
-        radius, cavity_radius = rng.uniform(10.5, 17.5), rng.uniform(9.5, 15.5)
+        radius, cavity_radius = rng.uniform(13, 20), rng.uniform(11, 18)
         away = outwards + 0.7 * rng.standard_normal(3)
         away *= (0.8 * radius + 0.75 * cavity_radius) / np.linalg.norm(away)
         satellites = []
@@ -52,7 +52,7 @@ class Tumour:
             towards = rng.standard_normal(3)
             distance = radius + size + rng.uniform(3, 16)
             satellites.append((centre + distance * towards / np.linalg.norm(towards), float(size)))
-        return cls(centre, radius, radius + rng.uniform(8, 22), centre + away, cavity_radius, tuple(satellites))
+        return cls(centre, radius, radius + rng.uniform(7, 18), centre + away, cavity_radius, tuple(satellites))
 
     def displace(self, x: Field, y: Field, z: Field) -> tuple[Field, Field, Field]:
         """Where the tissue now at the given points would lie without the tumour's mass."""
