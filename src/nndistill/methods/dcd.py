@@ -66,7 +66,8 @@ class DCD(StagewiseMethod):
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         if self.domain == "coefficients" or not isinstance(phi, nn.Conv3d) or phi.bias is None:
             return self.stage_loss(phi(student), teacher)
-        return projected_distance(student, phi.weight.flatten(1), phi.bias, teacher, self.projection.filter)
+        loss: Tensor = projected_distance(student, phi.weight.flatten(1), phi.bias, teacher, self.projection.filter)
+        return loss
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         difference = teacher - student
@@ -82,7 +83,7 @@ class DCD(StagewiseMethod):
         chosen = [band for level in details for key, band in level.items() if key in keys]
         if "aaa" in keys:
             chosen.append(approximation)
-        energy = chosen[0].square().sum()
+        energy: Tensor = chosen[0].square().sum()
         for band in chosen[1:]:
             energy = energy + band.square().sum()
         return energy

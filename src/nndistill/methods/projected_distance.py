@@ -24,7 +24,12 @@ from torch.autograd.function import once_differentiable
 
 from ..wavelets.band_filter import BandFilter, chunks
 
+GROUP_CHANNELS = 8
+GROUP_ELEMENTS = 1 << 22
+"""Teacher channels taken together: enough to read the student's features seldom, few enough to stay in the cache."""
 
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def projected_distance(student: Tensor, weight: Tensor, bias: Tensor, teacher: Tensor, spec: BandFilter) -> Tensor:
     r"""Return $\frac1N\lVert\mathcal P(F^t) - \mathcal P(W F^s + b)\rVert_2^2$.
 
@@ -49,12 +54,14 @@ class _ProjectedDistance(torch.autograd.Function):
         with torch.autocast(student.device.type, enabled=False):
             loss, gradients = _distance(student, weight, bias, teacher, spec, ctx.needs_input_grad[:3])
         ctx.save_for_backward(*gradients)
+        ctx.scale = -2 / max(1, teacher.numel())
         ctx.types = [x.dtype for x in (student, weight, bias)]
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradient * ctx.scale
         scaled = [
             None if saved is None else (saved * gradient).to(dtype)
             for saved, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
@@ -65,7 +72,7 @@ class _ProjectedDistance(torch.autograd.Function):
 def _distance(
     student: Tensor, weight: Tensor, bias: Tensor, teacher: Tensor, spec: BandFilter, wanted: tuple[bool, ...]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """The loss, and its gradient for the student, the weight and the bias where wanted."""
+    """The loss, and its gradients for the student, the weight and the bias where wanted, without the factor -2/N."""
     shape = teacher.shape[2:]
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     dtype = torch.promote_types(dtype, weight.dtype)
@@ -74,23 +81,27 @@ def _distance(
     for_student, for_weight, for_bias = wanted
 
     loss = torch.zeros((), dtype=torch.float64, device=teacher.device)
-    grad_student = torch.zeros(student.shape, dtype=dtype, device=student.device) if for_student else None
+    grad_student = torch.empty(student.shape, dtype=dtype, device=student.device) if for_student else None
     grad_weight = torch.zeros_like(W) if for_weight else None
     grad_bias = torch.zeros_like(b) if for_bias else None
     one = spec(torch.ones(1, *shape, dtype=dtype, device=teacher.device)).flatten() if for_bias else None
+    groups = _groups(teacher)
+    scratch = torch.empty(groups[0].stop if groups else 0, *shape, dtype=dtype, device=teacher.device)
 
     for sample in range(len(teacher)):
         Fs = student[sample].to(dtype).flatten(1)
         PFs = None
         if for_weight:
             PFs = Fs if orthogonal else spec(Fs.view(-1, *shape)).flatten(1)
-        for c in chunks(teacher[sample]):
-            E = torch.addmm(teacher[sample, c].to(dtype).flatten(1), W[c], Fs, alpha=-1)
-            E.sub_(b[c, None])
-            spec.apply_(E.view(-1, *shape))
+        for c in groups:
+            Ft = teacher[sample, c]
+            E = scratch[: len(Ft)].flatten(1)
+            torch.sub(Ft.flatten(1), b[c, None], out=E).addmm_(W[c], Fs, alpha=-1)
+            for part in chunks(Ft):
+                spec.apply_(scratch[: len(Ft)][part])
             loss += torch.linalg.vector_norm(E).double().square()
             if grad_student is not None:
-                grad_student[sample].flatten(1).addmm_(W[c].mT, E)
+                grad_student[sample].flatten(1).addmm_(W[c].mT, E, beta=float(c.start > 0))
             if grad_weight is not None and PFs is not None:
                 grad_weight[c].addmm_(E, PFs.mT)
             if grad_bias is not None and one is not None:
@@ -98,6 +109,11 @@ def _distance(
         if grad_student is not None and not orthogonal:
             for c in chunks(grad_student[sample]):
                 spec.apply_(grad_student[sample, c], transposed=True)
-    scale = 1 / max(1, teacher.numel())
-    gradients = [grad_student, grad_weight, grad_bias]
-    return (loss * scale).to(dtype), [None if g is None else g.mul_(-2 * scale) for g in gradients]
+    return (loss / max(1, teacher.numel())).to(dtype), [grad_student, grad_weight, grad_bias]
+
+
+def _groups(x: Tensor) -> list[slice]:
+    """Runs of channels of `(B, C, D, H, W)` for which the student's features are read once."""
+    channels = x.shape[1]
+    step = channels if x.is_cuda else max(GROUP_CHANNELS, GROUP_ELEMENTS * channels * len(x) // max(1, x.numel()))
+    return [slice(first, min(first + step, channels)) for first in range(0, channels, step)] if x.numel() else []

@@ -6,7 +6,8 @@ The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three thing
   smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each).
 - Separability: bands share their path, `L → LL → LLL`, each step halving what is left.
 - Each axis is a banded matrix: long axes are split into blocks of rows that read only the samples they need. A step
-  consumes the first axis and writes it as the last, so that every block is one large matrix product without copies.
+  consumes the last axis and writes it as the first (or the other way round, level by level), so that every block is
+  one large matrix product over all channels, without copies.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
+from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,23 +24,32 @@ from torch import Tensor
 from .operators import analysis_matrix, inversion_error, synthesis_matrix
 from .subbands import SUBBANDS
 
+T = TypeVar("T", str, tuple[int, ...])
+
 ROWS_PER_BLOCK = 16
 """Rows of an analysis block (twice as many for synthesis, which doubles the samples). Measured: 8 and 32 are slower."""
 
 LONGEST_DENSE_AXIS = 40
 """Below this many samples an axis is one dense product, batched over channels."""
 
-CHUNK_ELEMENTS = 1 << 19
+SHORTEST_GAP = 16
+"""Zero columns between two runs that are worth a second product."""
+
+CHUNK_ELEMENTS = 1 << 20
 """Samples worked on at a time, so that a chunk and its subbands stay in the cache; at least one channel."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of a banded matrix, restricted to the columns they touch."""
+    """Some rows of a banded matrix, restricted to one run of the columns they touch.
+
+    Rows that wrap around the ends touch two runs; the second block is added to the first.
+    """
 
     rows: slice
     columns: slice
     entries: Tensor
+    adds: bool
 
 
 @dataclass(frozen=True)
@@ -61,12 +73,12 @@ class Plan:
     """Everything `BandFilter` needs to know for one size, device and precision.
 
     Args:
-        levels: The three axes' steps, a level.
-        wanted: The bands to compute, a level; `LLL` where the path goes deeper.
+        levels: The three axes' steps a level, in the order in which that level takes the axes.
+        wanted: The bands to compute a level, letters in that order; `LLL` where the path goes deeper.
         complement: Whether they are to be taken away from the volume instead of kept.
     """
 
-    levels: tuple[tuple[AxisStep, AxisStep, AxisStep], ...]
+    levels: tuple[tuple[AxisStep, ...], ...]
     wanted: tuple[frozenset[str], ...]
     complement: bool
 
@@ -129,7 +141,8 @@ def _part(
 ) -> Tensor:
     """The wanted bands of one level and those below it, back in the volume's own coordinates.
 
-    Written to `out` (which may be `x`), added to what is there if `keep`.
+    Written to `out` (which may be `x`), added to what is there if `keep`. Even levels take and give
+    `(C, D, H, W)`, odd ones `(D, H, W, C)`.
     """
     return _along_axis(x, plan, level, "", out, sign, keep)
 
@@ -137,44 +150,52 @@ def _part(
 def _along_axis(
     x: Tensor, plan: Plan, level: int, path: str, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
 ) -> Tensor:
-    """Split the first axis into the halves that are wanted, deal with each, put them together again.
+    """Split the next axis into the halves that are wanted, deal with each, put them together again.
 
     Args:
-        x: `(C, n, …)`, the axes still to be split first, coefficients of those already split last.
+        x: The last axis is to be split next and becomes the first (even levels), or the other way round (odd levels).
         path: Letters of the axes already split.
     """
     if len(path) == 3:
         return _part(x, plan, level + 1) if path == "LLL" and level + 1 < len(plan.levels) else x
-    step = plan.levels[level][len(path)]
-    halves = {
-        letter: _to_last_axis(x.flatten(2), step.analysis[letter]).view(x.shape[0], *x.shape[2:], -1)
-        for letter in "LH"
-        if any(band.startswith(path + letter) for band in plan.wanted[level])
-    }
+    step, from_last = plan.levels[level][len(path)], level % 2 == 0
+    analyse, synthesise = (_last_to_first, _first_to_last) if from_last else (_first_to_last, _last_to_first)
+    letters = [letter for letter in "LH" if any(band.startswith(path + letter) for band in plan.wanted[level])]
+    halves = [analyse(x, step.analysis[letter]) for letter in letters]
     if out is None:
         out = torch.empty_like(x) if halves else torch.zeros_like(x)
-    flat = out.view(out.shape[0], out.shape[1], -1)
-    for letter in list(halves):
-        half = _along_axis(halves.pop(letter), plan, level, path + letter)
-        _to_first_axis(half.flatten(1, -2), step.synthesis[letter], flat, sign, keep)
+    for letter in letters:
+        half = _along_axis(halves.pop(0), plan, level, path + letter)
+        synthesise(half, step.synthesis[letter], out, sign, keep)
         keep = True
     return out
 
 
-def _to_last_axis(x: Tensor, matrix: Banded) -> Tensor:
-    """`(C, n, M)` → `(C, M, height)`."""
-    out = x.new_empty(x.shape[0], x.shape[2], matrix.height)
+def _last_to_first(
+    x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
+) -> Tensor:
+    """`(…, n)` → `(height, …)`, a new tensor, or written or added to `out`."""
+    if out is None:
+        out = x.new_empty(matrix.height, *x.shape[:-1])
+    source, target = x.view(-1, x.shape[-1]).t(), out.view(matrix.height, -1)
     for block in matrix.blocks:
-        entries = block.entries.mT.expand(x.shape[0], -1, -1)
-        torch.bmm(x[:, block.columns].mT, entries, out=out[:, :, block.rows])
+        beta = float(keep or block.adds)
+        target[block.rows].addmm_(block.entries, source[block.columns], beta=beta, alpha=sign)
     return out
 
 
-def _to_first_axis(x: Tensor, matrix: Banded, out: Tensor, sign: float, keep: bool) -> None:
-    """`(C, M, n)` → `(C, height, M)`, written or added to `out`."""
+def _first_to_last(
+    x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
+) -> Tensor:
+    """`(n, …)` → `(…, height)`, a new tensor, or written or added to `out`."""
+    if out is None:
+        out = x.new_empty(*x.shape[1:], matrix.height)
+    source, target = x.view(x.shape[0], -1).t(), out.view(-1, matrix.height)
     for block in matrix.blocks:
-        entries = block.entries.expand(x.shape[0], -1, -1)
-        out[:, block.rows].baddbmm_(entries, x[:, :, block.columns].mT, beta=float(keep), alpha=sign)
+        target[:, block.rows].addmm_(
+            source[:, block.columns], block.entries.t(), beta=float(keep or block.adds), alpha=sign
+        )
+    return out
 
 
 @lru_cache(maxsize=256)
@@ -194,8 +215,15 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
     place = partial(_banded, device=device, dtype=dtype)
     step = partial(_axis_step, spec.wavelet, spec.mode, transposed=transposed, place=place)
     with torch.inference_mode(False):
-        levels = tuple((step(d), step(h), step(w)) for d, h, w in sizes[:-1])
-    return Plan(levels, tuple(wanted), complement)
+        levels = tuple(tuple(step(size) for size in _in_turn(level, axes)) for level, axes in enumerate(sizes[:-1]))
+    return Plan(
+        levels, tuple(frozenset(_in_turn(i, band) for band in bands) for i, bands in enumerate(wanted)), complement
+    )
+
+
+def _in_turn(level: int, axes: T) -> T:
+    """D, H, W in the order in which a level takes them."""
+    return axes[::-1] if level % 2 == 0 else axes
 
 
 def _axis_step(
@@ -218,11 +246,18 @@ def _banded(matrix: Tensor, rows: int, device: torch.device, dtype: torch.dtype)
     blocks = []
     for first in range(0, height, rows):
         part = matrix[first : first + rows]
-        touched = part.abs().amax(0).nonzero()
-        columns = slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 1)
-        entries = part[:, columns].to(device, dtype).contiguous()
-        blocks.append(Block(slice(first, first + len(part)), columns, entries))
+        for i, columns in enumerate(_runs(part)):
+            entries = part[:, columns].to(device, dtype).contiguous()
+            blocks.append(Block(slice(first, first + len(part)), columns, entries, adds=i > 0))
     return Banded(height, tuple(blocks))
+
+
+def _runs(matrix: Tensor) -> list[slice]:
+    """The columns that are not zero, as runs; short gaps are not worth a product of their own."""
+    touched = matrix.abs().amax(0).nonzero().flatten().tolist() or [0]
+    starts = [touched[0], *(b for a, b in pairwise(touched) if b - a > SHORTEST_GAP)]
+    stops = [*(a for a, b in pairwise(touched) if b - a > SHORTEST_GAP), touched[-1]]
+    return [slice(start, stop + 1) for start, stop in zip(starts, stops, strict=True)]
 
 
 @cache

@@ -6,6 +6,7 @@ matrices carry PyWavelets' own conventions, and no padding rule is written down 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Literal, get_args
 
@@ -30,6 +31,7 @@ Mode = Literal[
 """PyWavelets' nine ways to continue a signal beyond its ends."""
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def check_wavelet(name: str) -> str:
     """Return the wavelet's name as PyWavelets spells it.
 
@@ -111,19 +113,23 @@ def inversion_error(wavelet: str, mode: str, size: int) -> float:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def analysis_matrix_on(wavelet: str, mode: str, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`analysis_matrix`, cast and moved once."""
-    with torch.inference_mode(False):
-        return analysis_matrix(wavelet, mode, size).to(device, dtype)
+    return _placed(analysis_matrix, wavelet, mode, size, device, dtype)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def synthesis_matrix_on(wavelet: str, mode: str, coefficients: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`synthesis_matrix` of full length, cast and moved once."""
+    return _placed(synthesis_matrix, wavelet, mode, coefficients, device, dtype)
+
+
+@cache
+def _placed(
+    build: Callable[[str, str, int], Tensor], wavelet: str, mode: str, n: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     with torch.inference_mode(False):
-        return synthesis_matrix(wavelet, mode, coefficients).to(device, dtype)
+        return build(wavelet, mode, n).to(device, dtype)
 
 
 @cache

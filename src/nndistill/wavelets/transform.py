@@ -13,7 +13,7 @@ from .operators import analysis_matrix_on, check_level, check_mode, check_wavele
 from .subbands import SUBBANDS, pywavelets_key
 
 Coefficients = list[Any]
-"""`[approximation, coarsest details, …, finest details]`, as `pywt.wavedecn` orders them: a tensor, then dictionaries."""
+"""`[approximation, coarsest details, …, finest details]`, as `pywt.wavedecn`: a tensor, then dictionaries."""
 
 KEYS = tuple(pywavelets_key(band) for band in SUBBANDS)
 
@@ -39,13 +39,16 @@ def wavedec3(x: Tensor, wavelet: str = "db4", *, mode: str = "symmetric", level:
     """
     wavelet, mode, level = check_wavelet(wavelet), check_mode(mode), check_level(level)
     x = working_precision(x)
-    details: list[Tensor | dict[str, Tensor]] = []
+    dtype = x.dtype
+    if mode == "smooth":  # extrapolating a slope far beyond the signal loses more digits than float32 has to spare
+        x = x.double()
+    details: list[dict[str, Tensor]] = []
     with torch.autocast(x.device.type, enabled=False):
         for _ in range(level):
             bands = _analyse(x, wavelet, mode)
             x = bands.pop("aaa")
-            details.append(bands)
-    return [x, *reversed(details)]
+            details.append({key: band.to(dtype) for key, band in bands.items()})
+    return [x.to(dtype), *reversed(details)]
 
 
 def waverec3(

@@ -1,0 +1,186 @@
+"""DCD's loss and gradients are those of the plain definition, Eq. 7: φ, two projections, a mean of squares."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nndistill.errors import StageMismatch, UnknownName
+from nndistill.methods import DCD, Activations
+from nndistill.methods.projected_distance import projected_distance
+from nndistill.wavelets.band_filter import BandFilter
+from nndistill.wavelets.subbands import parse_bands
+from plain_wavelets import decompose, projection_matrix
+
+SHAPES = [(8, 8, 8), (4, 5, 7), (2, 2, 2), (1, 1, 1), (9, 6, 3)]
+
+
+def volume(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def stage_loss(method: DCD, student: Tensor, teacher: Tensor) -> Tensor:
+    return method(Activations([student]), Activations([teacher]))
+
+
+def plain_loss(
+    phi: nn.Module, student: Tensor, teacher: Tensor, bands: str, mode: str, wavelet: str = "db4", level: int = 3
+) -> Tensor:
+    matrix = projection_matrix(tuple(teacher.shape[2:]), bands, wavelet, mode, level)
+    difference = teacher.flatten(2) @ matrix.mT - phi(student).flatten(2) @ matrix.mT
+    return difference.square().sum() / teacher.numel()
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "periodization", "zero", "periodic"])
+@pytest.mark.parametrize("bands", ["D", "A", "S", "A+D", "A+D+S"])
+def test_loss_and_gradients_equal_the_plain_definition(bands: str, mode: str) -> None:
+    for shape in SHAPES:
+        method = DCD([3], [7], bands=bands, mode=mode).double()
+        student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 7, *shape, seed=1)
+        inputs = [student, method.phi[0].weight, method.phi[0].bias]
+
+        loss, reference = stage_loss(method, student, teacher), plain_loss(method.phi[0], student, teacher, bands, mode)
+        assert torch.allclose(loss, reference, rtol=1e-10, atol=1e-14)
+        for mine, expected in zip(
+            torch.autograd.grad(loss, inputs), torch.autograd.grad(reference, inputs), strict=True
+        ):
+            assert mine.shape == expected.shape
+            assert torch.allclose(mine, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_many_groups_and_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nndistill.methods.projected_distance.GROUP_ELEMENTS", 1)
+    monkeypatch.setattr("nndistill.methods.projected_distance.GROUP_CHANNELS", 3)
+    monkeypatch.setattr("nndistill.wavelets.band_filter.CHUNK_ELEMENTS", 2 * 4 * 5 * 7)
+    test_loss_and_gradients_equal_the_plain_definition("D", "symmetric")
+
+
+def test_stages_are_summed() -> None:
+    method = DCD([2, 3], [4, 6]).double()
+    students = [volume(1, 2, 8, 10, 12), volume(1, 3, 4, 5, 6)]
+    teachers = [volume(1, 4, 8, 10, 12, seed=1), volume(1, 6, 4, 5, 6, seed=2)]
+    apart = sum(
+        plain_loss(phi, s, t, "D", "symmetric") for phi, s, t in zip(method.phi, students, teachers, strict=True)
+    )
+    assert torch.allclose(method(Activations(students), Activations(teachers)), apart)
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "periodization"])
+def test_gradients_are_exact(mode: str) -> None:
+    spec = BandFilter(parse_bands("D"), "db2", 2, mode)
+    student, weight, bias = (volume(*s).requires_grad_() for s in [(2, 2, 4, 3, 5), (3, 2), (3,)])
+    teacher = volume(2, 3, 4, 3, 5, seed=1)
+    assert torch.autograd.gradcheck(lambda *inputs: projected_distance(*inputs, teacher, spec), (student, weight, bias))
+
+
+@pytest.mark.parametrize("trained", [(True, False, False), (False, True, False), (False, False, True)])
+def test_only_what_is_trained_gets_a_gradient(trained: tuple[bool, ...]) -> None:
+    spec = BandFilter(parse_bands("A+D"), "db2", 2, "symmetric")
+    inputs = [volume(*s).requires_grad_(t) for s, t in zip([(1, 2, 4, 3, 5), (3, 2), (3,)], trained, strict=True)]
+    projected_distance(*inputs, volume(1, 3, 4, 3, 5), spec).backward()
+    assert [x.grad is not None for x in inputs] == list(trained)
+
+
+def identity_phi(method: DCD) -> DCD:
+    with torch.no_grad():
+        weight = method.phi[0].weight
+        weight.copy_(torch.eye(*weight.shape[:2])[:, :, None, None, None])
+        method.phi[0].bias.zero_()
+    return method
+
+
+def test_equal_features_cost_nothing() -> None:
+    x = volume(1, 4, 16, 11, 9, dtype=torch.float32)
+    assert stage_loss(identity_phi(DCD([4], [4], bands="A+D+S")), x, x) == 0
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "periodization"])
+@pytest.mark.parametrize("bands", ["D", "S"])
+def test_constant_offset_between_teacher_and_student_costs_nothing(bands: str, mode: str) -> None:
+    x = volume(1, 4, 16, 20, 14, dtype=torch.float32).requires_grad_()
+    method = identity_phi(DCD([4], [4], bands=bands, mode=mode))
+    assert stage_loss(method, x, x.detach() + 1000.0) < 1e-6
+    assert stage_loss(DCD([4], [4], bands="A"), x, x.detach() + 1000.0) > 1e5
+
+
+@pytest.mark.parametrize("bands", ["D", "A", "S", "A+S"])
+def test_coefficients_equal_spatial_under_periodization(bands: str) -> None:
+    student, teacher = volume(2, 2, 16, 8, 24).requires_grad_(), volume(2, 5, 16, 8, 24, seed=1)
+    spatial = DCD([2], [5], bands=bands, mode="periodization").double()
+    coefficients = DCD([2], [5], bands=bands, mode="periodization", domain="coefficients").double()
+    coefficients.load_state_dict(spatial.state_dict())
+    losses = [stage_loss(method, student, teacher) for method in (spatial, coefficients)]
+    gradients = [torch.autograd.grad(loss, student)[0] for loss in losses]
+    assert torch.allclose(*losses, rtol=1e-9)
+    assert torch.allclose(*gradients, rtol=1e-8, atol=1e-12)
+
+
+def test_coefficients_are_compared_as_defined() -> None:
+    student, teacher = volume(1, 2, 9, 8, 7), volume(1, 5, 9, 8, 7, seed=1)
+    method = DCD([2], [5], domain="coefficients", level=2).double()
+    difference = (teacher - method.phi[0](student)).detach().numpy()
+    _, *details = decompose(difference, "db4", "symmetric", 2)
+    energy = sum((band**2).sum() for finer in details for key, band in finer.items() if key != "ddd")
+    assert stage_loss(method, student, teacher).item() == pytest.approx(energy / difference.size, rel=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_features_are_compared_in_single(dtype: torch.dtype) -> None:
+    student, teacher = volume(1, 2, 8, 9, 10).to(dtype).requires_grad_(), volume(1, 6, 8, 9, 10, seed=1).to(dtype)
+    method = DCD([2], [6])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = stage_loss(method, student, teacher)
+    assert loss.dtype == torch.float32
+    (loss * 1024).backward()
+    wide = student.detach().float().requires_grad_()
+    reference = stage_loss(method, wide, teacher.float())
+    reference.backward()
+    assert torch.allclose(loss, reference)
+    assert student.grad.dtype == dtype
+    assert torch.allclose(student.grad.float(), 1024 * wide.grad, rtol=1e-2, atol=1e-3)
+    assert method.phi[0].weight.grad.dtype == torch.float32
+
+
+def test_teacher_from_inference_mode() -> None:
+    with torch.inference_mode():
+        teacher = volume(1, 4, 8, 8, 8, dtype=torch.float32) * 2
+    student = volume(1, 2, 8, 8, 8, dtype=torch.float32).requires_grad_()
+    stage_loss(DCD([2], [4]), student, teacher).backward()
+    assert student.grad is not None
+
+
+def test_non_contiguous_features_give_the_same() -> None:
+    method = DCD([2], [4]).double()
+    student, teacher = volume(1, 2, 9, 8, 7), volume(1, 4, 9, 8, 7, seed=1)
+    last = torch.channels_last_3d
+    strided = stage_loss(method, student.to(memory_format=last), teacher.to(memory_format=last))
+    assert torch.allclose(strided, stage_loss(method, student, teacher), rtol=1e-12)
+
+
+def test_compiles() -> None:
+    method = DCD([2], [4])
+    student, teacher = volume(1, 2, 8, 9, 10).float().requires_grad_(), volume(1, 4, 8, 9, 10, seed=1).float()
+    eager = stage_loss(method, student, teacher)
+    (expected,) = torch.autograd.grad(eager, student)
+    loss = torch.compile(stage_loss, backend="aot_eager")(method, student, teacher)
+    assert torch.allclose(loss, eager)
+    assert torch.allclose(torch.autograd.grad(loss, student)[0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        ({"domain": "spacial"}, UnknownName, "Did you mean 'spatial'?"),
+        ({"wavelet": "db44"}, UnknownName, "Did you mean 'db4'?"),
+        ({"bands": "Q"}, UnknownName, "no subband 'Q'"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(options, error, sentence) -> None:
+    with pytest.raises(error, match=sentence):
+        DCD([2], [4], **options)
+
+
+def test_unequal_sizes_are_refused() -> None:
+    with pytest.raises(StageMismatch, match="unequal size at stage 0"):
+        stage_loss(DCD([2], [4]), volume(1, 2, 8, 8, 8), volume(1, 4, 8, 8, 7))
