@@ -1,8 +1,19 @@
 """nnDistill: distil a trained 3D nnU-Net into a student many times smaller that keeps the fine detail."""
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from .distiller import Distiller
+if TYPE_CHECKING:
+    from .distiller import Distiller
 
 __all__ = ["Distiller"]
 __version__ = version("nndistill")
+
+
+def __getattr__(name: str) -> Any:
+    # Importing PyTorch takes seconds; `nndistill --help` and the processes that make phantoms do without.
+    if name == "Distiller":
+        from .distiller import Distiller
+
+        return Distiller
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

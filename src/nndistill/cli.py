@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 import yaml
 from rich.logging import RichHandler
@@ -36,6 +35,7 @@ prepare = typer.Typer(help="Bring a public data set into nnU-Net's raw format.",
 app.add_typer(prepare, name="prepare")
 
 _LISTS = ("--features",)
+_UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
 Workspace = Annotated[
     Path | None, typer.Option(help="Folder below which nnU-Net's three folders are; default: its environment variables.")
@@ -58,18 +58,18 @@ DatasetId = Annotated[int, typer.Option(min=1, max=999, help="Number of the data
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exit 0 when done, 2 for a user's mistake, 1 for a fault of ours."""
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_time=False, show_path=False)])
+    _show_warnings()
     arguments = _one_value_an_option(sys.argv[1:] if argv is None else argv)
     try:
         status = app(arguments, prog_name="nndistill", standalone_mode=False)
     except UserError as error:
         status = _fail(str(error))
-    except click.UsageError as error:
-        context = f" Try: {error.ctx.command_path} --help" if error.ctx else ""
-        status = _fail(error.format_message() + context)
-    except click.exceptions.Exit as stop:
+    except _UsageError as error:
+        context = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        status = _fail(error.format_message().rstrip(".") + "." + context)
+    except typer.Exit as stop:
         status = stop.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         console.print("stopped; the same command goes on where it was.")
         status = 130
     except Exception:
@@ -364,6 +364,12 @@ def _one_value_an_option(arguments: list[str]) -> list[str]:
             option = None
             rewritten.append(argument)
     return rewritten
+
+
+def _show_warnings() -> None:
+    package = logging.getLogger("nndistill")
+    if not package.handlers:
+        package.addHandler(RichHandler(console=console, show_time=False, show_path=False))
 
 
 def _fail(sentence: str) -> int:

@@ -250,7 +250,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def _clip_gradients(self) -> None:
         super()._clip_gradients()
-        clip_grad_norm_(self.method.parameters(), _GRADIENT_NORM)
+        if phi := list(self.method.parameters()):  # apart, so that φ does not shorten the student's own steps
+            clip_grad_norm_(phi, _GRADIENT_NORM)
 
     def extra_state(self) -> dict[str, Any]:
         return {**super().extra_state(), "method": self.method.state_dict()}

@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+DEMO ?= nndistill-demo
+
+# Threads that spin while they wait slow down whatever else the machine does.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test test-slow check lint types docs benchmark clean
+
+demo: $(VENV)/.runtime  ## the main job on made-up data; minutes on two cores
+	$(BIN)/nndistill demo --workspace $(DEMO)
+
+test: $(VENV)/.dev  ## all tests but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## the tests that take minutes each
+	$(BIN)/pytest -m slow
+
+check: lint types docs  ## what does not need to run the code
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet
+
+benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark
+	mkdir -p benchmarks/results
+	for name in projection training_step; do \
+		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
+	done
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing nnDistill into $(VENV), once"
+	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing nnDistill and its tools into $(VENV), once"
+	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache

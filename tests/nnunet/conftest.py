@@ -1,0 +1,86 @@
+"""One tiny workspace for all tests of this folder: a phantom, a teacher and its student made through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tiny import TINY
+
+from nndistill.cli import main
+from nndistill.datasets import generate_phantom
+
+DATASET = "Dataset900_Phantom"
+
+
+@dataclass(frozen=True)
+class World:
+    """A workspace, its data set, and a trained teacher."""
+
+    workspace: Path
+    teacher: Path
+
+    @property
+    def dataset(self) -> Path:
+        return self.workspace / "nnUNet_raw" / DATASET
+
+    @property
+    def preprocessed(self) -> Path:
+        return self.workspace / "nnUNet_preprocessed" / DATASET
+
+    @property
+    def results(self) -> Path:
+        return self.workspace / "nnUNet_results" / DATASET
+
+
+@pytest.fixture(scope="session")
+def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("workspace")
+    generate_phantom(workspace / "nnUNet_raw", cases=5, test_cases=1, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), jobs=1)
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["teach", "900", "--workspace", str(workspace), "--features", "8", "16", "32", "--batch-size", "2"]
+            + [*TINY, "--epochs", "1", "--no-validate"]
+        )
+    assert not stop.value.code
+    teacher = next((workspace / "nnUNet_results" / DATASET).glob("nnUNetTrainerRecipe__*"))
+    with pytest.raises(SystemExit) as stop:
+        main(
+            ["distill", str(teacher), "--workspace", str(workspace), "--name", "student"]
+            + [*TINY, "--epochs", "2", "--validate"]
+        )
+    assert not stop.value.code
+    return workspace
+
+
+def _point_to(workspace: Path, place: str | Path) -> None:
+    """Write into the student's plans where its teacher is."""
+    for plans in [*workspace.rglob("student.json"), *workspace.rglob("nnUNetTrainerDistill__student__*/plans.json")]:
+        content = json.loads(plans.read_text())
+        folder = Path(content["nndistill"]["distillation"]["teacher"]["folder"])
+        content["nndistill"]["distillation"]["teacher"]["folder"] = str(Path(place) / folder.name)
+        plans.write_text(json.dumps(content))
+
+
+@pytest.fixture
+def world(_made_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A copy of the workspace that a test may damage; nnU-Net's variables are unset again after the test."""
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    workspace = tmp_path / "workspace"
+    shutil.copytree(_made_once, workspace)
+    teacher = next((workspace / "nnUNet_results" / DATASET).glob("nnUNetTrainerRecipe__*"))
+    _point_to(workspace, teacher.parent)
+    return World(workspace, teacher)
+
+
+@pytest.fixture
+def environment(world: World) -> dict[str, str]:
+    """The environment of a process that works in this workspace."""
+    folders = {name: str(world.workspace / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    return {**os.environ, **folders, "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}

@@ -1,0 +1,86 @@
+"""The command line itself: help, usage errors, faults, and the way in."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nndistill import cli
+
+COMMANDS = [["demo"], ["phantom"], ["prepare"], ["prepare", "decathlon"], ["teach"], ["distill"], ["complexity"]]
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS, ["trainer-path"]], ids=" ".join)
+def test_help_everywhere(nndistill, command):
+    result = nndistill(*command, "--help")
+    assert result.status == 0
+    assert "Usage: nndistill" in " ".join(result.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["distill"], "teacher_folder"),
+        (["distill", "folder", "--reduction", "four"], "'--reduction': Input should be a valid integer"),
+        (["distil"], "distill"),
+        (["phantom", "out", "--cases", "0"], "--cases"),
+        (["teach", "1", "--features"], "--features"),
+    ],
+)
+def test_usage_error_is_one_sentence_with_status_2(nndistill, arguments, sentence):
+    result = nndistill(*arguments)
+    assert result.status == 2
+    assert result.err.startswith("error: ")
+    assert sentence.casefold() in result.err.casefold()
+    assert "Traceback" not in result.err
+
+
+def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch):
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    result = nndistill("trainer-path")
+    assert result.status == 1
+    assert "ZeroDivisionError" in result.err
+    assert "report it" in result.err
+
+
+def test_list_option_takes_values_up_to_the_next_word():
+    rewritten = cli._one_value_an_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
+    assert rewritten == ["teach", "4", "--features", "8", "--features", "16", "--fold", "0", "--features"]
+
+
+def test_module_and_script_are_the_same_command():
+    script = Path(sys.executable).with_name("nndistill")
+    outputs = [
+        subprocess.run([*command, "trainer-path"], capture_output=True, text=True, check=True).stdout
+        for command in ([sys.executable, "-m", "nndistill"], [script])
+    ]
+    assert outputs[0] == outputs[1]
+    assert (Path(outputs[0].strip()) / "nndistill_trainers.py").is_file()
+
+
+def test_help_does_not_wait_for_pytorch():
+    code = "import sys, nndistill.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_phantom_writes_a_raw_data_set(nndistill, tmp_path):
+    result = nndistill("phantom", tmp_path, "--cases", 1, "--seed", 3)
+    assert result.status == 0
+    folder = tmp_path / "Dataset900_Phantom"
+    assert str(folder) in result.out
+    assert len(list((folder / "imagesTr").glob("*.nii.gz"))) == 4
+
+
+def test_prepare_decathlon_and_say_what_is_next(nndistill, real_data, tmp_path):
+    result = nndistill(
+        "prepare", "decathlon", real_data / "Task04_Hippocampus", "--dataset-id", 4, "--workspace", tmp_path
+    )
+    assert result.status == 0
+    assert len(list((tmp_path / "nnUNet_raw" / "Dataset004_Hippocampus" / "labelsTr").iterdir())) == 200
+    assert f"nndistill teach 4 --workspace {tmp_path}" in result.out

@@ -1,0 +1,3 @@
+"""The smallest training there is."""
+
+TINY = ["--recipe", "quick", "--iterations", "2", "--device", "cpu"]
