@@ -12,6 +12,7 @@ The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three thing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
@@ -31,6 +32,12 @@ ROWS_PER_BLOCK = 16
 
 LONGEST_DENSE_AXIS = 40
 """Below this many samples an axis is one dense product, batched over channels."""
+
+LARGEST_DENSE_VOLUME = 640
+"""Up to this many voxels (deep stages) the whole map is one matrix, and everything else would be calls, not work."""
+
+NARROWEST_PRODUCT = 16
+"""A product with fewer columns than this is slow in BLAS; its transpose, with as few rows, is not."""
 
 SHORTEST_GAP = 16
 """Zero columns between two runs that are worth a second product."""
@@ -117,6 +124,9 @@ class BandFilter:
         if plan.is_identity:
             return x
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            if x[0].numel() <= LARGEST_DENSE_VOLUME:
+                matrix = _dense(self, tuple(x.shape[1:]), x.device, x.dtype, transposed)
+                return x.copy_((x.flatten(1) @ matrix).view_as(x))
             return _part(x, plan, 0, out=x, sign=-1.0 if plan.complement else 1.0, keep=plan.complement)
 
     def is_orthogonal_projection(self, shape: tuple[int, ...]) -> bool:
@@ -191,6 +201,11 @@ def _first_to_last(
     if out is None:
         out = x.new_empty(*x.shape[1:], matrix.height)
     source, target = x.view(x.shape[0], -1).t(), out.view(-1, matrix.height)
+    if matrix.height < NARROWEST_PRODUCT and len(matrix.blocks) == 1:
+        (block,) = matrix.blocks
+        product = torch.mm(block.entries, source[:, block.columns].t()).t()
+        target.add_(product, alpha=sign) if keep else torch.mul(product, sign, out=target)
+        return out
     for block in matrix.blocks:
         target[:, block.rows].addmm_(
             source[:, block.columns], block.entries.t(), beta=float(keep or block.adds), alpha=sign
@@ -219,6 +234,20 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
     return Plan(
         levels, tuple(frozenset(_in_turn(i, band) for band in bands) for i, bands in enumerate(wanted)), complement
     )
+
+
+@lru_cache(maxsize=64)
+def _dense(
+    spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, transposed: bool
+) -> Tensor:
+    """The transpose of the whole map, `(voxels, voxels)`: what it makes of every unit impulse."""
+    with torch.inference_mode(False):
+        voxels = math.prod(shape)
+        impulses = torch.eye(voxels, dtype=torch.float64).view(voxels, *shape)
+        plan = _plan(spec, shape, impulses.device, impulses.dtype, transposed)
+        sign = -1.0 if plan.complement else 1.0
+        responses = _part(impulses, plan, 0, out=impulses, sign=sign, keep=plan.complement)
+        return responses.view(voxels, voxels).to(device, dtype)
 
 
 def _in_turn(level: int, axes: T) -> T:

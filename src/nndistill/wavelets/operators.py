@@ -112,13 +112,13 @@ def inversion_error(wavelet: str, mode: str, size: int) -> float:
     return float(((synthesis @ analysis).sum(0) - torch.eye(size, dtype=torch.float64)).abs().max())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def analysis_matrix_on(wavelet: str, mode: str, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`analysis_matrix`, cast and moved once."""
     return _placed(analysis_matrix, wavelet, mode, size, device, dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def synthesis_matrix_on(wavelet: str, mode: str, coefficients: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """`synthesis_matrix` of full length, cast and moved once."""
     return _placed(synthesis_matrix, wavelet, mode, coefficients, device, dtype)
