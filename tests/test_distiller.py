@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import residual_unet
 from torch import nn
 
+from networks import residual_unet
 from nndistill import Distiller
 from nndistill.errors import StageMismatch, UnknownName, UserError
 from nndistill.methods import Activations, Feature, Method, NoDistillation, build_method
@@ -51,7 +51,9 @@ def test_gradient_reaches_student_and_phi_and_not_the_teacher(x, name):
 
 def test_teacher_is_no_part_of_parameters_or_state():
     distiller = _distiller()
-    ours = sum(p.numel() for p in distiller.student.parameters()) + sum(p.numel() for p in distiller.method.parameters())
+    ours = sum(p.numel() for p in distiller.student.parameters()) + sum(
+        p.numel() for p in distiller.method.parameters()
+    )
     assert sum(p.numel() for p in distiller.parameters()) == ours
     assert all(key.startswith(("student.", "method.")) for key in distiller.state_dict())
 
@@ -142,9 +144,7 @@ def test_compiled_student_gives_the_same_loss(x):
 
 def test_unknown_module_path_names_the_nearest():
     with pytest.raises(UnknownName, match=r"encoder\.stages\.1"):
-        Distiller(
-            residual_unet(STUDENT), residual_unet(TEACHER), Feature([4], [8]), student_taps=["encoder.stage.1"]
-        )
+        Distiller(residual_unet(STUDENT), residual_unet(TEACHER), Feature([4], [8]), student_taps=["encoder.stage.1"])
 
 
 def test_network_without_nnunet_stages_asks_for_taps():

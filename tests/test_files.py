@@ -14,8 +14,7 @@ def test_error_while_writing_keeps_the_previous_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("before")
     with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
-        temporary.write_text("half of what")
-        raise ZeroDivisionError
+        _half_of_it(temporary)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -37,3 +36,8 @@ def test_damaged_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
+
+
+def _half_of_it(path):
+    path.write_text("half of what")
+    raise ZeroDivisionError

@@ -38,7 +38,8 @@ _LISTS = ("--features",)
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
 Workspace = Annotated[
-    Path | None, typer.Option(help="Folder below which nnU-Net's three folders are; default: its environment variables.")
+    Path | None,
+    typer.Option(help="Folder for nnU-Net's three folders; default: its environment variables."),
 ]
 Fold = Annotated[str, typer.Option(help="Fold of the cross-validation, 0 to 4, or all.")]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage: --features 16 32 64 128.")]
@@ -168,8 +169,7 @@ def teach(
     recipe = _recipe(recipe_name, epochs=epochs, iterations=iterations, seed=seed)
     folder = dataset_folder(raw_folder(), dataset)
     check_raw_dataset(folder)
-    with console.status("planning and preprocessing"):
-        plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)
+    plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)
     run = prepare_teacher(
         folder.name,
         plans_file,
@@ -307,9 +307,7 @@ def _train(run: Run, title: str, *, device: str, gpus: int, validate: bool) -> N
     from .nnunet.run import train
 
     with TrainingProgress(title) as progress:
-        train(
-            run, device=device, gpus=gpus, validate=validate, on_start=progress.start, on_iteration=progress.advance
-        )
+        train(run, device=device, gpus=gpus, validate=validate, on_start=progress.start, on_iteration=progress.advance)
 
 
 def _report(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
@@ -328,7 +326,7 @@ def _report(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
         )
         return
     if scores is not None:
-        _show(dice_table(scores), f"Validation Dice of fold {run.fold}, mean ± SEM over {scores['case'].nunique()} cases")
+        _show(dice_table(scores), f"Validation Dice of fold {run.fold}, mean ± SEM")
     print(f"\nModel: {run.model_folder}\nNext:  {next_step}")
 
 

@@ -84,7 +84,7 @@ class DemoResult:
         }
 
 
-def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize()) -> DemoResult:  # noqa: B008
+def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize()) -> DemoResult:
     """Run the demo, or go on with it.
 
     Args:
@@ -197,7 +197,7 @@ def _draw(models: dict[str, Path], scores: pd.DataFrame, data: Path, predictions
         spacing=[float(s) for s in image.header.get_zooms()[:3]],
         path=figure,
         title=f"{case}, T1 with contrast: the case on which the students differ most",
-        scores=means.loc[case].to_dict(),
+        scores=means.loc[case].to_dict(),  # type: ignore[arg-type]
     )
 
 

@@ -62,9 +62,7 @@ class Distiller(nn.Module):
             raise ValueError(f"{type(method).__name__} compares with a teacher, but teacher is None.")
         self._whole_teacher = "logits" in needs
         self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
-        self._teacher = TappedNetwork(
-            teacher.eval().requires_grad_(False), as_taps(teacher_taps, teacher).only(needs)
-        )
+        self._teacher = TappedNetwork(teacher.eval().requires_grad_(False), as_taps(teacher_taps, teacher).only(needs))
 
     def forward(self, x: Tensor, target: Tensor | None = None) -> tuple[Any, Tensor]:
         output, student = self._student(x)
@@ -80,5 +78,6 @@ class Distiller(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         if self._teacher is not None:
-            self._teacher.network._apply(fn)
-        return super()._apply(fn, recurse)
+            self._teacher.network._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self

@@ -26,7 +26,7 @@ def bar() -> Progress:
 
 
 class StepProgress:
-    """Progress of a step with a known number of parts: `with StepProgress("phantom") as report: report(done, total)`."""
+    """Progress of a step in known parts: `with StepProgress("phantom") as report: report(done, total)`."""
 
     def __init__(self, title: str) -> None:
         self._title = title

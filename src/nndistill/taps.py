@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,10 +124,8 @@ class TappedNetwork:
                 self.network(x)
                 self._last = next(reversed(self._seen))
             else:
-                try:
+                with suppress(_EnoughSeen):
                     self.network(x)
-                except _EnoughSeen:
-                    pass
         return self._activations(None)
 
     @contextmanager

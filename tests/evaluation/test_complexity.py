@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from networks import PAPER_STUDENT, PAPER_TEACHER, residual_unet
 from torch import nn
 
+from networks import PAPER_STUDENT, PAPER_TEACHER, residual_unet
 from nndistill.evaluation import network_complexity
 
 BRATS = {"channels": 4, "classes": 5, "strides": [1, 2, 2, 2, 2, (2, 2, 1)]}

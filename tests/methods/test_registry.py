@@ -43,7 +43,7 @@ def test_unknown_option_suggests_the_nearest():
 
 
 def test_unknown_wavelet_suggests_the_nearest():
-    with pytest.raises(UnknownName, match="Did you mean 'db4'|Did you mean 'db"):
+    with pytest.raises(UnknownName, match="Did you mean 'db"):
         build_method("dcd", student_channels=[1], teacher_channels=[1], wavelet="bd4")
 
 

@@ -1,4 +1,4 @@
-"""One tiny workspace for all tests of this folder: a phantom, a teacher and its student made through the command line."""
+"""One tiny workspace for all tests of this folder: phantom, teacher and student, made by the command line."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tiny import TINY
 
 from nndistill.cli import main
 from nndistill.datasets import generate_phantom
+from tiny import TINY
 
 DATASET = "Dataset900_Phantom"
 
@@ -40,7 +40,9 @@ class World:
 @pytest.fixture(scope="session")
 def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("workspace")
-    generate_phantom(workspace / "nnUNet_raw", cases=5, test_cases=1, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), jobs=1)
+    generate_phantom(
+        workspace / "nnUNet_raw", cases=5, test_cases=1, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), jobs=1
+    )
     with pytest.raises(SystemExit) as stop:
         main(
             ["teach", "900", "--workspace", str(workspace), "--features", "8", "16", "32", "--batch-size", "2"]

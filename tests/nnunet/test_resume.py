@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import TINY
 
 from nndistill.nnunet.checkpoints import read_checkpoint
+from tiny import TINY
 
 EPOCHS = 4
 

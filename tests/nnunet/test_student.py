@@ -13,9 +13,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
 
 from nndistill.nnunet.prediction import predict_folder
+from tiny import TINY
 
 
 @pytest.fixture
@@ -50,7 +50,22 @@ def test_stock_nnunet_predicts_the_same_label_maps_without_nndistill(
     entry = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as predict"
     subprocess.run(
         [python_without_nndistill, "-c", f"{entry}\nif __name__ == '__main__': predict()"]
-        + ["-i", images, "-o", tmp_path / "stock", "-m", student, "-f", "0", "-device", "cpu", "-npp", "1", "-nps", "1"],
+        + [
+            "-i",
+            images,
+            "-o",
+            tmp_path / "stock",
+            "-m",
+            student,
+            "-f",
+            "0",
+            "-device",
+            "cpu",
+            "-npp",
+            "1",
+            "-nps",
+            "1",
+        ],
         check=True,
         env={k: v for k, v in environment.items() if k not in {"nnUNet_extTrainer", "PYTHONPATH"}},
         capture_output=True,

@@ -12,7 +12,7 @@ from .progress_figure import draw_progress
 LOSSES = ("segmentation_losses", "distillation_losses")
 
 
-class RecipeLogger(LocalLogger):
+class RecipeLogger(LocalLogger):  # type: ignore[misc]
     """nnU-Net's log of one value an item and epoch, with two items more and its own figure."""
 
     def __init__(self) -> None:

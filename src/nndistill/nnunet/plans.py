@@ -119,8 +119,9 @@ def with_features(
         for key in _PER_ENCODER_STAGE & arguments.keys():
             if not isinstance(arguments[key], int):
                 arguments[key] = list(arguments[key])[: len(features)]
-        if not isinstance(arguments["n_conv_per_stage_decoder"], int):  # listed from the deepest stage up
-            arguments["n_conv_per_stage_decoder"] = list(arguments["n_conv_per_stage_decoder"])[stages - len(features) :]
+        decoder = arguments["n_conv_per_stage_decoder"]
+        if not isinstance(decoder, int):  # listed from the deepest stage up
+            arguments["n_conv_per_stage_decoder"] = list(decoder)[stages - len(features) :]
         arguments["n_stages"] = len(features)
         arguments["features_per_stage"] = list(features)
     if patch_size is not None:

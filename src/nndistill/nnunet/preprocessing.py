@@ -69,4 +69,3 @@ def _plans_name(planner: str) -> str:
             "and ExperimentPlanner are some that it has."
         )
     return str(inspect.signature(found).parameters["plans_name"].default)
-

@@ -20,7 +20,7 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
     """
     figure = Figure(figsize=(10, 9), layout="constrained")
     FigureCanvasAgg(figure)
-    losses, rest = figure.subfigures(2, 1, height_ratios=[2, 1])
+    losses, rest = figure.subfigures(2, 1, height_ratios=[2, 1])  # type: ignore[misc]
     epochs = np.arange(len(log["train_losses"]))
 
     left = losses.subplots()

@@ -151,7 +151,7 @@ def find_device(device: str) -> torch.device:
 def _setup(plans: dict[str, Any]) -> dict[str, Any]:
     """Plans without the version that wrote them: a newer nnDistill may go on with a run."""
     written = {key: value for key, value in plans[KEY].items() if key != "nndistill_version"}
-    return json.loads(json.dumps({**plans, KEY: written}))  # tuples become lists, as in a file
+    return dict(json.loads(json.dumps({**plans, KEY: written})))  # tuples become lists, as in a file
 
 
 def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:

@@ -6,9 +6,8 @@ Everything about a run is in its plans (see `run_setup`), so both also work unde
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from .run_setup import KEY, RunSetup
 _GRADIENT_NORM = 12.0  # nnU-Net's own limit
 
 
-class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers by such names)
+class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (nnU-Net's way of naming trainers)
     """A stock nnU-Net training whose optimiser, length and mirroring come from the recipe in its plans.
 
     Beyond stock: checkpoints are written atomically and carry the random state, a resumed run continues as the
@@ -72,9 +71,9 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
             seed_everything(self.recipe.seed + self.local_rank)
         super().initialize()
 
-    def trained_parameters(self) -> Iterable[torch.nn.Parameter]:
+    def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
         """All that the optimiser updates."""
-        return self.network.parameters()
+        yield from self.network.parameters()
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         optimizer = self.recipe.optimizer.build(self.trained_parameters())
@@ -127,7 +126,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # noqa: N801 (nnU-Net finds trainers 
 
     def _update(self, loss: Tensor) -> None:
         if self.grad_scaler is None:
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self._clip_gradients()
             self.optimizer.step()
         else:
@@ -225,8 +224,9 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         ).to(self.device)
         return super().configure_optimizers()
 
-    def trained_parameters(self) -> Iterable[torch.nn.Parameter]:
-        return chain(super().trained_parameters(), self.method.parameters())
+    def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
+        yield from super().trained_parameters()
+        yield from self.method.parameters()
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
@@ -234,7 +234,9 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.distiller = Distiller(self.network, self._load_teacher(), self.method)
         if self.is_ddp and any(True for _ in self.method.parameters()):
             # nnU-Net wraps the student only; φ has to be averaged over the GPUs too
-            self.distiller.method = DistributedDataParallel(self.method, device_ids=[self.local_rank])
+            self.distiller.method = DistributedDataParallel(  # type: ignore[assignment]
+                self.method, device_ids=[self.local_rank]
+            )
         super().on_train_start()
 
     def on_train_epoch_start(self) -> None:
