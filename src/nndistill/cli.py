@@ -108,7 +108,7 @@ def demo(
 
 @app.command()
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder to make; in nnU-Net's raw format.")],
+    out: Annotated[Path, typer.Argument(help="Folder in which Dataset900_Phantom is made, such as nnUNet_raw.")],
     cases: Annotated[int, typer.Option(min=1, help="Training cases.")] = 20,
     test_cases: Annotated[int, typer.Option(min=0, help="Cases beside them, in imagesTs and labelsTs.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
@@ -119,7 +119,7 @@ def phantom(
     with StepProgress("phantom") as report:
         folder = generate_phantom(out, cases=cases, test_cases=test_cases, seed=seed, progress=report)
     print(f"{folder} holds {cases} training and {test_cases} test cases.")
-    print("Next: move it into nnUNet_raw (or make it there), then `nndistill teach` its number.")
+    print("Next, with that folder in nnUNet_raw: nndistill teach 900 --recipe quick")
 
 
 @prepare.command()

@@ -39,10 +39,10 @@ class DemoSize:
     test_cases: int = 6
     shape: tuple[int, int, int] = (72, 88, 72)
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
-    patch_size: tuple[int, int, int] = (48, 64, 48)
+    patch_size: tuple[int, int, int] = (40, 48, 40)
     teacher_features: tuple[int, ...] = (16, 32, 64, 128)
-    teacher_epochs: int = 12
-    student_epochs: int = 8
+    teacher_epochs: int = 15
+    student_epochs: int = 20
     iterations: int = 20
     validation_iterations: int = 2
 
