@@ -1,0 +1,207 @@
+"""What DCD's loss costs, forward and backward with φ, next to plain feature matching and to other ways to write it.
+
+    python benchmarks/projection.py                 # the six stages of the BraTS networks
+    python benchmarks/projection.py --quick         # small stages, seconds
+    python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute a call at the first
+
+Times are medians of interleaved runs, so that a busy machine slows all variants alike; ratios are medians of the
+ratios within a round. Memory is what one call adds to the resident set at its peak, each in a process of its own that
+has already run the variant on a small volume (Linux only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from nndistill.methods import DCD, Activations, Feature
+from nndistill.methods.base import StagewiseMethod
+from nndistill.wavelets import wavedec3, waverec3
+
+REDUCTION = 4
+BRATS = [(32, 128, 160, 112), (64, 64, 80, 56), (128, 32, 40, 28), (256, 16, 20, 14), (320, 8, 10, 7), (320, 4, 5, 7)]
+QUICK = [(32, 32, 40, 28), (64, 16, 20, 14), (128, 8, 10, 7)]
+LARGEST_FOR_PTWT = 5_000_000  # elements: above, only with --full
+
+
+@dataclass
+class Measurement:
+    """One variant at one stage."""
+
+    stage: str
+    variant: str
+    milliseconds: float
+    times_feature: float
+    megabytes: float | None
+
+
+class Plain(StagewiseMethod):
+    """Eq. 7 as it stands: transform both, zero the other bands, transform back, compare."""
+
+    def __init__(self, student_channels: list[int], teacher_channels: list[int], project: Callable[[Tensor], Tensor]):
+        super().__init__(student_channels, teacher_channels)
+        self.project = project
+
+    def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return mse_loss(self.project(student), self.project(teacher))
+
+
+def project_with_nndistill(x: Tensor) -> Tensor:
+    approximation, *details = wavedec3(x, "db4", mode="symmetric", level=3)
+    kept = [{key: band for key, band in finer.items() if key != "ddd"} for finer in details]
+    return waverec3([torch.zeros_like(approximation), *kept], "db4", shape=x.shape[-3:])
+
+
+def project_with_ptwt(x: Tensor) -> Tensor:
+    import ptwt
+
+    approximation, *details = ptwt.wavedec3(x, "db4", mode="symmetric", level=3)
+    for finer in details:
+        finer["ddd"] = torch.zeros_like(finer["ddd"])
+    depth, height, width = x.shape[-3:]
+    return ptwt.waverec3((torch.zeros_like(approximation), *details), "db4")[..., :depth, :height, :width]
+
+
+VARIANTS: dict[str, Callable[[list[int], list[int]], nn.Module]] = {
+    "feature": Feature,
+    "dcd symmetric": DCD,
+    "dcd periodization": lambda s, t: DCD(s, t, mode="periodization"),
+    "plain": lambda s, t: Plain(s, t, project_with_nndistill),
+    "ptwt": lambda s, t: Plain(s, t, project_with_ptwt),
+}
+
+
+def build(variant: str, channels: int, *shape: int) -> Callable[[], None]:
+    """A call that does one forward and backward."""
+    method = VARIANTS[variant]([channels // REDUCTION], [channels])
+    student = torch.randn(1, channels // REDUCTION, *shape, requires_grad=True)
+    teacher = torch.randn(1, channels, *shape)
+
+    def call() -> None:
+        method.zero_grad()
+        student.grad = None
+        method(Activations([student]), Activations([teacher])).backward()
+
+    return call
+
+
+def seconds(call: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def measure_stage(stage: tuple[int, ...], rounds: int, full: bool, memory: bool) -> list[Measurement]:
+    elements = torch.Size(stage).numel()
+    with_ptwt = full or elements <= LARGEST_FOR_PTWT
+    calls = {name: build(name, *stage) for name in VARIANTS if name != "ptwt" or with_ptwt}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    slow = {"plain", "ptwt"}
+    for name, call in calls.items():
+        if not (name in slow and elements > LARGEST_FOR_PTWT):
+            call()
+    rounds = max(rounds, min(25, 20_000_000 // elements))
+    for turn in range(rounds):
+        for name, call in calls.items():
+            if name not in slow or turn < (1 if elements > LARGEST_FOR_PTWT else 3):
+                times[name].append(seconds(call))
+    return [
+        Measurement(
+            stage="×".join(map(str, stage)),
+            variant=name,
+            milliseconds=1e3 * statistics.median(taken),
+            times_feature=statistics.median(t / f for t, f in zip(taken, times["feature"], strict=False)),
+            megabytes=peak_memory(name, stage) if memory else None,
+        )
+        for name, taken in times.items()
+    ]
+
+
+def peak_memory(variant: str, stage: tuple[int, ...]) -> float:
+    """Megabytes one call adds to the resident set of a fresh process."""
+    command = [sys.executable, __file__, "--memory-of", variant, *map(str, stage)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def report_memory(variant: str, stage: list[int]) -> None:
+    build(variant, stage[0], 8, 8, 8)()
+    call = build(variant, *stage)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident("VmRSS")
+    call()
+    print(resident("VmHWM") - before)
+
+
+def resident(field: str) -> float:
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) / 1e3
+
+
+def totals(measurements: list[Measurement]) -> list[Measurement]:
+    """Sums over the stages, for the variants that were run at every one."""
+    stages = len({m.stage for m in measurements})
+    feature = sum(m.milliseconds for m in measurements if m.variant == "feature")
+    sums = []
+    for variant in VARIANTS:
+        mine = [m for m in measurements if m.variant == variant]
+        if len(mine) == stages:
+            spent = sum(m.milliseconds for m in mine)
+            peaks = [m.megabytes for m in mine if m.megabytes is not None]
+            sums.append(Measurement("all", variant, spent, spent / feature, max(peaks, default=None)))
+    return sums
+
+
+def table(measurements: list[Measurement]) -> Table:
+    view = Table("stage (teacher)", "variant", title=f"forward and backward, {torch.get_num_threads()} threads")
+    for heading in ("ms", "× feature", "extra MB"):
+        view.add_column(heading, justify="right")
+    for m in measurements:
+        megabytes = "" if m.megabytes is None else f"{m.megabytes:.0f}"
+        view.add_row(m.stage, m.variant, f"{m.milliseconds:.1f}", f"{m.times_feature:.2f}", megabytes)
+    return view
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three small stages")
+    parser.add_argument("--full", action="store_true", help="ptwt at every stage")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds a stage (more at small ones)")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--json", type=Path, help="also write the measurements to this file")
+    parser.add_argument("--memory-of", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        variant, *stage = arguments.memory_of
+        report_memory(variant, [int(size) for size in stage])
+        return
+    measurements = []
+    for stage in QUICK if arguments.quick else BRATS:
+        memory = not arguments.no_memory and sys.platform == "linux"
+        measurements += measure_stage(stage, arguments.rounds, arguments.full, memory)
+    measurements += totals(measurements)
+    Console(width=100).print(table(measurements))
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps(
+                {"threads": torch.get_num_threads(), "measurements": [asdict(m) for m in measurements]}, indent=1
+            )
+        )
+
+
+if __name__ == "__main__":
+    main()
