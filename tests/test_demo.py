@@ -1,0 +1,59 @@
+"""The demo, as small as it can be: from nothing to table and figure, and on from where it was stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from nndistill import demo
+from nndistill.demo import DemoSize, run_demo
+
+TINY = DemoSize(
+    cases=5,
+    test_cases=2,
+    shape=(32, 40, 32),
+    spacing=(4.0, 4.0, 4.0),
+    patch_size=(32, 32, 32),
+    teacher_features=(8, 16, 32),
+    teacher_epochs=2,
+    student_epochs=2,
+    iterations=2,
+    validation_iterations=1,
+)
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(variable, "")
+    return tmp_path
+
+
+def test_demo_stopped_in_the_middle_goes_on_to_table_and_figure(workspace, monkeypatch):
+    trained = []
+
+    def stopped_at_the_third(run, **options):
+        trained.append(run.plans_name)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return train(run, **options)
+
+    train = demo.train
+    monkeypatch.setattr(demo, "train", stopped_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(workspace, device="cpu", size=TINY)
+    result = run_demo(workspace, device="cpu", size=TINY)
+
+    assert len(trained) == 4, "what was finished is not trained again"
+    assert trained[2] == trained[3]
+    assert list(result.models) == ["Teacher", "Student, no distillation", "Student, DCD"]
+    assert result.cases == 2
+    assert len(result.scores) == 3 * 2 * 4
+    assert result.scores["dice"].dropna().between(0, 1).all()
+    assert result.costs.loc["network", "parameters"] > result.costs.loc["student", "parameters"]
+    with Image.open(result.figure) as figure:
+        assert min(figure.size) > 500
+    json.dumps(result.numbers, default=float)
+    assert {file.name for file in result.tables.iterdir()} == {"comparison.png", "costs.csv", "dice.csv", "scores.csv"}
