@@ -31,7 +31,7 @@ ROWS_PER_BLOCK = 16
 """Rows of an analysis block (twice as many for synthesis, which doubles the samples). Measured: 8 and 32 are slower."""
 
 LONGEST_DENSE_AXIS = 40
-"""Below this many samples an axis is one dense product, batched over channels."""
+"""Up to this many samples an axis is one dense product."""
 
 LARGEST_DENSE_VOLUME = 640
 """Up to this many voxels (deep stages) the whole map is one matrix, and everything else would be calls, not work."""
@@ -42,8 +42,9 @@ NARROWEST_PRODUCT = 16
 SHORTEST_GAP = 16
 """Zero columns between two runs that are worth a second product."""
 
-CHUNK_ELEMENTS = 1 << 20
-"""Samples worked on at a time, so that a chunk and its subbands stay in the cache; at least one channel."""
+CHUNK_ELEMENTS = 1 << 23
+"""Samples worked on at a time, at least one channel. Smaller chunks stay in the cache and are a little faster on an
+idle machine; larger ones are fewer calls, so fewer waits of one thread for another on a busy one."""
 
 
 @dataclass(frozen=True)
