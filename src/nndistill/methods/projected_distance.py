@@ -10,8 +10,8 @@ $$\nabla_{F^s} = -\tfrac2N \mathcal P^\top W^\top E, \qquad \nabla_W = -\tfrac2N
 \nabla_b = -\tfrac2N E\,(\mathcal P 1)^\top$$
 
 Where $\mathcal P$ is an orthogonal projection, $\mathcal P^\top E = E$ and $\langle E, \mathcal P F^s\rangle =
-\langle E, F^s\rangle$: no further transform at all. The teacher's channels are worked through in groups; neither $W F^s$ nor
-the difference exists in full.
+\langle E, F^s\rangle$: no further transform at all. The teacher's channels are worked through in groups; neither
+$W F^s$ nor the difference exists in full.
 """
 
 from __future__ import annotations
