@@ -59,6 +59,8 @@ DatasetId = Annotated[int, typer.Option(min=1, max=999, help="Number of the data
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; exit 0 when done, 2 for a user's mistake, 1 for a fault of ours."""
+    # Threads of PyTorch that spin while they wait starve whatever else runs; it has to be set before the import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _show_warnings()
     arguments = _one_value_an_option(sys.argv[1:] if argv is None else argv)
     try:
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     except typer.Exit as stop:
         status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        console.print("stopped; the same command goes on where it was.")
+        console.print("stopped; what was done is kept. Run the command again to go on, with --resume where it has that.")
         status = 130
     except Exception:
         traceback.print_exc()
