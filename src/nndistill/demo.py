@@ -39,12 +39,12 @@ class DemoSize:
     test_cases: int = 6
     shape: tuple[int, int, int] = (72, 88, 72)
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
-    patch_size: tuple[int, int, int] = (40, 48, 40)
+    patch_size: tuple[int, int, int] = (32, 40, 32)
     teacher_features: tuple[int, ...] = (16, 32, 64, 128)
-    teacher_epochs: int = 15
-    student_epochs: int = 20
-    iterations: int = 20
-    validation_iterations: int = 2
+    teacher_epochs: int = 7
+    student_epochs: int = 11
+    iterations: int = 40
+    validation_iterations: int = 4
 
 
 @dataclass(frozen=True)
