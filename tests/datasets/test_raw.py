@@ -13,13 +13,12 @@ import SimpleITK
 from nndistill.datasets.raw import (
     check_same_grid,
     dataset_folder,
-    read_json,
     read_nifti,
     write_dataset_json,
-    write_file,
     write_nifti,
 )
 from nndistill.errors import UserError
+from nndistill.files import read_json, write_file
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
@@ -58,7 +57,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"cannot write .*dataset\.json: No space left on device"):
+    with pytest.raises(UserError, match=r"disk is full.*dataset\.json could not be written"):
         write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from .raw import FILE_ENDING, read_json, write_json
+from ..files import read_json, write_json
+from .raw import FILE_ENDING
 
 RECORD = "provenance.json"
 

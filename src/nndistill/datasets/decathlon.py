@@ -19,13 +19,13 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import UserError
+from ..files import read_json
 from .claim import claim, is_claimed, is_complete
 from .raw import (
     check_same_grid,
     dataset_folder,
     image_name,
     label_name,
-    read_json,
     read_nifti,
     write_dataset_json,
     write_nifti,

@@ -7,8 +7,6 @@ A data set is a folder `Dataset004_Hippocampus` with `dataset.json`, one file a 
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..files import write_file, write_json
 
 FILE_ENDING = ".nii.gz"
 
@@ -71,28 +70,6 @@ def write_dataset_json(
         **extra,
     }
     write_json(folder / "dataset.json", content)
-
-
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON object, whole or not at all."""
-    write_file(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
-
-    Raises:
-        UserError: The file is missing, unreadable, not JSON or not an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object.")
-    return content
 
 
 def write_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:
@@ -161,23 +138,6 @@ def check_same_grid(
             f"{path} and {of} lie at different places: up to {apart:.3g} mm apart "
             f"(affines {_listed(affine)} and {_listed(expected_affine)})."
         )
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, however the process ends.
-
-    Raises:
-        UserError: The place cannot be written, or is full.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")  # nnU-Net does not take it for a case
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _times(shape: Sequence[int]) -> str:

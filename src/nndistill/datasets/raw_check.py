@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .raw import check_same_grid, read_json, read_nifti
+from ..files import read_json
+from .raw import check_same_grid, read_nifti
 
 
 def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..files import atomic_path
+from ..files import write_file
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -50,8 +50,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError without a cause; a plain write does not
     torch.save(checkpoint, buffer)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+    write_file(path, buffer.getbuffer())
 
 
 def random_state() -> dict[str, Any]:
