@@ -80,7 +80,8 @@ def _distance(
     orthogonal = spec.is_orthogonal_projection(tuple(shape))
     for_student, for_weight, for_bias = wanted
 
-    loss = torch.zeros((), dtype=torch.float64, device=teacher.device)
+    widest = dtype if teacher.device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
+    loss = torch.zeros((), dtype=widest, device=teacher.device)
     grad_student = torch.empty(student.shape, dtype=dtype, device=student.device) if for_student else None
     grad_weight = torch.zeros_like(W) if for_weight else None
     grad_bias = torch.zeros_like(b) if for_bias else None
@@ -99,7 +100,7 @@ def _distance(
             torch.sub(Ft.flatten(1), b[c, None], out=E).addmm_(W[c], Fs, alpha=-1)
             for part in chunks(Ft):
                 spec.apply_(scratch[: len(Ft)][part])
-            loss += torch.linalg.vector_norm(E).double().square()
+            loss += torch.linalg.vector_norm(E).to(widest).square()
             if grad_student is not None:
                 grad_student[sample].flatten(1).addmm_(W[c].mT, E, beta=float(c.start > 0))
             if grad_weight is not None and PFs is not None:
