@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from networks import residual_unet
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
 
