@@ -73,9 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     except typer.Exit as stop:
         status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        console.print(
-            "stopped; what was done is kept. Run it again to go on, with --resume where it has that."
-        )
+        console.print("stopped; what was done is kept. Run it again to go on, with --resume where it has that.")
         status = 130
     except Exception:
         traceback.print_exc()

@@ -36,13 +36,13 @@ class DemoSize:
     """How much the demo does; the default fits into minutes on two CPU cores."""
 
     cases: int = 20
-    test_cases: int = 6
+    test_cases: int = 4
     shape: tuple[int, int, int] = (72, 88, 72)
     spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
     patch_size: tuple[int, int, int] = (32, 40, 32)
     teacher_features: tuple[int, ...] = (16, 32, 64, 128)
-    teacher_epochs: int = 7
-    student_epochs: int = 11
+    teacher_epochs: int = 6
+    student_epochs: int = 10
     iterations: int = 40
     validation_iterations: int = 4
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
 
@@ -16,10 +16,9 @@ def bar() -> Progress:
     """A progress bar on standard error, for use in a `with` statement."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("elapsed, left"),
+        TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
     )
@@ -76,7 +75,7 @@ class TrainingProgress:
         log = trainer.logger.get_checkpoint()
         state = f"epoch {self._epoch + 1}/{trainer.num_epochs}"
         if log["mean_fg_dice"]:
-            state += f", loss {log['train_losses'][-1]:.3f}, pseudo Dice {log['mean_fg_dice'][-1]:.3f}"
-        self._bar.update(self._task, description=f"{self._title}: {state}")
+            state += f", loss {log['train_losses'][-1]:.2f}, Dice {log['mean_fg_dice'][-1]:.2f}"
+        self._bar.update(self._task, description=state)  # without the title: 80 columns have to do
         if not console.is_terminal:
             console.print(f"{self._title}: {state}", highlight=False)

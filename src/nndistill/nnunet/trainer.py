@@ -156,6 +156,10 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.on_iteration(self)
         return result
 
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        with np.errstate(invalid="ignore"):  # classes that were in none of the few batches
+            super().on_validation_epoch_end(val_outputs)
+
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
         super().on_train_epoch_end(train_outputs)
         for key in LOSSES:
