@@ -10,9 +10,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_monai_network_is_distilled_without_nnunet():
-    ended = subprocess.run(
-        [sys.executable, EXAMPLES / "monai_dynunet.py", "--iterations", "2"], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, EXAMPLES / "monai_dynunet.py", "--iterations", "2"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "student with DCD: mean Dice on 4 held-out phantoms" in ended.stdout
     assert "nnunetv2" not in ended.stderr

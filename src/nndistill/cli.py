@@ -97,8 +97,8 @@ def demo(
     if as_json:
         _print_json(result.numbers)
         return
-    _show(readable_costs(result.costs), "What the networks cost")
-    _show(result.dice, f"Dice on the {result.cases} held-out cases, mean ± SEM")
+    _show(readable_costs(result.costs).T, "What the networks cost")
+    _show(result.dice.T, f"Dice on the {result.cases} held-out cases, mean ± SEM")
     print(f"\nFigure:  {result.figure}\nTables:  {result.tables}")
     for name, model in result.models.items():
         print(f"{name}:  {model}")
@@ -258,7 +258,7 @@ def complexity(
     if as_json:
         _print_json(costs.to_dict(orient="index"))
         return
-    _show(readable_costs(costs), "What the networks cost")
+    _show(readable_costs(costs).T, "What the networks cost")
     print(
         "\nFLOPs: convolutions, two a multiply-add. A case: the data set's median image under nnU-Net's sliding\n"
         "window (patches overlap by half), without mirroring, which multiplies it by up to eight."
@@ -328,7 +328,7 @@ def _report(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
         )
         return
     if scores is not None:
-        _show(dice_table(scores), f"Validation Dice of fold {run.fold}, mean ± SEM")
+        _show(dice_table(scores).T, f"Validation Dice of fold {run.fold}, mean ± SEM")
     print(f"\nModel: {run.model_folder}\nNext:  {next_step}")
 
 
