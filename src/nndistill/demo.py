@@ -43,6 +43,7 @@ class DemoSize:
     teacher_features: tuple[int, ...] = (16, 32, 64, 128)
     teacher_epochs: int = 6
     student_epochs: int = 10
+    student_learning_rate: float = 4e-3  # at the recipe's 1e-3 so small a network misses two classes for 400 batches
     iterations: int = 40
     validation_iterations: int = 4
 
@@ -145,8 +146,12 @@ def _teacher(dataset: str, plans_file: Path, size: DemoSize) -> Run:
 
 
 def _student(teacher: Run, method: str, size: DemoSize) -> Run:
-    recipe = load_recipe("quick").adjusted(
-        epochs=size.student_epochs, iterations=size.iterations, validation_iterations=size.validation_iterations
+    quick = load_recipe("quick")
+    recipe = quick.adjusted(
+        optimizer={**quick.optimizer.model_dump(), "learning_rate": size.student_learning_rate},
+        epochs=size.student_epochs,
+        iterations=size.iterations,
+        validation_iterations=size.validation_iterations,
     )
     return prepare_student(teacher.model_folder, fold=FOLD, recipe=recipe, method=method, resume=True)
 
