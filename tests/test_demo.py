@@ -28,6 +28,7 @@ TINY = DemoSize(
 def workspace(tmp_path, monkeypatch):
     for variable in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # as for repeatable trainings; nnU-Net's planner does not take it
     return tmp_path
 
 

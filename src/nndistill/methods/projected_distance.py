@@ -44,6 +44,7 @@ def projected_distance(student: Tensor, weight: Tensor, bias: Tensor, teacher: T
         `(B, C_s, D, H, W)`, `(C_t, C_s)`, `(C_t,)`, `(B, C_t, D, H, W)` → scalar, float32 (float64 if any input is).
         Half precision is widened a chunk at a time; gradients come back in the type of what they belong to.
     """
+    student, teacher = student.as_subclass(Tensor), teacher.as_subclass(Tensor)  # MONAI's carry metadata, slowly
     loss: Tensor = _ProjectedDistance.apply(student, weight, bias, teacher, spec)  # type: ignore[no-untyped-call]
     return loss
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import redirect_stdout
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
     dataset_id = int(dataset[len("Dataset") :].split("_")[0])
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log):
+    with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log), _threads_to_plan_with(processes):
         if not (folder / "dataset_fingerprint.json").is_file():
             extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)
         plans_file = folder / f"{_plans_name(planner)}.json"
@@ -57,6 +59,20 @@ def is_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> 
     return all((data / f"{case}.pkl").is_file() for case in cases) and all(
         any((folder / "gt_segmentations").glob(f"{case}.*")) for case in cases
     )
+
+
+@contextmanager
+def _threads_to_plan_with(count: int) -> Iterator[None]:
+    """Hide `nnUNet_n_proc_DA=0`, which nnU-Net's planner takes for a number of threads."""
+    before = os.environ.get("nnUNet_n_proc_DA")
+    os.environ["nnUNet_n_proc_DA"] = str(max(1, count))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["nnUNet_n_proc_DA"]
+        else:
+            os.environ["nnUNet_n_proc_DA"] = before
 
 
 def _plans_name(planner: str) -> str:

@@ -187,7 +187,7 @@ def _last_to_first(
 ) -> Tensor:
     """`(…, n)` → `(height, …)`, a new tensor, or written or added to `out`."""
     if out is None:
-        out = x.new_empty(matrix.height, *x.shape[:-1])
+        out = x.new_empty((matrix.height, *x.shape[:-1]))
     source, target = x.view(-1, x.shape[-1]).t(), out.view(matrix.height, -1)
     for block in matrix.blocks:
         beta = float(keep or block.adds)
@@ -200,7 +200,7 @@ def _first_to_last(
 ) -> Tensor:
     """`(n, …)` → `(…, height)`, a new tensor, or written or added to `out`."""
     if out is None:
-        out = x.new_empty(*x.shape[1:], matrix.height)
+        out = x.new_empty((*x.shape[1:], matrix.height))
     source, target = x.view(x.shape[0], -1).t(), out.view(-1, matrix.height)
     if matrix.height < NARROWEST_PRODUCT and len(matrix.blocks) == 1:
         (block,) = matrix.blocks

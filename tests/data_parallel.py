@@ -1,0 +1,46 @@
+"""What a process of the data-parallel test does; in a module of its own, which a new process can import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from networks import residual_unet
+from nndistill import Distiller
+from nndistill.methods import build_method
+
+TEACHER, STUDENT = (8, 16), (4, 8)
+
+
+def distiller(wrapped: Callable[[nn.Module], nn.Module]) -> Distiller:
+    """As nnUNetTrainerDistill puts it together."""
+    torch.manual_seed(7)
+    student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
+    method = build_method("dcd", student_channels=STUDENT, teacher_channels=TEACHER, bands="A+D", level=1)
+    whole = Distiller(wrapped(student), teacher, method)
+    whole.method = wrapped(method)
+    return whole
+
+
+def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    output, distillation = module(x)
+    (output.square().mean() + distillation).backward()
+    return {
+        name.replace("module.", ""): parameter.grad
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def _across_processes(module: nn.Module) -> nn.Module:
+    return DistributedDataParallel(module, find_unused_parameters=True)  # deep supervision is off: idle heads
+
+
+def work(rank: int, folder: str, x: torch.Tensor) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(gradients(distiller(_across_processes), x[rank : rank + 1]), f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
