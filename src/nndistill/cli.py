@@ -47,6 +47,7 @@ RecipeName = Annotated[str, typer.Option("--recipe", help="paper, quick (short b
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Iterations = Annotated[int | None, typer.Option(help="Training batches an epoch, instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Patches a batch, instead of the plans'.")]
+LearningRate = Annotated[float | None, typer.Option(help="Initial learning rate, instead of the recipe's.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights and sampling, instead of the recipe's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU where there is one.")]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]
@@ -150,6 +151,7 @@ def teach(
     recipe_name: RecipeName = "paper",
     epochs: Epochs = None,
     iterations: Iterations = None,
+    learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
     patch_size: Annotated[tuple[int, int, int] | None, typer.Option(help="Voxels: --patch-size 64 64 64.")] = None,
     seed: Seed = None,
@@ -168,7 +170,7 @@ def teach(
     from .nnunet.workspace import dataset_folder, raw_folder, use_workspace
 
     use_workspace(workspace)
-    recipe = _recipe(recipe_name, epochs=epochs, iterations=iterations, seed=seed)
+    recipe = _recipe(recipe_name, epochs=epochs, iterations=iterations, learning_rate=learning_rate, seed=seed)
     folder = dataset_folder(raw_folder(), dataset)
     check_raw_dataset(folder)
     plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)
@@ -202,6 +204,7 @@ def distill(
     recipe_name: RecipeName = "paper",
     epochs: Epochs = None,
     iterations: Iterations = None,
+    learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
     seed: Seed = None,
     device: Device = "auto",
@@ -222,7 +225,14 @@ def distill(
     from .nnunet.workspace import use_workspace
 
     use_workspace(workspace)
-    recipe = _recipe(recipe_name, epochs=epochs, iterations=iterations, seed=seed, distillation_weight=weight)
+    recipe = _recipe(
+        recipe_name,
+        epochs=epochs,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        seed=seed,
+        distillation_weight=weight,
+    )
     run = prepare_student(
         teacher_folder,
         fold=fold,

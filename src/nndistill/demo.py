@@ -148,9 +148,8 @@ def _student(teacher: Run, method: str, size: DemoSize) -> Run:
 
 
 def _recipe(size: DemoSize, *, epochs: int) -> Recipe:
-    quick = load_recipe("quick")
-    return quick.adjusted(
-        optimizer={**quick.optimizer.model_dump(), "learning_rate": size.learning_rate},
+    return load_recipe("quick").adjusted(
+        learning_rate=size.learning_rate,
         epochs=epochs,
         iterations=size.iterations,
         validation_iterations=size.validation_iterations,

@@ -42,6 +42,14 @@ def test_adjusting_replaces_what_is_given_and_nothing_else():
     assert recipe.adjusted(epochs=3, iterations=None) == recipe.model_copy(update={"epochs": 3})
 
 
+def test_adjusting_the_learning_rate_keeps_the_rest_of_the_optimiser():
+    recipe = load_recipe("paper").adjusted(learning_rate=0.1)
+    assert recipe.optimizer.learning_rate == 0.1
+    assert recipe.optimizer.momentum == 0.99
+    with pytest.raises(UserError, match="learning_rate"):
+        recipe.adjusted(learning_rate=-1)
+
+
 def test_adjusting_out_of_range_names_the_key():
     with pytest.raises(UserError, match="epochs"):
         load_recipe("quick").adjusted(epochs=0)

@@ -72,14 +72,21 @@ class Recipe(_Strict):
     save_every: int = Field(default=10, ge=1)
     seed: int | None = Field(default=None, ge=0)
 
-    def adjusted(self, **changes: Any) -> Recipe:
+    def adjusted(self, *, learning_rate: float | None = None, **changes: Any) -> Recipe:
         """Return a copy with some values replaced; a value of `None` leaves the recipe's own.
+
+        Args:
+            learning_rate: The optimiser's.
+            **changes: Values of the recipe by name.
 
         Raises:
             UserError: A new value is out of range.
         """
         given = {key: value for key, value in changes.items() if value is not None}
-        return _validated({**self.model_dump(), **given}, source="the options given")
+        values = {**self.model_dump(), **given}
+        if learning_rate is not None:
+            values["optimizer"] = {**values["optimizer"], "learning_rate": learning_rate}
+        return _validated(values, source="the options given")
 
 
 def recipe_names() -> list[str]:
