@@ -100,6 +100,7 @@ def demo(
         return
     _show(readable_costs(result.costs).T, "What the networks cost")
     _show(result.dice.T, f"Dice on the {result.cases} held-out cases, mean ± SEM")
+    print("A few hundred batches on made-up data: this shows the path, not the worth of a method.")
     print(f"\nFigure:  {result.figure}\nTables:  {result.tables}")
     for name, model in result.models.items():
         print(f"{name}:  {model}")
