@@ -263,7 +263,7 @@ def complexity(
     as_json: AsJson = False,
 ) -> None:
     """Parameters and FLOPs of a network and of its student, for a patch and for a whole case."""
-    from .nnunet.costs import network_costs
+    from .evaluation.costs import network_costs
 
     costs = network_costs(plans_or_model, configuration=configuration, reduction=reduction, features=features)
     if as_json:

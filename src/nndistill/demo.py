@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from .datasets import generate_phantom
+from .evaluation.costs import network_costs
 from .files import atomic_path, read_json
-from .nnunet.costs import network_costs
 from .nnunet.distillation import prepare_student
 from .nnunet.prediction import predict_folder
 from .nnunet.preprocessing import plan_and_preprocess

@@ -169,6 +169,12 @@ def build_network(
     return network
 
 
+def input_channels(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> int:
+    """Number of channels the network of plans takes."""
+    manager = PlansManager(plans)
+    return int(determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json))
+
+
 def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:
     """Number of patches in which nnU-Net's sliding window covers the data set's median image.
 

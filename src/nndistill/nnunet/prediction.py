@@ -7,7 +7,6 @@ from pathlib import Path
 
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from ..files import read_json
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 from .run import find_device
@@ -37,5 +36,4 @@ def predict_folder(model: Path, images: Path, output: Path, *, fold: str, device
         predictor = nnUNetPredictor(device=find_device(device), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint_file.name)
         predictor.predict_from_files_sequential(str(images), str(output), overwrite=False)
-    ending = read_json(model / "dataset.json")["file_ending"]
-    return sorted(output.glob(f"*{ending}"))
+    return sorted(output.glob(f"*{folder.dataset_json['file_ending']}"))

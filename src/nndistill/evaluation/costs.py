@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from ..errors import UserError
-from ..evaluation import network_complexity
 from ..files import read_json
-from .plans import (
+from ..nnunet.plans import (
     build_network,
     features_per_stage,
+    input_channels,
     only_3d_configuration,
     patches_per_case,
     reduced_features,
     resolved_configuration,
     with_features,
 )
+from .complexity import network_complexity
 
 
 def network_costs(
@@ -57,8 +56,7 @@ def network_costs(
 
 def _costs(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> Mapping[str, Any]:
     patch = resolved_configuration(plans, configuration)["patch_size"]
-    manager = PlansManager(plans)
-    channels = determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json)
+    channels = input_channels(plans, configuration, dataset_json)
     cost = network_complexity(build_network(plans, configuration, dataset_json), (1, channels, *patch))
     patches = patches_per_case(plans, configuration)
     return {
