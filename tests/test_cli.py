@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nndistill import cli
+from nndistill.cli import application
 
 COMMANDS = [["demo"], ["phantom"], ["prepare"], ["prepare", "decathlon"], ["teach"], ["distill"], ["complexity"]]
 
@@ -42,7 +42,7 @@ def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(application, "app", broken)
     result = nndistill("trainer-path")
     assert result.status == 1
     assert "ZeroDivisionError" in result.err
@@ -50,7 +50,7 @@ def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch
 
 
 def test_list_option_takes_values_up_to_the_next_word():
-    rewritten = cli._one_value_an_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
+    rewritten = application._one_value_an_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
     assert rewritten == ["teach", "4", "--features", "8", "--features", "16", "--fold", "0", "--features"]
 
 
