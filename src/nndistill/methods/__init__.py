@@ -5,6 +5,7 @@ Everything here works on plain tensors; nothing knows nnU-Net.
 
 from .base import Activations, Method, StagewiseMethod
 from .dcd import DCD
+from .dcd_release import DCDRelease
 from .feature import Feature
 from .none import NoDistillation
 from .registry import METHODS, build_method, method_class
@@ -13,6 +14,7 @@ __all__ = [
     "DCD",
     "METHODS",
     "Activations",
+    "DCDRelease",
     "Feature",
     "Method",
     "NoDistillation",

@@ -9,11 +9,13 @@ from typing import Any
 from ..errors import UnknownName
 from .base import Method
 from .dcd import DCD
+from .dcd_release import DCDRelease
 from .feature import Feature
 from .none import NoDistillation
 
 METHODS: dict[str, type[Method]] = {
     "dcd": DCD,
+    "dcd-release": DCDRelease,
     "feature": Feature,
     "none": NoDistillation,
 }
