@@ -145,7 +145,7 @@ def _teacher(dataset: str, plans_file: Path, size: DemoSize) -> Run:
 
 def _student(teacher: Run, method: str, size: DemoSize) -> Run:
     recipe = _recipe(size, epochs=size.student_epochs, learning_rate=size.student_learning_rate)
-    return prepare_student(teacher.model_folder, fold=FOLD, recipe=recipe, method=method, resume=True)
+    return prepare_student(teacher.model_folder, fold=FOLD, recipe=recipe.adjusted(method=method), resume=True)
 
 
 def _recipe(size: DemoSize, *, epochs: int, learning_rate: float) -> Recipe:

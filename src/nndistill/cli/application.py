@@ -19,6 +19,7 @@ from .demo import demo
 from .distill import distill
 from .phantom import phantom
 from .prepare import prepare
+from .recipes import recipes
 from .teach import teach
 from .trainer_path import trainer_path
 
@@ -34,6 +35,7 @@ app.add_typer(prepare, name="prepare")
 app.command()(teach)
 app.command()(distill)
 app.command()(complexity)
+app.command()(recipes)
 app.command("trainer-path")(trainer_path)
 
 _LISTS = ("--features",)
@@ -82,6 +84,7 @@ def _one_value_an_option(arguments: list[str]) -> list[str]:
 
 def _show_warnings() -> None:
     package = logging.getLogger("nndistill")
+    package.setLevel(logging.INFO)
     if not package.handlers:
         package.addHandler(RichHandler(console=console, show_time=False, show_path=False))
 

@@ -32,7 +32,9 @@ from .training import adjusted_recipe, report_training, train_with_progress
 def distill(
     teacher_folder: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
     fold: Fold = "0",
-    method: Annotated[str, typer.Option(help="dcd, feature, or none: the student alone.")] = "dcd",
+    method: Annotated[
+        str | None, typer.Option(help="dcd, feature, or none: the student alone; default: the recipe's.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="An option of the method, such as --option bands=D; repeat for more.")
     ] = None,
@@ -70,13 +72,13 @@ def distill(
         learning_rate=learning_rate,
         seed=seed,
         distillation_weight=weight,
+        method=method,
+        method_options=_options(option or []) or None,
     )
     run = prepare_student(
         teacher_folder,
         fold=fold,
         recipe=recipe,
-        method=method,
-        method_options=_options(option or []),
         reduction=reduction,
         features=features,
         batch_size=batch_size,
@@ -86,8 +88,9 @@ def distill(
         name=name,
         resume=resume,
     )
-    train_with_progress(run, f"student ({method})", device=device, gpus=gpus, validate=validate)
-    next_step = f"nnUNetv2_predict_from_modelfolder -m {run.model_folder} -f {fold} -i IMAGES -o OUTPUT"
+    train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
+    best = " -chk checkpoint_best.pth" if recipe.checkpoint == "best" else ""
+    next_step = f"nnUNetv2_predict_from_modelfolder -m {run.model_folder} -f {fold}{best} -i IMAGES -o OUTPUT"
     report_training(run, validate=validate, as_json=as_json, next_step=next_step)
 
 

@@ -13,7 +13,7 @@ Workspace = Annotated[
 ]
 Fold = Annotated[str, typer.Option(help="Fold of the cross-validation, 0 to 4, or all.")]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage: --features 16 32 64 128.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="paper, quick (short budgets, CPU), or a YAML file.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="A name that nndistill recipes lists, or a YAML file.")]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Iterations = Annotated[int | None, typer.Option(help="Training batches an epoch, instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Patches a batch, instead of the plans'.")]

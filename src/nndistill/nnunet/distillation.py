@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ def prepare_student(
     *,
     fold: str,
     recipe: Recipe,
-    method: str = "dcd",
-    method_options: Mapping[str, Any] | None = None,
     reduction: int = 4,
     features: Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -44,14 +42,12 @@ def prepare_student(
     Args:
         teacher_folder: A stock nnU-Net model folder.
         fold: Fold whose training cases the student sees: `0` to `4`, or `all`.
-        recipe: How to train.
-        method: A name of `nndistill.methods.METHODS`.
-        method_options: The method's own options.
+        recipe: How to train, and with which method.
         reduction: r of the paper: the teacher's channels are divided by it.
         features: Channels of each student stage, instead of `reduction`.
         batch_size: Patches a batch; default: the teacher's.
         teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
-        teacher_checkpoint: File name of the teacher's checkpoint; default: the final one, or else the best.
+        teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
         dataset: Name or number of the data set to train on; default: the teacher's.
         name: Plans name of the run; default: made of the teacher's plans name, method and reduction.
         resume: Allow a run that was begun before.
@@ -60,7 +56,9 @@ def prepare_student(
         UserError: Teacher, data set and options do not fit together; one sentence says what and why.
     """
     teacher = ModelFolder.read(teacher_folder.resolve())
-    checkpoint_file = teacher.checkpoint_file(teacher_fold or fold, teacher_checkpoint)
+    checkpoint_file = teacher.checkpoint_file(
+        teacher_fold or fold, teacher_checkpoint, prefer=recipe.teacher_checkpoint
+    )
     checkpoint = read_checkpoint(checkpoint_file)
     configuration = teacher.configuration(checkpoint)
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
@@ -69,11 +67,15 @@ def prepare_student(
 
     teacher_features = features_per_stage(teacher.plans, configuration)
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
-    options = dict(method_options or {})
-    build_method(method, student_channels=student_features, teacher_channels=teacher_features, **options)
+    build_method(
+        recipe.method,
+        student_channels=student_features,
+        teacher_channels=teacher_features,
+        **recipe.method_options,
+    )
 
     suffix = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
-    plans_name = name or f"{teacher.plans['plans_name'].removesuffix('_teacher')}_{method}_{suffix}"
+    plans_name = name or f"{teacher.plans['plans_name'].removesuffix('_teacher')}_{recipe.method}_{suffix}"
     run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", plans_name)
     plans = with_features(
         {**teacher.plans, "dataset_name": folder.name},
@@ -85,8 +87,8 @@ def prepare_student(
     setup = RunSetup(
         recipe=recipe,
         distillation=Distillation(
-            method=method,
-            options=options,
+            method=recipe.method,
+            options=recipe.method_options,
             student_channels=student_features,
             teacher=Teacher(
                 folder=str(teacher.path),

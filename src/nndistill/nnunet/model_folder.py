@@ -10,10 +10,12 @@ from torch import nn
 
 from ..errors import UserError
 from ..files import read_json
+from ..recipes.recipe import Checkpoint
 from .checkpoints import read_checkpoint
 from .plans import build_network, only_3d_configuration
+from .run_setup import KEY
 
-_CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
+_FILES = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,20 @@ class ModelFolder:
         """Folds with a checkpoint: `["0", "1", "all"]`."""
         return sorted({file.parent.name.removeprefix("fold_") for file in self.path.glob("fold_*/checkpoint_*.pth")})
 
-    def checkpoint_file(self, fold: str, name: str | None = None) -> Path:
-        """Path of a fold's checkpoint: `name`, or the final one, or else the best.
+    def checkpoint_file(self, fold: str, name: str | None = None, *, prefer: Checkpoint | None = None) -> Path:
+        """Path of a fold's checkpoint: `name`, or the preferred one, or else the other.
+
+        Args:
+            fold: Whose weights.
+            name: File name; no other will do.
+            prefer: Default: what the recipe of the training says, and the final one for stock nnU-Net.
 
         Raises:
             UserError: The fold has no such checkpoint; the message lists the folds that have one.
         """
-        for file in [name] if name else _CHECKPOINTS:
+        prefer = prefer or self.plans.get(KEY, {}).get("recipe", {}).get("checkpoint", "final")
+        names = [name] if name else sorted(_FILES.values(), key=lambda file: file != _FILES[prefer])
+        for file in names:
             path = self.path / f"fold_{fold}" / file
             if path.is_file():
                 return path

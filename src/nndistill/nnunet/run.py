@@ -15,7 +15,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ..errors import UserError
 from ..files import read_json, write_json
-from .run_setup import KEY
+from .run_setup import KEY, RunSetup
 from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
 from .workspace import preprocessed_folder, results_folder
 
@@ -149,9 +149,9 @@ def find_device(device: str) -> torch.device:
 
 
 def _setup(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans without the version that wrote them: a newer nnDistill may go on with a run."""
-    written = {key: value for key, value in plans[KEY].items() if key != "nndistill_version"}
-    return dict(json.loads(json.dumps({**plans, KEY: written})))  # tuples become lists, as in a file
+    """Plans without the version that wrote them, new keys filled in: a newer nnDistill may go on with a run."""
+    setup = RunSetup.of(plans).model_dump(mode="json", exclude={"nndistill_version"})
+    return dict(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file
 
 
 def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:

@@ -6,8 +6,9 @@ Everything about a run is in its plans (see `run_setup`), so both also work unde
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,20 @@ from torch.nn.utils import clip_grad_norm_
 from ..distiller import Distiller
 from ..errors import UserError
 from ..methods import build_method
+from ..taps import unwrapped
 from .checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
 from .log import LOSSES, RecipeLogger
 from .model_folder import ModelFolder
 from .run_setup import KEY, RunSetup
+from .weight_average import WeightAverage
+
+logger = logging.getLogger(__name__)
 
 _GRADIENT_NORM = 12.0  # nnU-Net's own limit
+
+
+class _NoLongerImproving(Exception):
+    """Raised between two epochs to leave nnU-Net's loop over all of them."""
 
 
 class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (nnU-Net's way of naming trainers)
@@ -65,11 +74,20 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
         """Called after every training and validation batch, for a progress bar."""
         self._resumed_random_state: dict[str, Any] | None = None
+        self._average: WeightAverage | None = None
 
     def initialize(self) -> None:
         if self.recipe.seed is not None and not self.was_initialized:
             seed_everything(self.recipe.seed + self.local_rank)
         super().initialize()
+        if self.recipe.weight_averaging:
+            self._average = WeightAverage(self.network, decay=self.recipe.weight_averaging.decay)
+
+    def run_training(self) -> None:
+        try:
+            super().run_training()
+        except _NoLongerImproving:
+            self.on_train_end()
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
         """All that the optimiser updates."""
@@ -121,6 +139,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self._update(loss)
         values = {f"{name}_losses": value.item() for name, value in losses.items()}
         self._refuse_non_finite(values)
+        if self._average:
+            self._average.update()
         self.on_iteration(self)
         return {"loss": loss.detach().cpu().numpy(), **values}
 
@@ -151,12 +171,19 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             f"NaN, then {advice}."
         )
 
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        if self._average:
+            self._average.swap()
+
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = super().validation_step(batch)
         self.on_iteration(self)
         return result
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        if self._average:
+            self._average.swap()
         with np.errstate(invalid="ignore"):  # classes that were in none of the few batches
             super().on_validation_epoch_end(val_outputs)
 
@@ -171,12 +198,42 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             self.logger.log(key, mean, self.current_epoch)
             self.print_to_log_file(f"{key.removesuffix('_losses')}_loss", round(mean, 6))
 
+    def on_epoch_start(self) -> None:
+        # not at an epoch's end: a run that was killed there and resumed has to stop as well
+        self._stop_where_nothing_improves()
+        super().on_epoch_start()
+
+    def _stop_where_nothing_improves(self) -> None:
+        dice = np.nan_to_num(self.logger.get_value("ema_fg_dice", step=None), nan=-1.0)
+        if self.recipe.early_stopping is None or len(dice) == 0:
+            return
+        waited = len(dice) - 1 - int(np.argmax(dice))
+        if waited >= self.recipe.early_stopping.patience:
+            sentence = (
+                f"stopped early after {self.current_epoch} of {self.num_epochs} epochs: the running validation Dice "
+                f"has not risen for {waited}."
+            )
+            self.print_to_log_file(sentence)
+            logger.info(sentence)
+            raise _NoLongerImproving
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        if self.recipe.checkpoint == "best":
+            self.load_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
+        with self._weights_to_use():
+            super().perform_actual_validation(save_probabilities)
+
+    def _weights_to_use(self) -> AbstractContextManager[None]:
+        """The network as it predicts: with averaged weights where the recipe averages them."""
+        return self._average.applied() if self._average else nullcontext()
+
     def save_checkpoint(self, filename: str) -> None:
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, but may say so
             return
         stock = io.BytesIO()  # let nnU-Net decide what a checkpoint of its holds
-        super().save_checkpoint(stock)  # type: ignore[arg-type]
+        with self._weights_to_use():
+            super().save_checkpoint(stock)  # type: ignore[arg-type]
         stock.seek(0)
         checkpoint = torch.load(stock, weights_only=False)
         checkpoint["trainer_name"] = nnUNetTrainer.__name__
@@ -186,16 +243,23 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         extra = read_checkpoint(Path(filename_or_checkpoint)).get(KEY)
         super().load_checkpoint(filename_or_checkpoint)
+        if self._average:
+            self._average.restart()
         if extra is not None:
             self.load_extra_state(extra)
 
     def extra_state(self) -> dict[str, Any]:
         """What a resumed run needs beyond stock nnU-Net's checkpoint."""
-        return {"random_state": random_state()}
+        state: dict[str, Any] = {"random_state": random_state()}
+        if self._average:  # the checkpoint's own weights are the average
+            state["trained_weights"] = unwrapped(self.network).state_dict()
+        return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take up what `extra_state` gave."""
         self._resumed_random_state = state["random_state"]
+        if self._average:
+            unwrapped(self.network).load_state_dict(state["trained_weights"])
 
 
 class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
@@ -248,11 +312,11 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.method.train()
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
+        weight = self.recipe.weight_at(self.current_epoch)
+        if weight == 0:  # before the ramp begins: the teacher need not run
+            return super().losses(data, target)
         output, distillation = self.distiller(data, target[0] if isinstance(target, list) else target)
-        return {
-            "segmentation": self.loss(output, target),
-            "distillation": self.recipe.distillation_weight * distillation,
-        }
+        return {"segmentation": self.loss(output, target), "distillation": weight * distillation}
 
     def _clip_gradients(self) -> None:
         super()._clip_gradients()

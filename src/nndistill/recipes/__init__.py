@@ -1,5 +1,6 @@
-"""Recipes: named training setups, each a small YAML file beside this one that a user can copy and change."""
+"""Named training setups, validated; small YAML files that a user can copy and change."""
 
-from .recipe import Recipe, load_recipe, recipe_names
+from .loading import load_recipe, recipe_names, recipe_text
+from .recipe import Recipe
 
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
+__all__ = ["Recipe", "load_recipe", "recipe_names", "recipe_text"]
