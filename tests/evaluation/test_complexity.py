@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from networks import PAPER_STUDENT, PAPER_TEACHER, residual_unet
-from nndistill.evaluation import network_complexity
+from nndistill.evaluation.complexity import network_complexity
 
 BRATS = {"channels": 4, "classes": 5, "strides": [1, 2, 2, 2, 2, (2, 2, 1)]}
 ISLES = {"channels": 3, "classes": 2, "strides": [1, 2, 2, 2, 2, 2]}

@@ -1,5 +1,4 @@
-"""What a network costs and what it is worth."""
+"""What a network costs and what its predictions are worth.
 
-from .complexity import Complexity, network_complexity
-
-__all__ = ["Complexity", "network_complexity"]
+Names are imported from the modules: some need PyTorch, which the processes that score cases do without.
+"""

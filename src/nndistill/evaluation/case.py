@@ -1,0 +1,130 @@
+"""Metrics of one case: a reference and a prediction, label by label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lesions import detect_lesions
+from .surfaces import Definition, Mask, surface_distances
+
+EmptyPolicy = Literal["diagonal", "leave_out"] | float
+"""HD95 where one mask is empty: the image's diagonal, none, or a fixed number of mm."""
+
+LabelMap = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured, and how.
+
+    Args:
+        labels: Values in the label maps, by the name of the class or region.
+        tolerance: Of NSD, in mm.
+        definition: Of the surfaces.
+        empty: What HD95 is where one mask is empty.
+        lesions: Names of the labels whose lesions are counted too.
+        ignore: A value in the reference whose voxels do not count.
+    """
+
+    labels: Mapping[str, Sequence[int]]
+    tolerance: float = 1.0
+    definition: Definition = "surface_elements"
+    empty: EmptyPolicy = "diagonal"
+    lesions: Sequence[str] = ()
+    ignore: int | None = None
+
+
+def case_metrics(
+    reference: LabelMap, prediction: LabelMap, spacing: Sequence[float], measures: Measures
+) -> dict[str, dict[str, float]]:
+    r"""Compare a prediction with its reference.
+
+    With $R$ and $P$ the voxels of a label in reference and prediction: Dice is $2|R\cap P|/(|R|+|P|)$; HD95 and NSD
+    are those of `surface_distances`. Both empty: all three are NaN. One empty: Dice and NSD are 0, and HD95 is what
+    `measures.empty` says.
+
+    Args:
+        reference: Labels `(X, Y, Z)`.
+        prediction: Labels `(X, Y, Z)`.
+        spacing: Distance of voxels along the three axes in mm.
+        measures: What to measure.
+
+    Returns:
+        For each label `dice`, `hd95_mm`, `nsd`, `reference_voxels`, `predicted_voxels`, `reference_ml` and
+        `predicted_ml`; for those in `measures.lesions` also `reference_lesions`, `predicted_lesions`,
+        `lesion_precision`, `lesion_recall` and `lesion_f1`.
+    """
+    diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
+    if measures.ignore is not None:
+        counted = reference != measures.ignore
+        reference, prediction = reference * counted, prediction * counted
+    box = _bounding_box((reference != 0) | (prediction != 0))
+    reference, prediction = np.ascontiguousarray(reference[box]), np.ascontiguousarray(prediction[box])
+    metrics = {}
+    for name, values in measures.labels.items():
+        masks = _mask(reference, values), _mask(prediction, values)
+        close = _bounding_box(masks[0] | masks[1])
+        cropped = masks[0][close], masks[1][close]
+        metrics[name] = _overlap(*cropped, spacing) | _surfaces(*cropped, spacing, diagonal, measures)
+        if name in measures.lesions:
+            metrics[name] |= _lesions(*cropped)
+    return metrics
+
+
+def _bounding_box(mask: Mask) -> tuple[slice, ...]:
+    """The smallest box around a mask; nothing where it is empty."""
+    box: tuple[slice, ...] = ()
+    for axis in range(mask.ndim):
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        filled = np.flatnonzero(mask[box].any(axis=others))
+        box += (slice(filled[0], filled[-1] + 1) if len(filled) else slice(0),)
+    return box
+
+
+def _mask(labels: LabelMap, values: Sequence[int]) -> Mask:
+    mask: Mask = labels == values[0]
+    for value in values[1:]:
+        mask |= labels == value
+    return mask
+
+
+def _overlap(reference: Mask, prediction: Mask, spacing: Sequence[float]) -> dict[str, float]:
+    voxels = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))
+    millilitres = float(np.prod(spacing)) / 1000
+    return {
+        "dice": 2 * int(np.count_nonzero(reference & prediction)) / sum(voxels) if sum(voxels) else np.nan,
+        "reference_voxels": voxels[0],
+        "predicted_voxels": voxels[1],
+        "reference_ml": voxels[0] * millilitres,
+        "predicted_ml": voxels[1] * millilitres,
+    }
+
+
+def _surfaces(
+    reference: Mask, prediction: Mask, spacing: Sequence[float], diagonal: float, measures: Measures
+) -> dict[str, float]:
+    present = reference.any(), prediction.any()
+    if all(present):
+        distances = surface_distances(reference, prediction, spacing, definition=measures.definition)
+        return {"hd95_mm": distances.hd95(), "nsd": distances.nsd(measures.tolerance)}
+    if not any(present):
+        return {"hd95_mm": np.nan, "nsd": np.nan}
+    if measures.empty == "diagonal":
+        return {"hd95_mm": diagonal, "nsd": 0.0}
+    return {"hd95_mm": np.nan if measures.empty == "leave_out" else measures.empty, "nsd": 0.0}
+
+
+def _lesions(reference: Mask, prediction: Mask) -> dict[str, float]:
+    found = detect_lesions(reference, prediction)
+    return {
+        "reference_lesions": found.reference,
+        "predicted_lesions": found.predicted,
+        "lesion_precision": found.precision,
+        "lesion_recall": found.recall,
+        "lesion_f1": found.f1,
+    }

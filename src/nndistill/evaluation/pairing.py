@@ -1,0 +1,155 @@
+"""Which prediction belongs to which reference, and whether both lie on one grid: asked of all cases before any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from ..errors import UserError
+
+ENDINGS = (".nii.gz", ".nii")
+SHOWN = 20
+"""Problems to list before the rest are only counted."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two files of a case."""
+
+    case: str
+    reference: Path
+    prediction: Path
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Cases with both files, and the names of those without.
+
+    Args:
+        pairs: Sorted by case.
+        missing: Cases without a prediction.
+        extra: Cases without a reference.
+    """
+
+    pairs: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = False) -> Pairing:
+    """Pair the NIfTI files of two folders by name, and compare their grids.
+
+    Only headers are read.
+
+    Args:
+        predictions: Folder of label maps `CASE.nii.gz` or `CASE.nii`.
+        references: Folder of label maps of the same names.
+        allow_missing: Whether cases that are only in one folder are left out instead of refused.
+
+    Raises:
+        UserError: Lists all that is wrong: cases without a partner, unreadable headers, and grids that differ in
+            shape, spacing, origin or direction, with both values.
+    """
+    found, expected = _files(predictions), _files(references)
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    pairs = tuple(Pair(case, expected[case], found[case]) for case in sorted(expected.keys() & found.keys()))
+    if not pairs:
+        raise UserError(f"no case is in both {predictions} and {references}: their files are named differently.")
+    problems = [] if allow_missing else [*_unpaired(missing, predictions), *_unpaired(extra, references)]
+    hint = " With --allow-missing, cases without a partner are left out." if problems else ""
+    problems += [problem for pair in pairs for problem in _differences(pair)]
+    if problems:
+        raise UserError(listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"))
+    return Pairing(pairs, tuple(missing), tuple(extra))
+
+
+def listed(problems: Iterable[str], sentence: str) -> str:
+    """A sentence with a list of problems below it."""
+    lines = [f"\n  - {problem}" for problem in problems]
+    more = f"\n  - and {len(lines) - SHOWN} more." if len(lines) > SHOWN else ""
+    return sentence + "".join(lines[:SHOWN]) + more
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder.")
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
+        if ending is None or path.name.startswith("."):
+            continue
+        case = path.name.removesuffix(ending)
+        if case in files:
+            raise UserError(f"{folder} holds {case} twice: {files[case].name} and {path.name}.")
+        files[case] = path
+    if not files:
+        raise UserError(f"{folder} holds no NIfTI file ({' or '.join(ENDINGS)}).")
+    return files
+
+
+def _unpaired(cases: list[str], folder: Path) -> Iterator[str]:
+    if cases:
+        named = ", ".join(cases[:SHOWN]) + (f" and {len(cases) - SHOWN} more" if len(cases) > SHOWN else "")
+        yield f"{folder} lacks {len(cases)} case{'s' if len(cases) > 1 else ''}: {named}."
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the voxels of a file are."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64]
+
+    @classmethod
+    def read(cls, path: Path) -> _Grid:
+        try:
+            image = nib.load(path)
+        except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
+        if len(image.shape) != 3:
+            raise UserError(f"{path} has {len(image.shape)} dimensions; a label map has 3.")
+        affine = np.asarray(image.affine, np.float64)
+        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+            raise UserError(f"{path} has no valid position in space (its affine is {affine[:3].tolist()}).")
+        return cls(image.shape, affine)
+
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def properties(self) -> dict[str, tuple[NDArray[np.float64], float]]:
+        """Values, and by how much two files of one grid may differ in them."""
+        small = 0.01 * self.spacing.min()
+        return {
+            "shape": (np.asarray(self.shape, np.float64), 0.0),
+            "spacing": (self.spacing, small / max(self.shape)),
+            "origin": (self.affine[:3, 3], small),
+            "direction": ((self.affine[:3, :3] / self.spacing).ravel(), 1e-3),
+        }
+
+
+def _differences(pair: Pair) -> Iterator[str]:
+    try:
+        prediction, reference = _Grid.read(pair.prediction), _Grid.read(pair.reference)
+    except UserError as error:
+        yield str(error)
+        return
+    others = reference.properties
+    for name, (value, allowed) in prediction.properties.items():
+        if np.abs(value - others[name][0]).max() > allowed:
+            yield (
+                f"{pair.case}: the {name} of {pair.prediction} is {_shown(value)}, "
+                f"that of {pair.reference} {_shown(others[name][0])}."
+            )
+
+
+def _shown(values: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values + 0.0) + ")"
