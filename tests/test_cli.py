@@ -10,7 +10,16 @@ import pytest
 
 from nndistill.cli import application
 
-COMMANDS = [["demo"], ["phantom"], ["prepare"], ["prepare", "decathlon"], ["teach"], ["distill"], ["complexity"]]
+COMMANDS = [
+    ["demo"],
+    ["phantom"],
+    ["prepare"],
+    ["prepare", "decathlon"],
+    ["teach"],
+    ["distill"],
+    ["complexity"],
+    ["diagnose"],
+]
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS, ["trainer-path"]], ids=" ".join)

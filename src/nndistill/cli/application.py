@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..progress import console
 from .complexity import complexity
 from .demo import demo
+from .diagnose import diagnose
 from .distill import distill
 from .phantom import phantom
 from .prepare import prepare
@@ -36,6 +37,7 @@ app.command()(teach)
 app.command()(distill)
 app.command()(complexity)
 app.command()(recipes)
+app.command()(diagnose)
 app.command("trainer-path")(trainer_path)
 
 _LISTS = ("--features",)

@@ -62,7 +62,7 @@ def prepare_student(
     checkpoint = read_checkpoint(checkpoint_file)
     configuration = teacher.configuration(checkpoint)
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
-    _refuse_other_data(teacher, configuration, folder)
+    refuse_other_data(teacher, configuration, folder)
     _warn_of_leak(teacher_fold or fold, fold)
 
     teacher_features = features_per_stage(teacher.plans, configuration)
@@ -102,46 +102,61 @@ def prepare_student(
     return run
 
 
-def _refuse_other_data(teacher: ModelFolder, configuration: str, folder: Path) -> None:
-    """Compare the teacher with the preprocessed data it will see, value by value."""
+def refuse_other_data(
+    model: ModelFolder, configuration: str, folder: Path, *, identifier: str | None = None, role: str = "teacher"
+) -> None:
+    """Compare a model with the preprocessed data it will see, value by value.
+
+    Args:
+        model: Teacher or student.
+        configuration: Its configuration.
+        folder: A preprocessed data set.
+        identifier: Name of its folder of cases; default: as the model's plans say.
+        role: What to call the model in a message.
+
+    Raises:
+        UserError: They do not fit together.
+    """
     data = read_json(folder / "dataset.json")
-    taught, given = _channels(teacher.dataset_json), _channels(data)
+    taught, given = _channels(model.dataset_json), _channels(data)
     if [c.casefold() for c in taught] != [c.casefold() for c in given]:
         raise UserError(
-            f"the teacher was trained on {len(taught)} channels ({', '.join(taught)}), data set {folder.name} has "
+            f"the {role} was trained on {len(taught)} channels ({', '.join(taught)}), data set {folder.name} has "
             f"{len(given)} ({', '.join(given)}).\n"
-            f"       Use a teacher of {folder.name}, or check --dataset-id."
+            f"       Use a {role} of {folder.name}, or check --dataset-id."
         )
-    if teacher.dataset_json["labels"] != data["labels"]:
+    if model.dataset_json["labels"] != data["labels"]:
         raise UserError(
-            f"the teacher knows the labels {teacher.dataset_json['labels']}, data set {folder.name} has "
-            f"{data['labels']}.\n       Use a teacher of {folder.name}, or check --dataset-id."
+            f"the {role} knows the labels {model.dataset_json['labels']}, data set {folder.name} has "
+            f"{data['labels']}.\n       Use a {role} of {folder.name}, or check --dataset-id."
         )
-    wanted = resolved_configuration(teacher.plans, configuration)
-    if not (folder / wanted["data_identifier"]).is_dir():
+    wanted = resolved_configuration(model.plans, configuration)
+    identifier = identifier or wanted["data_identifier"]
+    if not (folder / identifier).is_dir():
         raise UserError(
-            f"{folder} holds no data preprocessed as {wanted['data_identifier']}, which the teacher's plans name. "
-            f"Copy the teacher's plans.json there as {teacher.plans['plans_name']}.json and run `nnUNetv2_preprocess "
-            f"-d {int(folder.name[7:10])} -plans_name {teacher.plans['plans_name']} -c {configuration}`."
+            f"{folder} holds no data preprocessed as {identifier}, which the {role}'s plans name. "
+            f"Copy the {role}'s plans.json there as {model.plans['plans_name']}.json and run `nnUNetv2_preprocess "
+            f"-d {int(folder.name[7:10])} -plans_name {model.plans['plans_name']} -c {configuration}`."
         )
-    made_with = _plans_of_data(folder, wanted["data_identifier"])
+    made_with = _plans_of_data(folder, identifier)
     if made_with is None:
         logger.warning(
-            "%s holds no plans that say how its data were preprocessed; taking it on trust that they fit the teacher.",
+            "%s holds no plans that say how its data were preprocessed; taking it on trust that they fit the %s.",
             folder,
+            role,
         )
         return
     made = resolved_configuration(made_with, configuration)
     for what, theirs, ours in (
         ("spacing in mm", wanted["spacing"], made["spacing"]),
         ("normalisation", wanted["normalization_schemes"], made["normalization_schemes"]),
-        ("order of the axes", teacher.plans["transpose_forward"], made_with["transpose_forward"]),
+        ("order of the axes", model.plans["transpose_forward"], made_with["transpose_forward"]),
     ):
         if not _equal(theirs, ours):
             raise UserError(
-                f"the teacher was trained on data with {what} {theirs}, but those in "
+                f"the {role} was trained on data with {what} {theirs}, but those in "
                 f"{folder / wanted['data_identifier']} have {ours}.\n"
-                f"       Preprocess them again with the teacher's plans, or use another teacher."
+                f"       Preprocess them again with the {role}'s plans, or use another {role}."
             )
 
 

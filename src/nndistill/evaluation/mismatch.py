@@ -1,0 +1,121 @@
+r"""How far a student is from its teacher in the high and in the low bands (the paper, Eq. 1), and the best φ for it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import StageMismatch
+from ..wavelets import SubbandProjection
+from .spectrum import measurable_levels
+
+
+class Mismatch(NamedTuple):
+    """Relative mismatch of one stage; 0 is equal, 1 is what a student of zeros has. NaN where a band is empty."""
+
+    high: float
+    """In all detail bands."""
+    low: float
+    """In LLL."""
+
+
+def mismatch(
+    teacher: Tensor,
+    student: Tensor,
+    phi: nn.Module,
+    *,
+    wavelet: str = "db4",
+    level: int = 3,
+    mode: str = "symmetric",
+) -> Mismatch:
+    r"""Compare one stage of teacher and student in the high and in the low bands.
+
+    $$\frac{\lVert \mathcal P_b(F^{(t)}) - \mathcal P_b(\phi(F^{(s)}))\rVert_2^2}
+    {\lVert \mathcal P_b(F^{(t)})\rVert_2^2}, \qquad b \in \{\text{high}, \text{low}\}$$
+
+    Args:
+        teacher: $F^{(t)}$.
+        student: $F^{(s)}$.
+        phi: φ, from student to teacher channels.
+        wavelet: Any discrete wavelet PyWavelets knows.
+        level: Number of levels; fewer where the stage is small (see `measurable_levels`).
+        mode: Boundary mode.
+
+    Shape:
+        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`.
+
+    Raises:
+        StageMismatch: The features differ in space.
+
+    Source:
+        Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 1.
+    """
+    _check(student, teacher)
+    depth = measurable_levels(teacher.shape[2:], level, mode)
+    difference = teacher - phi(student)
+    if depth == 0:
+        return Mismatch(high=float("nan"), low=_ratio(difference, teacher))
+    parts = []
+    for bands in ("D+S", "A"):
+        project = SubbandProjection(bands, wavelet=wavelet, level=depth, mode=mode)
+        parts.append(_ratio(project(difference), project(teacher)))
+    return Mismatch(*parts)
+
+
+class LeastSquaresPhi:
+    r"""The 1×1×1 convolution with bias that brings student features closest to the teacher's.
+
+    $$\min_{W, b} \sum \lVert F^{(t)} - W F^{(s)} - b\rVert_2^2$$
+
+    Features come case by case and are not kept: only the normal equations are, in double precision. Student channels
+    that depend on one another get the smallest weights that do it.
+
+    Args:
+        student_channels: Channels of the student's stage.
+        teacher_channels: Channels of the teacher's.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        self._gram = torch.zeros(student_channels + 1, student_channels + 1, dtype=torch.float64)
+        self._moments = torch.zeros(student_channels + 1, teacher_channels, dtype=torch.float64)
+
+    def add(self, student: Tensor, teacher: Tensor) -> None:
+        """Take in the features of some cases: `(B, C_s, D, H, W)` and `(B, C_t, D, H, W)`.
+
+        Raises:
+            StageMismatch: The features differ in space.
+        """
+        _check(student, teacher)
+        for s, t in zip(student, teacher, strict=True):
+            inputs = torch.cat([s.flatten(1), torch.ones_like(s[:1]).flatten(1)]).double()
+            self._gram += (inputs @ inputs.mT).cpu()
+            self._moments += (inputs @ t.flatten(1).double().mT).cpu()
+
+    def solve(self) -> nn.Conv3d:
+        """The best φ for what was taken in, in double precision."""
+        scale = self._gram.diagonal().clamp_min(1e-300).rsqrt()  # channels of unequal size would cost digits
+        scaled = self._gram * scale * scale[:, None]
+        solution = scale[:, None] * (
+            torch.linalg.pinv(scaled, hermitian=True, rtol=1e-12) @ (scale[:, None] * self._moments)
+        )
+        inputs, outputs = solution.shape
+        phi = nn.Conv3d(inputs - 1, outputs, kernel_size=1, dtype=torch.float64).requires_grad_(False)
+        phi.weight.copy_(solution[:-1].mT[:, :, None, None, None])
+        assert phi.bias is not None
+        phi.bias.copy_(solution[-1])
+        return phi
+
+
+def _check(student: Tensor, teacher: Tensor) -> None:
+    if student.shape[0] != teacher.shape[0] or student.shape[2:] != teacher.shape[2:]:
+        raise StageMismatch(
+            f"features of unequal size: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}; both networks "
+            "need the same strides."
+        )
+
+
+def _ratio(difference: Tensor, whole: Tensor) -> float:
+    error, energy = (torch.linalg.vector_norm(x, dtype=torch.float64).square() for x in (difference, whole))
+    return float(error / energy)

@@ -1,0 +1,86 @@
+"""A diagnosis on disk: tables, JSON, figures, and what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..evaluation.diagnosis import Diagnosis
+from ..evaluation.reductions import reduced_scales
+from ..files import atomic_path, write_json
+from .mismatch_figure import draw_mismatch
+from .reductions_figure import draw_reductions
+from .spectrum_figure import draw_spectrum
+from .spectrum_sentences import mismatch_sentences, spectrum_sentences
+
+FORMATS = ("png", "svg")
+
+
+def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
+    """What the numbers say about this teacher, and about this student where there is one."""
+    spectrum = spectrum_sentences(
+        diagnosis.spectrum,
+        sizes=diagnosis.sizes,
+        wavelet=diagnosis.settings["wavelet"],
+        level=diagnosis.settings["level"],
+    )
+    return spectrum + ([] if diagnosis.mismatch is None else mismatch_sentences(diagnosis.mismatch))
+
+
+def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Everything as plain values, for JSON; what cannot be told is `null`."""
+    return {
+        "settings": diagnosis.settings,
+        "cases": diagnosis.cases,
+        "phi_fitted_on": diagnosis.fitted_on,
+        "stages": [list(size) for size in diagnosis.sizes],
+        "spectrum": _records(diagnosis.spectrum),
+        "mismatch": None if diagnosis.mismatch is None else _records(diagnosis.mismatch),
+        "sentences": diagnosis_sentences(diagnosis),
+    }
+
+
+def write_diagnosis(diagnosis: Diagnosis, folder: Path, *, title: str) -> list[Path]:
+    """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and with a student `mismatch.csv`.
+
+    Args:
+        diagnosis: What was measured.
+        folder: Where to; files of the same names are replaced.
+        title: What to call the teacher in the figures.
+
+    Returns:
+        The files.
+    """
+    files = [folder / "spectrum.json", folder / "spectrum.csv"]
+    write_json(files[0], diagnosis_numbers(diagnosis))
+    tables = {files[1]: diagnosis.spectrum}
+    if diagnosis.mismatch is not None:
+        tables[folder / "mismatch.csv"] = diagnosis.mismatch
+    for path, table in tables.items():
+        with atomic_path(path) as file:
+            table.to_csv(file, index=False)
+    files = [files[0], *tables]
+
+    example = diagnosis.example
+    scales = reduced_scales(example.image[0], diagnosis.spacing)
+    for ending in FORMATS:
+        path = folder / f"spectrum.{ending}"
+        draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=title)
+        files.append(path)
+        if diagnosis.mismatch is not None:
+            path = folder / f"mismatch.{ending}"
+            draw_mismatch(diagnosis.mismatch, path, title=title)
+            files.append(path)
+        path = folder / f"reductions.{ending}"
+        draw_reductions(
+            scales, path, slice_index=example.centre[0], spacing=diagnosis.spacing, title=f"{example.name}, channel 0"
+        )
+        files.append(path)
+    return files
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    rows = frame.astype(object).where(frame.notna(), None).to_dict(orient="records")
+    return [{str(column): value for column, value in row.items()} for row in rows]
