@@ -53,7 +53,7 @@ def test_depth_is_the_fewest_levels_with_95_percent():
     shallow = spectrum({(1, 1): 101.0, (1, 2): 2.0, (2, 1): 101.0, (2, 2): 2.0})
     text = sentences(shallow)
     assert "hold 95% of the directional signal found: 1 at stage 1, 1 at stage 2." in text
-    assert "So a pyramid of 1 level is deep enough: what was measured below holds at most 5% anywhere." in text
+    assert "So a pyramid of 1 level is deep enough: what lies deeper holds at most 5% anywhere." in text
     text = sentences(spectrum({(1, 1): 9.0, (1, 2): 65.0}))
     assert "Level 2, the deepest that was asked for, still holds 50% at stage 1" in text
     assert "So" not in text

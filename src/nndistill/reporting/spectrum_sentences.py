@@ -127,7 +127,7 @@ def _depth(spectrum: pd.DataFrame, measured: dict[int, int], level: int) -> list
     else:
         deepest = max(needed.values())
         sentences.append(
-            f"So a pyramid of {deepest} level{'s' * (deepest > 1)} is deep enough: what was measured below holds at most "
+            f"So a pyramid of {deepest} level{'s' * (deepest > 1)} is deep enough: what lies deeper holds at most "
             f"{1 - ENOUGH:.0%} anywhere."
         )
     return sentences
