@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -67,6 +67,24 @@ class Distiller(nn.Module):
     def forward(self, x: Tensor, target: Tensor | None = None) -> tuple[Any, Tensor]:
         output, student = self._student(x)
         return output, self.method(student, self._teach(x), target)
+
+    def prepare(
+        self,
+        batches: Iterable[tuple[Tensor, Any]],
+        task_loss: Callable[[Any, Any], Tensor],
+        *,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Let the method learn from the teacher what it needs before the student is trained; once, if anything.
+
+        Args:
+            batches: Input and target of the teacher's task, without end.
+            task_loss: Of the teacher's output and a target.
+            report: Called with the steps done and their number.
+        """
+        for part in self.method.modules():
+            if isinstance(part, Method) and not part.prepared and self._teacher is not None:
+                part.prepare(self._teacher.run_filtered, batches, task_loss, report=report)
 
     def _teach(self, x: Tensor) -> Activations:
         if self._teacher is None:

@@ -64,6 +64,13 @@ class TrainingProgress:
         """Set the number of batches to come."""
         self._bar.update(self._task, total=batches)
 
+    def prepare(self, done: int, total: int) -> None:
+        """Tell how far the method has come in what it learns from the teacher first."""
+        state = f"learning from the teacher, {done}/{total}"
+        self._bar.update(self._task, description=state)
+        if not console.is_terminal and done % max(1, total // 10) == 0:
+            console.print(f"{self._title}: {state}", highlight=False)
+
     def advance(self, trainer: Any) -> None:
         """Count one batch of an nnU-Net trainer."""
         self._bar.update(self._task, advance=1)

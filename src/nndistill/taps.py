@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,6 +79,10 @@ def unwrapped(network: nn.Module) -> nn.Module:
             return network
 
 
+def _replacing(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    return lambda module, inputs, output: change(output)
+
+
 class _EnoughSeen(Exception):
     """Raised in the last tap to leave a forward pass whose rest nobody reads."""
 
@@ -127,6 +131,21 @@ class TappedNetwork:
                 with suppress(_EnoughSeen):
                     self.network(x)
         return self._activations(None)
+
+    def run_filtered(self, x: Tensor, filters: Sequence[Callable[[Tensor], Tensor]]) -> Any:
+        """Run the whole network on filtered features, and return its output.
+
+        Args:
+            x: The input.
+            filters: One an encoder tap, fine to coarse: the tap's output is replaced by what the function makes of it,
+                and the network goes on with that.
+        """
+        modules = dict(unwrapped(self.network).named_modules())
+        with ExitStack() as hooks:
+            for path, change in zip(self.taps.encoder, filters, strict=True):
+                hook = modules[path].register_forward_hook(_replacing(change))
+                hooks.callback(hook.remove)
+            return self.network(x)
 
     @contextmanager
     def _listen(self) -> Iterator[None]:

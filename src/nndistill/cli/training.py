@@ -22,7 +22,15 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
     from ..nnunet.run import train
 
     with TrainingProgress(title) as progress:
-        train(run, device=device, gpus=gpus, validate=validate, on_start=progress.start, on_iteration=progress.advance)
+        train(
+            run,
+            device=device,
+            gpus=gpus,
+            validate=validate,
+            on_start=progress.start,
+            on_iteration=progress.advance,
+            on_preparation=progress.prepare,
+        )
 
 
 def report_training(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:

@@ -7,6 +7,7 @@ from .base import Activations, Method, StagewiseMethod
 from .dcd import DCD
 from .dcd_release import DCDRelease
 from .feature import Feature
+from .freekd import FreeKD
 from .none import NoDistillation
 from .registry import METHODS, build_method, method_class
 
@@ -16,6 +17,7 @@ __all__ = [
     "Activations",
     "DCDRelease",
     "Feature",
+    "FreeKD",
     "Method",
     "NoDistillation",
     "StagewiseMethod",

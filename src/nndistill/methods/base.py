@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from ..errors import StageMismatch
 
 Kind = Literal["encoder", "decoder", "logits"]
+
+RunTeacher = Callable[[Tensor, Sequence[Callable[[Tensor], Tensor]]], Any]
+"""Runs a whole teacher on a batch, each encoder stage's output replaced by what one of the functions makes of it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,30 @@ class Method(nn.Module):
             target: Reference labels `(B, 1, D, H, W)`, for methods that look at classes.
         """
         raise NotImplementedError
+
+    @property
+    def prepared(self) -> bool:
+        """Whether nothing is left to be learnt from the teacher before the student is trained (`prepare`)."""
+        return True
+
+    def prepare(
+        self,
+        run_teacher: RunTeacher,
+        batches: Iterable[tuple[Tensor, Any]],
+        task_loss: Callable[[Any, Any], Tensor],
+        *,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Learn from the teacher what has to be known before the student is trained: for most methods nothing.
+
+        What is learnt belongs into the state dictionary, so that a resumed training need not learn it again.
+
+        Args:
+            run_teacher: Runs the whole frozen teacher with filtered features (`RunTeacher`).
+            batches: Input and target of the teacher's own task, without end.
+            task_loss: Of the teacher's output and a target.
+            report: Called with the steps done and their number.
+        """
 
 
 class StagewiseMethod(Method):

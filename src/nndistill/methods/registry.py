@@ -11,12 +11,14 @@ from .base import Method
 from .dcd import DCD
 from .dcd_release import DCDRelease
 from .feature import Feature
+from .freekd import FreeKD
 from .none import NoDistillation
 
 METHODS: dict[str, type[Method]] = {
     "dcd": DCD,
     "dcd-release": DCDRelease,
     "feature": Feature,
+    "freekd": FreeKD,
     "none": NoDistillation,
 }
 

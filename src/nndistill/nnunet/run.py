@@ -87,6 +87,7 @@ def train(
     validate: bool = True,
     on_start: Callable[[int], None] = lambda iterations: None,
     on_iteration: Callable[[Any], None] = lambda trainer: None,
+    on_preparation: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Train a run to its end and predict its validation cases; go on where it stopped if it was begun before.
 
@@ -97,6 +98,7 @@ def train(
         validate: Predict the fold's validation cases at the end, as stock nnU-Net does.
         on_start: Called once with the number of batches to come.
         on_iteration: Called with the trainer after each of them.
+        on_preparation: Called with the steps done and to be done while the method learns from the teacher, before.
 
     Returns:
         The model folder.
@@ -126,6 +128,7 @@ def train(
         batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
         on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
         trainer.on_iteration = on_iteration
+        trainer.on_preparation = on_preparation
         if not run.finished:
             trainer.run_training()
         if validate and not (run.fold_folder / "validation" / "summary.json").is_file():

@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..methods import build_method
 from ..taps import unwrapped
 from .checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
+from .frequency_prompts import provide_prompts
 from .log import LOSSES, RecipeLogger
 from .model_folder import ModelFolder
 from .run_setup import KEY, RunSetup
@@ -73,6 +74,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.logger.local_logger = RecipeLogger()
         self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
         """Called after every training and validation batch, for a progress bar."""
+        self.on_preparation: Callable[[int, int], None] = lambda done, total: None
+        """Called with the steps done and to be done while the method learns from the teacher, before the training."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
 
@@ -124,14 +127,15 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         """Every term of the objective, weighted, by name."""
         return {"segmentation": self.loss(self.network(data), target)}
 
+    def on_device(self, batch: dict[str, Any]) -> tuple[Tensor, Any]:
+        """Input and target of a batch, a list of targets under deep supervision, on the trainer's device."""
+        data, target = batch["data"].to(self.device, non_blocking=True), batch["target"]
+        if isinstance(target, list):
+            return data, [t.to(self.device, non_blocking=True) for t in target]
+        return data, target.to(self.device, non_blocking=True)
+
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        data = batch["data"].to(self.device, non_blocking=True)
-        target = batch["target"]
-        target = (
-            [t.to(self.device, non_blocking=True) for t in target]
-            if isinstance(target, list)
-            else target.to(self.device, non_blocking=True)
-        )
+        data, target = self.on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
         with autocast("cuda") if self.device.type == "cuda" else nullcontext():
             losses = self.losses(data, target)
@@ -299,13 +303,15 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        self.distiller = Distiller(self.network, self._load_teacher(), self.method)
+        self.teacher = self._load_teacher()
+        self.distiller = Distiller(self.network, self.teacher, self.method)
         if self.is_ddp and any(True for _ in self.method.parameters()):
             # nnU-Net wraps the student only; φ has to be averaged over the GPUs too
             self.distiller.method = DistributedDataParallel(  # type: ignore[assignment]
                 self.method, device_ids=[self.local_rank]
             )
         super().on_train_start()
+        provide_prompts(self)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -1,0 +1,161 @@
+"""FreeKD: match the detail bands where the teacher's frequency prompts say that they matter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..wavelets import wavedec3
+from ..wavelets.transform import working_precision
+from .base import Activations, RunTeacher, StagewiseMethod
+from .frequency_prompts import FrequencyPrompts, train_prompts
+from .sum_over_channels import sum_over_channels
+
+logger = logging.getLogger(__name__)
+
+
+class FreeKD(StagewiseMethod):
+    r"""Absolute distance of detail bands under the teacher's masks, and squared distance of the features.
+
+    $$\mathcal L = \sum_i\Big[\sum_{k=1}^{l} \frac1{TC_iN_{i,k}}\sum_{b,t}\big\lVert m_{b,t}\odot
+    \big(R_b(F_i^{(t)}) - R_b(\phi_i(F_i^{(s)}))\big)\big\rVert_1
+    + \frac{w}{N_i}\big\lVert F_i^{(t)} - \phi_i(F_i^{(s)})\big\rVert_2^2\Big]$$
+
+    $b$ runs over the seven detail bands of level $k$, which have $N_{i,k}$ positions together; the masks
+    $m_{b,t} = \sigma(p_{b,t}^\top R_b(F_i^{(t)}))$ come from prompts that `prepare` learns from the teacher first.
+
+    Args:
+        student_channels: Channels of each student stage, fine to coarse.
+        teacher_channels: Channels of each teacher stage, fine to coarse.
+        prompts: Prompts a band, T.
+        prompt_iterations: Batches on which the prompts are learnt.
+        prompt_learning_rate: Of their optimiser, at the start.
+        feature_weight: w.
+        wavelet: Any discrete wavelet PyWavelets knows.
+        level: Number of levels.
+        mode: One of PyWavelets' nine boundary modes.
+
+    Shape:
+        Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
+
+    Raises:
+        StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
+        UnknownName: No such wavelet or mode.
+        UserError: An option out of range, or a size PyWavelets refuses in this mode.
+
+    Source:
+        Zhang et al., FreeKD: Knowledge distillation via semantic frequency prompt, CVPR 2024, and its public code
+        (wavelet, level, border, weights); prompts are learnt as the tokens of Huang et al., Masked distillation with
+        receptive tokens, ICLR 2023, from whose public code it descends (iterations, optimiser, overlap).
+    """
+
+    learnt: Tensor
+
+    def __init__(
+        self,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[int],
+        *,
+        prompts: int = 6,
+        prompt_iterations: int = 2000,
+        prompt_learning_rate: float = 0.01,
+        feature_weight: float = 5.0,
+        wavelet: str = "haar",
+        level: int = 3,
+        mode: str = "zero",
+    ) -> None:
+        super().__init__(student_channels, teacher_channels)
+        if prompt_iterations < 1 or prompt_learning_rate <= 0 or feature_weight < 0:
+            raise UserError(
+                "prompt_iterations must be at least 1, prompt_learning_rate above 0 and feature_weight at least 0, "
+                f"not {prompt_iterations}, {prompt_learning_rate} and {feature_weight}."
+            )
+        self.wavelet, self.level, self.mode = wavelet, level, mode
+        self.prompts = nn.ModuleList(
+            FrequencyPrompts(channels, number=prompts, wavelet=wavelet, level=level, mode=mode)
+            for channels in teacher_channels
+        )
+        self.register_buffer("learnt", torch.tensor(False))
+        self.prompt_options: dict[str, Any] = {"iterations": prompt_iterations, "learning_rate": prompt_learning_rate}
+        self.feature_weight = feature_weight
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        self._check(student.encoder, teacher.encoder)
+        if not self.learnt:
+            _warn_once()
+        return sum(  # type: ignore[return-value]
+            self._compare(phi(s), t, prompts)
+            for phi, prompts, s, t in zip(self.phi, self.prompts, student.encoder, teacher.encoder, strict=True)
+        )
+
+    def _compare(self, student: Tensor, teacher: Tensor, prompts: nn.Module) -> Tensor:
+        assert isinstance(prompts, FrequencyPrompts)
+        with torch.no_grad():
+            weights = prompts.weights(teacher)
+        difference = working_precision(teacher) - student
+        elements = difference.numel()
+
+        def loss(part: Tensor) -> Tensor:
+            total = self.feature_weight / elements * part.square().sum()
+            _, *details = wavedec3(part, self.wavelet, mode=self.mode, level=self.level)
+            for bands, of_bands in zip(details, weights, strict=True):
+                positions = sum(weight.numel() for weight in of_bands.values())
+                for key, weight in of_bands.items():
+                    total = total + (weight * bands[key].abs()).sum() / (positions * difference.shape[1])
+            return total
+
+        distance: Tensor = sum_over_channels(difference, loss)
+        return distance
+
+    @property
+    def prepared(self) -> bool:
+        return bool(self.learnt)
+
+    def prepare(
+        self,
+        run_teacher: RunTeacher,
+        batches: Iterable[tuple[Tensor, Any]],
+        task_loss: Callable[[Any, Any], Tensor],
+        *,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        train_prompts(
+            self.prompts,  # type: ignore[arg-type]
+            run_teacher,
+            batches,
+            task_loss,
+            **self.prompt_options,
+            report=report,
+        )
+        self.learnt.fill_(True)
+
+    @property
+    def learnt_prompts(self) -> list[Tensor]:
+        """A stage's prompts each, `(1 + 7 · level, prompts, channels)`: one for LLL, then level by level, coarsest
+        first, for the details in the order of `wavedec3`."""
+        return [stage.prompts for stage in self.prompts]  # type: ignore[misc]
+
+    def use_prompts(self, prompts: Sequence[Tensor]) -> None:
+        """Take prompts that were learnt before instead of learning them.
+
+        Raises:
+            ValueError: They are of another teacher, or of other options.
+        """
+        if [p.shape for p in prompts] != [own.shape for own in self.learnt_prompts]:
+            raise ValueError("prompts of other shapes")
+        for own, given in zip(self.learnt_prompts, prompts, strict=True):
+            own.copy_(given)
+        self.learnt.fill_(True)
+
+
+@cache
+def _warn_once() -> None:
+    logger.warning(
+        "FreeKD's prompts have not been learnt: every position counts the same. Call Distiller.prepare first."
+    )

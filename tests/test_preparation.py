@@ -1,0 +1,129 @@
+"""What a method learns from its teacher before the student: a teacher that runs on filtered features."""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from networks import residual_unet
+from nndistill import Distiller
+from nndistill.errors import UserError
+from nndistill.methods import FreeKD, Method
+from nndistill.taps import TappedNetwork, Taps, nnunet_taps
+from nndistill.wavelets import wavedec3, waverec3
+
+TEACHER, STUDENT = (4, 8, 8), (2, 4, 4)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(2, 1, 8, 12, 8)
+
+
+def transformed_and_back(feature: torch.Tensor) -> torch.Tensor:
+    return waverec3(wavedec3(feature, "haar", mode="zero"), "haar", mode="zero", shape=feature.shape[-3:])
+
+
+def plain_network() -> nn.Module:
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 2, 3, padding=1))
+
+
+def test_keeping_every_band_in_full_changes_nothing(x):
+    network = plain_network()
+    tapped = TappedNetwork(network, Taps(encoder=("1",)))
+    torch.testing.assert_close(tapped.run_filtered(x, [transformed_and_back]), network(x))
+
+
+def test_two_prompts_that_have_learnt_nothing_change_nothing(x):
+    """Their masks are one half each, everywhere."""
+    network = residual_unet(TEACHER).eval()
+    method = FreeKD(STUDENT, TEACHER, prompts=2)
+    filters = [lambda feature, stage=stage: stage(feature)[0] for stage in method.prompts]
+    with torch.no_grad():
+        filtered = TappedNetwork(network, nnunet_taps(network)).run_filtered(x, filters)
+        torch.testing.assert_close(filtered, network(x))
+
+
+def test_the_network_goes_on_with_what_the_filters_give(x):
+    network = plain_network()
+    tapped = TappedNetwork(network, Taps(encoder=("1",)))
+    expected = network[2](3 * network[1](network[0](x)))
+    torch.testing.assert_close(tapped.run_filtered(x, [lambda feature: 3 * feature]), expected)
+    torch.testing.assert_close(tapped(x)[0], network(x))  # and afterwards with its own again
+
+
+def distiller(**options: object) -> Distiller:
+    torch.manual_seed(0)
+    teacher, student = residual_unet(TEACHER), residual_unet(STUDENT)
+    return Distiller(student, teacher, FreeKD(STUDENT, TEACHER, **{"prompts": 2, "prompt_iterations": 20, **options}))
+
+
+def test_prompts_learn_the_task_and_differ_and_the_teacher_stays(x):
+    trained = distiller()
+    teacher = trained._teacher.network
+    before = {key: value.clone() for key, value in teacher.state_dict().items()}
+    target = torch.randn(2, 2, 8, 12, 8)
+    losses = []
+
+    def task_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        losses.append(mse_loss(output, target))
+        return losses[-1]
+
+    trained.prepare(repeat((x, target)), task_loss)
+    assert losses[-1] < losses[0]
+    assert len(losses) == 20
+    assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
+    prompts = trained.method.learnt_prompts
+    assert all((p[:, 0] - p[:, 1]).abs().max() > 0.01 for p in prompts)
+    assert not any(p.requires_grad for p in prompts)
+
+    trained.prepare(repeat((x, target)), task_loss)  # has been done
+    assert len(losses) == 20
+
+
+def test_the_same_random_numbers_give_the_same_prompts(x):
+    target = torch.randn(2, 2, 8, 12, 8)
+    results = []
+    for _ in range(2):
+        trained = distiller(prompt_iterations=3)
+        trained.prepare(repeat((x, target)), mse_loss)
+        results.append(trained.method.learnt_prompts)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_prompts_that_diverge_are_refused(x):
+    trained = distiller(prompt_iterations=2)
+    with pytest.raises(UserError, match="prompt_learning_rate"):
+        trained.prepare(repeat((x, torch.zeros(1))), lambda output, target: output.mean() / 0)
+    assert not trained.method.prepared
+
+
+def test_a_method_inside_another_learns_too(x):
+    class Whole(Method):
+        needs = frozenset({"encoder"})
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = FreeKD(STUDENT, TEACHER, prompts=1, prompt_iterations=1)
+
+    whole = Whole()
+    batches = repeat((x, torch.zeros(2, 2, 8, 12, 8)))
+    Distiller(residual_unet(STUDENT), residual_unet(TEACHER), whole).prepare(batches, mse_loss)
+    assert whole.part.prepared
+
+
+def test_the_student_learns_from_the_teachers_encoder_alone(x):
+    trained = distiller(prompt_iterations=1)
+    teacher = trained._teacher.network
+    trained.prepare(repeat((x, torch.zeros(2, 2, 8, 12, 8))), mse_loss)
+    trained(x)  # learns which tap is the last
+    calls = {"encoder": 0, "decoder": 0}
+    for part in calls:
+        stage = getattr(teacher, part).stages[-1]
+        stage.register_forward_pre_hook(lambda *_, part=part: calls.__setitem__(part, calls[part] + 1))
+    trained(x)
+    assert calls == {"encoder": 1, "decoder": 0}
