@@ -30,6 +30,9 @@ from ..errors import UserError
 from ..wavelets.band_filter import chunks
 from ..wavelets.subbands import SUBBANDS
 
+CHUNK_ELEMENTS = 1 << 19
+"""Samples at a time: their coefficients, padded at both ends, are several times as many."""
+
 
 @dataclass(frozen=True)
 class ReleasePyramid:
@@ -99,7 +102,7 @@ class _PyramidEnergy(torch.autograd.Function):
         gradient = torch.empty_like(volumes) if ctx.needs_input_grad[0] else None
         energy = x.new_zeros(())
         with torch.autocast(x.device.type, enabled=False):
-            for channels in chunks(volumes):
+            for channels in chunks(volumes, CHUNK_ELEMENTS):
                 part, its_gradient = _energy_and_gradient(volumes[channels], pyramid, len(volumes))
                 energy += part
                 if gradient is not None:

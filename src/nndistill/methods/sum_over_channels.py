@@ -14,6 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from ..wavelets.band_filter import chunks
 
+CHUNK_ELEMENTS = 1 << 19
+"""Samples at a time: autograd keeps several copies of them."""
+
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def sum_over_channels(x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
@@ -36,7 +39,7 @@ class _SumOverChannels(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(x) if wanted else None
         total = x.new_zeros(())
-        for channels in chunks(x.transpose(0, 1).flatten(1, 2)):
+        for channels in chunks(x.transpose(0, 1), CHUNK_ELEMENTS):
             with torch.set_grad_enabled(wanted):
                 part = x[:, channels].detach().requires_grad_(wanted)
                 value = loss(part)

@@ -140,10 +140,10 @@ class BandFilter:
         )
 
 
-def chunks(x: Tensor) -> list[slice]:
-    """Runs of channels of `(C, D, H, W)` that fit the cache together."""
+def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
+    """Runs of channels of `(C, …)` of so many elements together, by default such as fit the cache; all on a GPU."""
     channels, *volume = x.shape
-    step = channels if x.is_cuda else max(1, CHUNK_ELEMENTS // max(1, volume[0] * volume[1] * volume[2]))
+    step = channels if x.is_cuda else max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume)))
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
 
 
