@@ -17,6 +17,8 @@ COMMANDS = [
     ["prepare", "decathlon"],
     ["teach"],
     ["distill"],
+    ["evaluate"],
+    ["compare"],
     ["complexity"],
     ["diagnose"],
 ]

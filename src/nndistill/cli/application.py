@@ -14,10 +14,12 @@ from rich.logging import RichHandler
 
 from ..errors import UserError
 from ..progress import console
+from .compare import compare
 from .complexity import complexity
 from .demo import demo
 from .diagnose import diagnose
 from .distill import distill
+from .evaluate import evaluate
 from .phantom import phantom
 from .prepare import prepare
 from .recipes import recipes
@@ -35,6 +37,8 @@ app.command()(phantom)
 app.add_typer(prepare, name="prepare")
 app.command()(teach)
 app.command()(distill)
+app.command()(evaluate)
+app.command()(compare)
 app.command()(complexity)
 app.command()(recipes)
 app.command()(diagnose)

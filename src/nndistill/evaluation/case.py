@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import UnknownName, UserError
 from .lesions import detect_lesions
 from .surfaces import Definition, Mask, surface_distances
 
@@ -29,6 +30,9 @@ class Measures:
         empty: What HD95 is where one mask is empty.
         lesions: Names of the labels whose lesions are counted too.
         ignore: A value in the reference whose voxels do not count.
+
+    Raises:
+        UserError: One of them cannot be.
     """
 
     labels: Mapping[str, Sequence[int]]
@@ -37,6 +41,20 @@ class Measures:
     empty: EmptyPolicy = "diagonal"
     lesions: Sequence[str] = ()
     ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise UserError(f"the tolerance is a number of mm from 0 up, not {self.tolerance:g}.")
+        if self.definition not in get_args(Definition):
+            raise UnknownName("definition of surfaces", self.definition, get_args(Definition))
+        if isinstance(self.empty, str):
+            if self.empty not in ("diagonal", "leave_out"):
+                raise UnknownName("policy for empty masks", self.empty, ["diagonal", "leave_out", "a number of mm"])
+        elif not (np.isfinite(self.empty) and self.empty >= 0):
+            raise UserError(f"HD95 of an empty mask is a number of mm from 0 up, not {self.empty:g}.")
+        for name in self.lesions:
+            if name not in self.labels:
+                raise UnknownName("label", name, self.labels)
 
 
 def case_metrics(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..datasets.raw import read_nifti
-from ..errors import UnknownName, UserError
+from ..errors import UserError
 from ..files import read_json, write_file, write_json
 from .case import EmptyPolicy, LabelMap, Measures, case_metrics
 from .pairing import Pair, Pairing, listed, pair_cases
@@ -87,13 +87,6 @@ def evaluate_folder(
         UserError: Before anything is computed: all that is wrong with the cases' names and headers.
         EvaluationIncomplete: Afterwards: voxels of some cases could not be read. It holds the evaluation of the others.
     """
-    if not np.isfinite(tolerance) or tolerance < 0:
-        raise UserError(f"the tolerance is a number of mm from 0 up, not {tolerance:g}.")
-    if not isinstance(empty, str) and not (np.isfinite(empty) and empty >= 0):
-        raise UserError(f"HD95 of an empty mask is a number of mm from 0 up, not {empty:g}.")
-    for name in lesions:
-        if name not in labels:
-            raise UnknownName("label", name, labels)
     measures = Measures(
         labels={name: tuple(values) for name, values in labels.items()},
         tolerance=tolerance,
@@ -103,19 +96,19 @@ def evaluate_folder(
         ignore=ignore,
     )
     pairing = pair_cases(predictions, references, allow_missing=allow_missing)
-    rows: list[dict[str, Any]] = []
-    failures: list[str] = []
-    for done, outcome in enumerate(_outcomes(pairing.pairs, measures, jobs), start=1):
-        if isinstance(outcome, str):
-            failures.append(outcome)
-        else:
-            rows += outcome
+    outcomes = []
+    for outcome in _outcomes(pairing.pairs, measures, jobs):
+        outcomes.append(outcome)
         if progress is not None:
-            progress(done, len(pairing.pairs))
-    evaluation = _evaluation(rows, pairing, measures) if rows else None
+            progress(len(outcomes), len(pairing.pairs))
+    measured = [outcome for outcome in outcomes if isinstance(outcome, _Measured)]
+    evaluation = _evaluation(measured, pairing, measures) if measured else None
+    failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if failures or evaluation is None:
-        kept = f" The other {len(pairing.pairs) - len(failures)} cases are evaluated." if evaluation else ""
-        raise EvaluationIncomplete(listed(failures, f"{len(failures)} cases cannot be evaluated.{kept}"), evaluation)
+        kept = f" The other {len(measured)} are evaluated." if measured else ""
+        raise EvaluationIncomplete(
+            listed(failures, f"{len(failures)} of {len(outcomes)} cases cannot be evaluated.{kept}"), evaluation
+        )
     return evaluation
 
 
@@ -144,6 +137,19 @@ def labels_of(dataset_json: Mapping[str, Any], *, regions: bool = False) -> dict
     return {own.get(value, f"label {value}"): (value,) for value in present}
 
 
+def find_dataset_json(predictions: Path, references: Path) -> Path:
+    """The `dataset.json` beside the references, in the folder above them, or with the predictions.
+
+    Raises:
+        UserError: There is none.
+    """
+    places = [folder / "dataset.json" for folder in (references, references.resolve().parent, predictions)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UserError(f"there is no dataset.json in {references}, above it or in {predictions}: give --dataset-json.")
+    return found
+
+
 def ignored_value(dataset_json: Mapping[str, Any]) -> int | None:
     """The value of nnU-Net's ignore label, whose voxels are not annotated; None where there is none."""
     value = _labels(dataset_json).get("ignore")
@@ -168,12 +174,26 @@ def summary_path(metrics: Path) -> Path:
     return metrics.with_name("summary.json" if metrics.stem == "metrics" else f"{metrics.stem}.summary.json")
 
 
+def different_settings(files: Sequence[Path]) -> list[str]:
+    """What files of metrics were measured differently, by their summaries: a sentence a setting."""
+    summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
+    sentences = []
+    for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
+        values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
+        if len({str(value) for value in values.values()}) > 1:
+            listing = ", ".join(f"{value} in {path}" for path, value in values.items())
+            sentences.append(f"The files were measured differently: {key} is {listing}.")
+    return sentences
+
+
 def check_place(out: Path) -> None:
-    """Refuse a place in which writing would destroy a summary that is not ours.
+    """Refuse a place that is no file, or where writing would destroy a summary that is not ours.
 
     Raises:
-        UserError: There is one.
+        UserError: It is such a place.
     """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.")
     summary = summary_path(out)
     if summary.exists() and read_json(summary).get("maker") != MAKER:
         raise UserError(f"{summary} was not made by nndistill evaluate: choose another folder for {out.name}.")
@@ -205,8 +225,16 @@ def read_metrics(path: Path) -> pd.DataFrame:
     return metrics
 
 
-def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[list[dict[str, Any]] | str]:
-    """For each case its rows, or the sentence that says why there are none."""
+@dataclass(frozen=True)
+class _Measured:
+    """Rows of one case, and the values in its two label maps that belong to no label."""
+
+    rows: list[dict[str, Any]]
+    other_values: dict[str, list[int]]
+
+
+def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[_Measured | str]:
+    """For each case its metrics, or the sentence that says why there are none."""
     measure = partial(_evaluate_pair, measures=measures)
     if jobs == 1 or len(pairs) == 1:
         yield from map(measure, pairs)
@@ -216,7 +244,7 @@ def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[
         yield from pool.map(measure, pairs)
 
 
-def _evaluate_pair(pair: Pair, measures: Measures) -> list[dict[str, Any]] | str:
+def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
     try:
         reference, affine = read_nifti(pair.reference)
         prediction, _ = read_nifti(pair.prediction)
@@ -224,7 +252,15 @@ def _evaluate_pair(pair: Pair, measures: Measures) -> list[dict[str, Any]] | str
     except UserError as error:
         return str(error)
     metrics = case_metrics(*maps, np.linalg.norm(affine[:3, :3], axis=0).tolist(), measures)
-    return [{"case": pair.case, "label": label, **values} for label, values in metrics.items()]
+    known = [0, *(value for values in measures.labels.values() for value in values)]
+    known += [] if measures.ignore is None else [measures.ignore]
+    return _Measured(
+        rows=[{"case": pair.case, "label": label, **values} for label, values in metrics.items()],
+        other_values={
+            role: np.unique(labels[~np.isin(labels, known)]).tolist()
+            for role, labels in zip(("reference", "prediction"), maps, strict=True)
+        },
+    )
 
 
 def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
@@ -237,10 +273,14 @@ def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
     return np.ascontiguousarray(array)
 
 
-def _evaluation(rows: Iterable[dict[str, Any]], pairing: Pairing, measures: Measures) -> Evaluation:
-    metrics = pd.DataFrame(rows)
+def _evaluation(measured: Sequence[_Measured], pairing: Pairing, measures: Measures) -> Evaluation:
+    metrics = pd.DataFrame([row for case in measured for row in case.rows])
     metrics = metrics[[*COLUMNS, *(column for column in metrics if column not in COLUMNS)]]
-    return Evaluation(metrics, _summary(metrics, pairing, measures))
+    other_values = {
+        f"in_{role}s": sorted({value for case in measured for value in case.other_values[role]})
+        for role in ("reference", "prediction")
+    }
+    return Evaluation(metrics, _summary(metrics, pairing, measures) | {"other_values": other_values})
 
 
 def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dict[str, Any]:
