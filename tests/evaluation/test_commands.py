@@ -1,0 +1,175 @@
+"""`nndistill evaluate` and `nndistill compare`, from label maps to statistics, and every way to fail."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from nndistill.evaluation.folder import read_metrics
+
+LABELS = {"background": 0, "whole": [1, 2], "core": 2}
+
+
+def save(folder, case, array):
+    folder.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array.astype(np.uint8), np.diag([1, 1, 2, 1])), folder / f"{case}.nii.gz")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """References of seven cases, and predictions of two runs, the second one better."""
+    random = np.random.default_rng(0)
+    for k in range(7):
+        reference = random.integers(0, 3, (12, 12, 12))
+        save(tmp_path / "labels", f"case{k}", reference)
+        for run, wrong in (("plain", 0.5), ("dcd", 0.2), ("teacher", 0.1)):
+            other = random.integers(0, 3, reference.shape)
+            save(tmp_path / run, f"case{k}", np.where(random.random(reference.shape) < wrong, other, reference))
+    (tmp_path / "labels" / "dataset.json").write_text(json.dumps({"labels": LABELS}))
+    return tmp_path
+
+
+def test_from_label_maps_to_statistics(nndistill, data):
+    for run in ("plain", "dcd", "teacher"):
+        result = nndistill(
+            "evaluate", data / run, data / "labels", "--regions", "--jobs", 1, "--out", data / f"{run}.csv"
+        )
+        assert result.status == 0, result.err
+        assert "7 cases" in result.out
+    metrics = read_metrics(data / "dcd.csv")
+    assert set(metrics["label"]) == {"whole", "core"}
+    assert json.loads((data / "dcd.summary.json").read_text())["values"] == {"whole": [1, 2], "core": [2]}
+
+    result = nndistill("compare", data / "plain.csv", data / "dcd.csv", "--teacher", data / "teacher.csv")
+    assert result.status == 0, result.err
+    assert "against plain" in result.out
+    assert "dcd: gain most: case" in result.out
+    assert "lose most" not in result.out
+
+    result = nndistill(
+        "compare", data / "plain.csv", data / "dcd.csv", data / "teacher.csv", "--metric", "hd95_mm", "--label", "core",
+        "--json",
+    )  # fmt: skip
+    found = json.loads(result.out)
+    assert found["lower_is_better"]
+    assert set(found["comparisons"]) == set(found["differences"]) == {"dcd", "teacher"}
+    assert found["comparisons"]["dcd"]["gap_recovered"] is None
+    assert len(found["differences"]["dcd"]) == 7
+
+
+def test_options_reach_the_measurement_and_the_record(nndistill, data):
+    result = nndistill(
+        "evaluate", data / "dcd", data / "labels", "--out", data / "metrics.csv", "--tolerance", 2.5, "--definition",
+        "boundary_voxels", "--empty", 374, "--lesions", "core", "--jobs", 2, "--json",
+    )  # fmt: skip
+    summary = json.loads(result.out)
+    assert summary["metrics"] == str(data / "metrics.csv")
+    assert (summary["tolerance_mm"], summary["definition"], summary["empty"]) == (2.5, "boundary_voxels", 374)
+    assert list(summary["labels"]) == ["label 1", "core"]
+    assert summary["labels"]["core"]["lesion_f1"]["n"] == 7
+    assert summary == json.loads((data / "summary.json").read_text()) | {"metrics": str(data / "metrics.csv")}
+    assert {"lesion_precision", "lesion_recall", "lesion_f1"} <= set(read_metrics(data / "metrics.csv").columns)
+
+
+def test_empty_masks_missing_cases_and_strange_values_are_told(nndistill, data):
+    save(data / "dcd", "case0", np.full((12, 12, 12), 7))
+    for run in ("dcd", "labels"):
+        save(data / run, "case1", np.zeros((12, 12, 12)))
+    (data / "dcd" / "case2.nii.gz").unlink()
+    result = nndistill(
+        "evaluate", data / "dcd", data / "labels", "--regions", "--allow-missing", "--jobs", 1, "--out", data / "m.csv"
+    )
+    assert result.status == 0, result.err
+    assert "whole: 1 cases left out, empty in reference and prediction." in result.out
+    assert "the reference is empty in 0, the prediction in 1" in result.out
+    assert "Without a prediction, so left out: case2." in result.out
+    assert "The predictions hold values that are in no label: 7." in result.out
+
+
+def test_what_was_computed_is_kept_when_a_case_fails(nndistill, data):
+    nib.save(nib.Nifti1Image(np.full((12, 12, 12), 0.5, np.float32), np.diag([1, 1, 2, 1])), data / "dcd/case3.nii.gz")
+    out = data / "metrics.csv"
+    result = nndistill("evaluate", data / "dcd", data / "labels", "--jobs", 1, "--out", out)
+    assert result.status == 2
+    assert "case3.nii.gz holds other values than whole numbers" in result.err
+    assert f"What could be evaluated is in {out}" in result.err
+    assert read_metrics(out)["case"].nunique() == 6
+
+
+MISTAKES = {
+    "missing case": (lambda d: (d / "dcd/case5.nii.gz").unlink(), [], "lacks 1 case: case5."),
+    "other grid": (lambda d: save(d / "dcd", "case5", np.zeros((12, 12, 11))), [], "is (12, 12, 11), that of"),
+    "no dataset.json": (lambda d: (d / "labels/dataset.json").unlink(), [], "give --dataset-json"),
+    "dataset.json elsewhere": (lambda d: None, ["--dataset-json", "nowhere.json"], "nowhere.json is missing"),
+    "no such folder": (lambda d: (d / "dcd").rename(d / "gone"), [], "is no folder"),
+    "out is a folder": (lambda d: None, ["--out", "."], "is a folder: name a file in it"),
+    "definition": (lambda d: None, ["--definition", "monai"], "there is no definition of surfaces 'monai'"),
+    "policy": (lambda d: None, ["--empty", "leave-out"], "Did you mean 'leave_out'"),
+    "penalty": (lambda d: None, ["--empty", "-5"], "a number of mm from 0 up"),
+    "tolerance": (lambda d: None, ["--tolerance", "-1"], "tolerance"),
+    "lesions": (lambda d: None, ["--lesions", "cor"], "Did you mean 'core'"),
+    "jobs": (lambda d: None, ["--jobs", "0"], "--jobs"),
+    "other summary": (lambda d: (d / "summary.json").write_text("{}"), [], "was not made by nndistill evaluate"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "options", "sentence"), MISTAKES.values(), ids=MISTAKES)
+def test_mistake_is_one_sentence_and_writes_nothing(nndistill, data, spoil, options, sentence):
+    spoil(data)
+    result = nndistill("evaluate", data / "dcd", data / "labels", "--out", data / "metrics.csv", *options)
+    assert result.status == 2
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+    assert not (data / "metrics.csv").exists()
+
+
+CSV = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"
+
+
+@pytest.fixture
+def csvs(tmp_path):
+    """Two runs in folders of their own, as `evaluate` leaves them."""
+    paths = []
+    for run, lead in (("plain", 0.0), ("dcd", 0.1)):
+        paths.append(tmp_path / run / "metrics.csv")
+        paths[-1].parent.mkdir()
+        rows = [f"c{k},core,{0.5 + lead + 0.01 * k * lead},{9 - lead},0.5,10,10\n" for k in range(6)]
+        paths[-1].write_text(CSV + "".join(rows))
+        summary = {"maker": "nndistill evaluate", "tolerance_mm": 1.0 + lead, "definition": "surface_elements"}
+        (tmp_path / run / "summary.json").write_text(json.dumps(summary))
+    return paths
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(nndistill, csvs):
+    result = nndistill("compare", *csvs, "--json")
+    assert list(json.loads(result.out)["comparisons"]) == ["dcd"]
+
+
+def test_other_settings_are_told(nndistill, csvs):
+    assert "measured differently: tolerance_mm is 1.0 in" in " ".join(nndistill("compare", *csvs).out.split())
+
+
+def test_nothing_to_test_is_valid_json_and_a_sentence(nndistill, csvs):
+    result = nndistill("compare", *csvs, "--metric", "nsd", "--json")
+    found = json.loads(result.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["comparisons"]["dcd"]["wilcoxon_p"] is None
+    assert any("every case is exactly as in the base" in note for note in found["notes"])
+    assert nndistill("compare", *csvs, "--metric", "nsd").status == 0
+
+
+def test_mistakes_of_a_comparison_are_sentences(nndistill, csvs, tmp_path):
+    for arguments, sentence in [
+        ([*csvs, "--metric", "dic"], "Did you mean 'dice'"),
+        ([*csvs, "--label", "cor"], "Did you mean 'core'"),
+        ([csvs[0], csvs[0]], "given twice"),
+        ([csvs[0], tmp_path / "none.csv"], "none.csv is missing"),
+        ([csvs[0]], "others"),
+        ([*csvs, "--teacher", tmp_path / "none.csv"], "none.csv is missing"),
+    ]:
+        result = nndistill("compare", *arguments)
+        assert result.status == 2
+        assert sentence.casefold() in result.err.casefold()
+        assert "Traceback" not in result.err

@@ -1,0 +1,288 @@
+"""Folders of label maps: pairing, problems told before computing, labels, files of metrics."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from nndistill.errors import UserError
+from nndistill.evaluation.case import Measures, case_metrics
+from nndistill.evaluation.folder import (
+    COLUMNS,
+    EvaluationIncomplete,
+    evaluate_folder,
+    find_dataset_json,
+    ignored_value,
+    labels_of,
+    read_metrics,
+    summary_path,
+    write_evaluation,
+)
+
+LABELS = {"whole": (1, 2), "core": (2,)}
+SPACING = (1.0, 1.5, 3.0)
+
+
+def label_map(seed, shape=(9, 8, 7)):
+    return np.random.default_rng(seed).integers(0, 3, shape).astype(np.uint8)
+
+
+def save(folder, case, array, affine=None, ending=".nii.gz"):
+    folder.mkdir(exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([*SPACING, 1]) if affine is None else affine), folder / f"{case}{ending}")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Four cases; in one, the core is missing on both sides, in another in the prediction."""
+    predictions, references = tmp_path / "predictions", tmp_path / "references"
+    for k in range(4):
+        maps = [label_map(k), label_map(k + 10)]
+        if k == 0:
+            maps = [np.minimum(array, 1) for array in maps]
+        if k == 1:
+            maps[1] = np.minimum(maps[1], 1)
+        save(references, f"case{k}", maps[0])
+        save(predictions, f"case{k}", maps[1])
+    return predictions, references
+
+
+def test_every_case_and_label_has_a_row_in_the_contract_s_columns(folders):
+    evaluation = evaluate_folder(*folders, labels=LABELS, lesions=["core"], tolerance=2.0)
+    metrics = evaluation.metrics
+    assert tuple(metrics.columns[: len(COLUMNS)]) == COLUMNS
+    assert list(metrics["case"]) == [f"case{k}" for k in range(4) for _ in LABELS]
+    expected = case_metrics(label_map(2), label_map(12), SPACING, Measures(LABELS, tolerance=2.0, lesions=("core",)))
+    for label, values in expected.items():
+        row = metrics[(metrics["case"] == "case2") & (metrics["label"] == label)].iloc[0]
+        for name, value in values.items():
+            assert row[name] == pytest.approx(value)
+
+
+def test_summary_counts_what_the_means_leave_out(folders):
+    evaluation = evaluate_folder(*folders, labels=LABELS, empty="leave_out")
+    core = evaluation.summary["labels"]["core"]
+    assert (core["both_empty"], core["reference_empty"], core["prediction_empty"]) == (1, 0, 1)
+    assert (core["dice"]["n"], core["dice"]["left_out"]) == (3, 1)
+    assert (core["hd95_mm"]["n"], core["hd95_mm"]["left_out"]) == (2, 2)
+    rows = evaluation.metrics[evaluation.metrics["label"] == "core"]
+    assert core["dice"]["mean"] == pytest.approx(rows["dice"].mean())
+    assert core["dice"]["sem"] == pytest.approx(rows["dice"].sem())
+    by_case = evaluation.metrics.groupby("case")["dice"].mean()
+    assert evaluation.summary["mean_over_labels"]["dice"]["mean"] == pytest.approx(by_case.mean())
+    assert evaluation.summary["empty"] == "leave_out"
+    assert evaluation.summary["definition"] == "surface_elements"
+
+
+def test_processes_share_the_cases_and_change_nothing(folders):
+    seen = []
+    alone = evaluate_folder(*folders, labels=LABELS)
+    together = evaluate_folder(*folders, labels=LABELS, jobs=2, progress=lambda done, total: seen.append((done, total)))
+    pd.testing.assert_frame_equal(alone.metrics, together.metrics)
+    assert seen == [(k, 4) for k in range(1, 5)]
+
+
+def test_cases_without_a_partner_are_all_named(folders):
+    predictions, references = folders
+    (predictions / "case0.nii.gz").unlink()
+    (references / "case3.nii.gz").unlink()
+    with pytest.raises(UserError) as error:
+        evaluate_folder(predictions, references, labels=LABELS)
+    assert f"{predictions} lacks 1 case: case0." in str(error.value)
+    assert f"{references} lacks 1 case: case3." in str(error.value)
+    evaluation = evaluate_folder(predictions, references, labels=LABELS, allow_missing=True)
+    assert set(evaluation.metrics["case"]) == {"case1", "case2"}
+    assert evaluation.summary["without_prediction"] == ["case0"]
+    assert evaluation.summary["without_reference"] == ["case3"]
+
+
+TURNED = np.diag([*SPACING, 1]).copy()
+TURNED[:3, :3] = TURNED[:3, :3] @ [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+MOVED = np.diag([*SPACING, 1])
+MOVED[1, 3] = 4.25
+
+
+@pytest.mark.parametrize(
+    ("array", "affine", "sentence"),
+    [
+        (label_map(1, (9, 8, 6)), None, "the shape of {} is (9, 8, 6), that of {} (9, 8, 7)"),
+        (label_map(1), np.diag([1, 1.5, 3.5, 1]), "the spacing of {} is (1, 1.5, 3.5), that of {} (1, 1.5, 3)"),
+        (label_map(1), MOVED, "the origin of {} is (0, 4.25, 0), that of {} (0, 0, 0)"),
+        (label_map(1), TURNED, "the direction of {} is (0, -1, 0, 1, 0, 0, 0, 0, 1), that of {} (1, 0, 0, 0, 1, 0"),
+        (label_map(1)[..., None].repeat(2, 3), None, "{} has 4 dimensions"),
+    ],
+)
+def test_grids_that_differ_are_told_with_both_values(folders, array, affine, sentence):
+    predictions, references = folders
+    save(predictions, "case1", array, affine)
+    with pytest.raises(UserError) as error:
+        evaluate_folder(predictions, references, labels=LABELS)
+    assert sentence.format(predictions / "case1.nii.gz", references / "case1.nii.gz") in str(error.value)
+
+
+def test_problems_of_all_cases_are_told_at_once_and_before_computing(folders, monkeypatch):
+    predictions, references = folders
+    save(predictions, "case0", label_map(0, (3, 3, 3)))
+    save(predictions, "case2", label_map(2), MOVED)
+    (predictions / "case3.nii.gz").write_bytes(b"no image")
+    monkeypatch.setattr("nndistill.evaluation.folder.case_metrics", lambda *_: pytest.fail("computed"))
+    with pytest.raises(UserError) as error:
+        evaluate_folder(predictions, references, labels=LABELS)
+    assert all(f"case{k}" in str(error.value) for k in (0, 2, 3))
+    assert "case1" not in str(error.value)
+
+
+def test_grids_equal_up_to_rounding_in_the_header_are_equal(folders):
+    predictions, references = folders
+    affine = np.diag([*SPACING, 1]) + np.array([[1e-6, -1e-6, 1e-6, 1e-5]] * 3 + [[0] * 4])
+    save(predictions, "case1", label_map(11), affine)
+    evaluate_folder(predictions, references, labels=LABELS)
+
+
+def cut_short(predictions, references, case):
+    """A prediction whose header is there and whose voxels are not."""
+    for folder in (predictions, references):
+        save(folder, case, label_map(0, (30, 30, 30)))
+    path = predictions / f"{case}.nii.gz"
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_broken_voxels_cost_one_case_and_not_the_others(folders, jobs):
+    predictions, references = folders
+    cut_short(predictions, references, "case1")
+    save(predictions, "case2", label_map(2).astype(np.float32) / 2)
+    with pytest.raises(EvaluationIncomplete) as error:
+        evaluate_folder(predictions, references, labels=LABELS, jobs=jobs)
+    assert "2 of 4 cases" in str(error.value)
+    assert "case1.nii.gz is cut short" in str(error.value)
+    assert "case2.nii.gz holds other values than whole numbers" in str(error.value)
+    assert set(error.value.evaluation.metrics["case"]) == {"case0", "case3"}
+
+
+def test_no_case_at_all_that_can_be_read(folders):
+    predictions, references = folders
+    for k in range(4):
+        cut_short(predictions, references, f"case{k}")
+    with pytest.raises(EvaluationIncomplete) as error:
+        evaluate_folder(predictions, references, labels=LABELS)
+    assert error.value.evaluation is None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda p, r: [f.unlink() for f in p.iterdir()], "holds no NIfTI file"),
+        (lambda p, r: [f.rename(p / f"x{f.name}") for f in list(p.iterdir())], "no case is in both"),
+        (lambda p, r: save(p, "case0", label_map(0), ending=".nii"), "holds case0 twice"),
+    ],
+)
+def test_folders_that_do_not_fit(folders, spoil, sentence):
+    spoil(*folders)
+    with pytest.raises(UserError, match=sentence):
+        evaluate_folder(*folders, labels=LABELS)
+
+
+def test_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="is no folder"):
+        evaluate_folder(tmp_path / "a", tmp_path / "b", labels=LABELS)
+
+
+def test_values_that_no_label_has_are_reported(folders):
+    predictions, references = folders
+    array = label_map(11)
+    array[0, 0, 0] = 4  # such as the enhancing tumour of older BraTS
+    save(predictions, "case1", array)
+    summary = evaluate_folder(predictions, references, labels=LABELS).summary
+    assert summary["other_values"] == {"in_references": [], "in_predictions": [4]}
+
+
+REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "three": [3], "ignore": 4}
+CLASSES = {"background": 0, "edema": 1, "necrosis": 2}
+
+
+def test_labels_of_dataset_json():
+    assert labels_of({"labels": CLASSES}) == {"edema": (1,), "necrosis": (2,)}
+    assert labels_of({"labels": REGIONS}, regions=True) == {"whole": (1, 2, 3), "core": (2, 3), "three": (3,)}
+    assert labels_of({"labels": REGIONS}) == {"label 1": (1,), "label 2": (2,), "three": (3,)}
+    assert ignored_value({"labels": REGIONS}) == 4
+    assert ignored_value({"labels": CLASSES}) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "regions", "sentence"),
+    [
+        ({}, False, "has no labels"),
+        ({"labels": {"background": 0}}, False, "no label but the background"),
+        ({"labels": CLASSES}, True, "defines no regions"),
+        ({"labels": {"background": 0, "edema": "one"}}, False, "no whole number"),
+    ],
+)
+def test_dataset_json_that_names_nothing_to_evaluate(content, regions, sentence):
+    with pytest.raises(UserError, match=sentence):
+        labels_of(content, regions=regions)
+
+
+def test_dataset_json_is_found_beside_the_labels_above_them_or_with_the_predictions(folders):
+    predictions, references = folders
+    with pytest.raises(UserError, match="--dataset-json"):
+        find_dataset_json(predictions, references)
+    for folder in (predictions, references.parent, references):  # the later one wins
+        (folder / "dataset.json").write_text("{}")
+        assert find_dataset_json(predictions, references) == folder / "dataset.json"
+
+
+def test_what_is_written_is_read_again(folders, tmp_path):
+    evaluation = evaluate_folder(*folders, labels=LABELS, lesions=["core"])
+    for name, summary in (("metrics.csv", "summary.json"), ("dcd.csv", "dcd.summary.json")):
+        out = tmp_path / "results" / name
+        write_evaluation(evaluation, out)
+        pd.testing.assert_frame_equal(read_metrics(out), evaluation.metrics)
+        assert summary_path(out).name == summary
+        assert json.loads(summary_path(out).read_text()) == json.loads(json.dumps(evaluation.summary))
+        assert "NaN" not in summary_path(out).read_text()
+
+
+def test_summary_of_nnunet_is_not_overwritten(folders, tmp_path):
+    evaluation = evaluate_folder(*folders, labels=LABELS)
+    (tmp_path / "summary.json").write_text('{"foreground_mean": {}}')
+    with pytest.raises(UserError, match="was not made by nndistill evaluate"):
+        write_evaluation(evaluation, tmp_path / "metrics.csv")
+    assert not (tmp_path / "metrics.csv").exists()
+    write_evaluation(evaluation, tmp_path / "mine.csv")
+
+
+GOOD = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "is missing"),
+        (b"\xff\xfe\x00", "cannot be read as CSV"),
+        (b"", "cannot be read as CSV"),
+        (b"case,label,dice\na,b,0.5\n", "no column hd95_mm, nsd"),
+        (GOOD.encode(), "has no rows"),
+        (f"{GOOD},b,1,1,1,1,1\n".encode(), "without a case"),
+        (f"{GOOD}a,b,high,1,1,1,1\n".encode(), "something else than numbers in its column dice"),
+        (f"{GOOD}a,b,1,1,1,1,1\na,b,1,1,1,1,1\n".encode(), "has a, b twice"),
+    ],
+)
+def test_bad_file_of_metrics_is_told_in_a_sentence(tmp_path, content, sentence):
+    path = tmp_path / "metrics.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_metrics(path)
+
+
+def test_names_like_numbers_and_na_stay_names(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"{GOOD}001,NA,1,,1,1,1\n")
+    metrics = read_metrics(path)
+    assert (metrics["case"][0], metrics["label"][0]) == ("001", "NA")
+    assert np.isnan(metrics["hd95_mm"][0])
