@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -180,7 +181,16 @@ def peak_memory(variant: str, shape: tuple[int, ...]) -> float:
 def report_memory(variant: str, file: str) -> None:
     with np.load(file) as maps:
         VARIANTS[variant](maps["reference"], maps["prediction"])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    print(peak_of("self"))
+
+
+def peak_of(process: int | str) -> float:
+    """The largest resident set of a running process so far, in megabytes; 0 where it has ended."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    except FileNotFoundError:
+        found = None
+    return int(found[1]) / 1e3 if found else 0.0
 
 
 def measure_folder(shape: tuple[int, ...], cases: int) -> dict[str, float]:
@@ -195,14 +205,25 @@ def measure_folder(shape: tuple[int, ...], cases: int) -> dict[str, float]:
             nib.save(nib.Nifti1Image(array, np.diag([*SPACING, 1])), first)
             for k in range(1, cases):
                 os.link(first, first.with_name(f"case{k:03d}.nii.gz"))
+        peaks: list[float] = [0.0]
+
+        def look(done: int, total: int) -> None:
+            peaks.extend(peak_of(child.pid) for child in multiprocessing.active_children() if child.pid)
+
         start = time.perf_counter()
-        evaluate_folder(Path(place, "predictions"), Path(place, "references"), labels=LABELS, jobs=os.cpu_count() or 1)
+        evaluate_folder(
+            Path(place, "predictions"),
+            Path(place, "references"),
+            labels=LABELS,
+            jobs=os.cpu_count() or 1,
+            progress=look,
+        )
         seconds = time.perf_counter() - start
     return {
         "cases": cases,
         "processes": os.cpu_count() or 1,
         "seconds": seconds,
-        "megabytes_a_process": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3,
+        "megabytes_a_process": max(peaks),
     }
 
 
