@@ -153,3 +153,12 @@ def test_both_libraries_agree_on_a_real_dilated_lesion(real_mask):
     tensors = [torch.from_numpy(array)[None, None].float() for array in (other, mask)]
     expected = compute_surface_dice(*tensors, [1.0], include_background=True, spacing=spacing)
     assert ours.nsd(1.0) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_definitions_differ_by_what_the_docs_say(real_data):
+    lesions = np.asarray(nib.load(real_data / "open_ms/patient19/lesions.nii.gz").dataobj) > 0
+    other = np.roll(ndimage.binary_dilation(lesions), 1, 0)
+    elements = surface_distances(lesions, other, (1, 1, 1), definition="surface_elements")
+    voxels = surface_distances(lesions, other, (1, 1, 1), definition="boundary_voxels")
+    assert [elements.nsd(1), voxels.nsd(1)] == pytest.approx([0.870, 0.675], abs=5e-4)
+    assert [elements.hd95(), voxels.hd95()] == pytest.approx([np.sqrt(2), 2])
