@@ -5,31 +5,39 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nndistill.errors import StageMismatch, UnknownName
-from nndistill.methods import METHODS, Activations, build_method
+from activations import labels, of_network
+from nndistill.errors import StageMismatch, UnknownName, UserError
+from nndistill.methods import METHODS, build_method
+
+KINDS = ("encoder", "decoder", "logits")
 
 
-def _features(*channels: int) -> list[torch.Tensor]:
-    return [torch.randn(2, c, 8 >> i, 8 >> i, 8 >> i, dtype=torch.float64) for i, c in enumerate(channels)]
-
-
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_gives_a_scalar_with_gradient_where_it_compares(name):
+@pytest.mark.parametrize("name", [*sorted(METHODS), "dcd+logits"])
+def test_every_method_gives_a_scalar_with_gradient_in_what_it_needs(name):
     method = build_method(name, student_channels=[2, 4], teacher_channels=[4, 8]).double()
-    student = [f.requires_grad_() for f in _features(2, 4)]
-    loss = method(Activations(encoder=student), Activations(encoder=_features(4, 8)))
+    student = of_network([2, 4], gradient=True)
+    loss = method(student, of_network([4, 8], seed=5), labels(3, space=(8, 8, 8)))
     assert loss.shape == ()
     assert loss.requires_grad == bool(method.needs)
+    if method.needs:
+        loss.backward()
+    reached = {kind: any(x.grad is not None for x in _listed(getattr(student, kind))) for kind in KINDS}
+    assert {kind for kind in KINDS if reached[kind]} == method.needs
+    assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def _listed(activations):
+    return activations if isinstance(activations, list) else [activations]
 
 
 def test_feature_equals_its_definition():
     method = build_method("feature", student_channels=[2, 4], teacher_channels=[4, 8]).double()
-    student, teacher = _features(2, 4), _features(4, 8)
+    student, teacher = of_network([2, 4]), of_network([4, 8], seed=5)
     expected = sum(
         ((torch.einsum("ts,bsdhw->btdhw", phi.weight.flatten(1), s) + phi.bias[:, None, None, None] - t) ** 2).mean()
-        for phi, s, t in zip(method.phi, student, teacher, strict=True)
+        for phi, s, t in zip(method.phi, student.encoder, teacher.encoder, strict=True)
     )
-    torch.testing.assert_close(method(Activations(encoder=student), Activations(encoder=teacher)), expected)
+    torch.testing.assert_close(method(student, teacher), expected)
 
 
 def test_unknown_method_suggests_the_nearest():
@@ -50,3 +58,27 @@ def test_unknown_wavelet_suggests_the_nearest():
 def test_different_numbers_of_stages_are_refused():
     with pytest.raises(StageMismatch, match="2 stages and the teacher 3"):
         build_method("feature", student_channels=[1, 2], teacher_channels=[1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dcd", {"bands": 3}),
+        ("dcd", {"level": "two"}),
+        ("dist", {"inter": "1"}),
+        ("logits", {"regions": "maybe"}),
+        ("dcd+logits", {"logits.regions": "maybe"}),
+    ],
+)
+def test_value_of_a_wrong_type_names_the_option(name, options):
+    (option,) = options
+    with pytest.raises(
+        UserError, match=rf"option {option.split('.')[-1]} of method '\w+' cannot be .*: Input should be"
+    ):
+        build_method(name, student_channels=[1], teacher_channels=[1], **options)
+
+
+@pytest.mark.parametrize(("name", "option", "near"), [("dcd", "domain", "spatial"), ("cwd", "match", "encoder")])
+def test_value_of_few_suggests_the_nearest(name, option, near):
+    with pytest.raises(UnknownName, match=rf"no {option} of method '{name}' .* Did you mean '{near}'\? Known: "):
+        build_method(name, student_channels=[1], teacher_channels=[1], **{option: near[:-1]})

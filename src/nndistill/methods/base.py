@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -38,8 +38,8 @@ class Method(nn.Module):
     Subclasses set `needs` and implement `forward`.
     """
 
-    needs: ClassVar[frozenset[Kind]] = frozenset()
-    """Which activations `forward` reads; networks run only as far as this asks."""
+    needs: frozenset[Kind] = frozenset()
+    """Which activations `forward` reads; networks run only as far as this asks. Fixed once the method is built."""
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         """Return the distillation loss, a scalar.
@@ -47,7 +47,8 @@ class Method(nn.Module):
         Args:
             student: Activations of the student, with gradient.
             teacher: Activations of the teacher, without.
-            target: Reference labels `(B, 1, D, H, W)`, for methods that look at classes.
+            target: Reference labels `(B, 1, D, H, W)`, or one channel of zeros and ones a region `(B, R, D, H, W)`.
+                Negative in all channels where a voxel is to be left out.
         """
         raise NotImplementedError
 
@@ -95,11 +96,7 @@ class StagewiseMethod(Method):
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
         super().__init__()
-        if len(student_channels) != len(teacher_channels):
-            raise StageMismatch(
-                f"the student has {len(student_channels)} stages and the teacher {len(teacher_channels)}; "
-                "stages are compared one by one, so both need the same number."
-            )
+        check_numbers_of_stages(student_channels, teacher_channels)
         self.phi = nn.ModuleList(
             nn.Conv3d(s, t, kernel_size=1) for s, t in zip(student_channels, teacher_channels, strict=True)
         )
@@ -125,9 +122,31 @@ class StagewiseMethod(Method):
                 f"this method was built for {len(self.phi)} stages, but the student gives {len(student)} "
                 f"and the teacher {len(teacher)}."
             )
-        for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
-            if s.shape[0] != t.shape[0] or s.shape[2:] != t.shape[2:]:
-                raise StageMismatch(
-                    f"features of unequal size at stage {i}: student {tuple(s.shape)}, teacher {tuple(t.shape)}. "
-                    "Student and teacher need the same strides; check the student's plans or the taps."
-                )
+        check_sizes(student, teacher)
+
+
+def check_numbers_of_stages(student: Sequence[object], teacher: Sequence[object]) -> None:
+    """Refuse networks whose stages cannot be paired.
+
+    Raises:
+        StageMismatch: They have different numbers of stages.
+    """
+    if len(student) != len(teacher):
+        raise StageMismatch(
+            f"the student has {len(student)} stages and the teacher {len(teacher)}; "
+            "stages are compared one by one, so both need the same number."
+        )
+
+
+def check_sizes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+    """Refuse pairs of features that differ in anything but channels.
+
+    Raises:
+        StageMismatch: A stage's two features do; the message names the stage.
+    """
+    for i, (s, t) in enumerate(zip(student, teacher, strict=True)):
+        if s.shape[0] != t.shape[0] or s.shape[2:] != t.shape[2:]:
+            raise StageMismatch(
+                f"features of unequal size at stage {i}: student {tuple(s.shape)}, teacher {tuple(t.shape)}. "
+                "Student and teacher need the same strides; check the student's plans or the taps."
+            )

@@ -11,11 +11,11 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import read_json
-from ..methods import build_method
+from ..methods import build_method, option_names
 from ..recipes import Recipe
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
-from .plans import features_per_stage, reduced_features, resolved_configuration, with_features
+from .plans import features_per_stage, has_regions, reduced_features, resolved_configuration, with_features
 from .run import Run
 from .run_setup import Distillation, RunSetup, Teacher
 from .workspace import dataset_folder, preprocessed_folder
@@ -67,12 +67,8 @@ def prepare_student(
 
     teacher_features = features_per_stage(teacher.plans, configuration)
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
-    build_method(
-        recipe.method,
-        student_channels=student_features,
-        teacher_channels=teacher_features,
-        **recipe.method_options,
-    )
+    options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
+    build_method(recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options)
 
     suffix = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
     plans_name = name or f"{teacher.plans['plans_name'].removesuffix('_teacher')}_{recipe.method}_{suffix}"
@@ -88,7 +84,7 @@ def prepare_student(
         recipe=recipe,
         distillation=Distillation(
             method=recipe.method,
-            options=recipe.method_options,
+            options=options,
             student_channels=student_features,
             teacher=Teacher(
                 folder=str(teacher.path),
@@ -100,6 +96,12 @@ def prepare_student(
     )
     run.store_plans(setup.into(plans), resume=resume)
     return run
+
+
+def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
+    """The method's options; where the networks predict regions, the method or its parts are told so if they ask."""
+    asked = [option for option in sorted(option_names(recipe.method)) if option.split(".")[-1] == "regions"]
+    return {**dict.fromkeys(asked if regions else [], True), **recipe.method_options}
 
 
 def refuse_other_data(

@@ -175,6 +175,11 @@ def input_channels(plans: dict[str, Any], configuration: str, dataset_json: dict
     return int(determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json))
 
 
+def has_regions(plans: dict[str, Any], dataset_json: dict[str, Any]) -> bool:
+    """Whether the network of plans predicts regions, which may overlap, instead of labels."""
+    return bool(PlansManager(plans).get_label_manager(dataset_json).has_regions)
+
+
 def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:
     """Number of patches in which nnU-Net's sliding window covers the data set's median image.
 

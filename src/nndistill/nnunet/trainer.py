@@ -321,7 +321,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         weight = self.recipe.weight_at(self.current_epoch)
         if weight == 0:  # before the ramp begins: the teacher need not run
             return super().losses(data, target)
-        output, distillation = self.distiller(data, target[0] if isinstance(target, list) else target)
+        output, distillation = self.distiller(data, self._reference(target))
         return {"segmentation": self.loss(output, target), "distillation": weight * distillation}
 
     def _clip_gradients(self) -> None:
@@ -335,6 +335,15 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         self.method.load_state_dict(state["method"])
+
+    def _reference(self, target: Any) -> Tensor:
+        """The full-size target as methods read it: negative where the data set's ignore label is."""
+        reference: Tensor = target[0] if isinstance(target, list) else target
+        if not self.label_manager.has_ignore_label:
+            return reference
+        if self.label_manager.has_regions:  # nnU-Net appends the ignored voxels as one channel more, all of it boolean
+            return reference[:, :-1].to(torch.int8).masked_fill(reference[:, -1:] > 0, -1)
+        return reference.masked_fill(reference == self.label_manager.ignore_label, -1)
 
     def _load_teacher(self) -> torch.nn.Module | None:
         if not self.method.needs:

@@ -1,0 +1,49 @@
+"""A combination: several methods at once, each with a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .base import Activations, Method
+
+
+class Combination(Method):
+    r"""Weighted sum of other methods' losses.
+
+    $$\mathcal L = \sum_j w_j \mathcal L_j$$
+
+    By name it is written with `+`, and an option of one part with that part's name in front:
+    `build_method("dcd+logits", …, weights=[1, 2], **{"dcd.level": 2})`.
+
+    Args:
+        parts: The methods by name.
+        weights: $w_j$, one number a part; default: 1 each.
+
+    Raises:
+        UserError: The weights are not one number of at least zero a part.
+    """
+
+    def __init__(self, parts: Mapping[str, Method], *, weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self.weights = [1.0] * len(parts) if weights is None else _checked(weights, list(parts))
+        self.needs = frozenset().union(*(part.needs for part in parts.values()))
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        losses = [part(student, teacher, target) for part in self.parts.values()]
+        total: Tensor = sum(weight * loss for weight, loss in zip(self.weights, losses, strict=True))  # type: ignore[assignment]
+        return total
+
+
+def _checked(weights: Sequence[float], parts: Sequence[str]) -> list[float]:
+    listed = list(weights) if isinstance(weights, (list, tuple)) else []
+    numbers = [w for w in listed if isinstance(w, (int, float)) and not isinstance(w, bool) and 0 <= w < float("inf")]
+    if not len(numbers) == len(listed) == len(parts):
+        raise UserError(
+            f"weights {weights!r} do not fit {'+'.join(parts)}: give {len(parts)} numbers of at least 0, such as "
+            f"weights={[1] * len(parts)}."
+        )
+    return [float(weight) for weight in numbers]

@@ -1,0 +1,80 @@
+"""DIST: match how predictions relate, between classes and between voxels, instead of the predictions themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from .base import Activations, Method
+from .softening import checked_temperature, soft_logits
+from .target import counted
+
+
+class DIST(Method):
+    r"""One minus the correlation of the softened predictions, along classes and along voxels.
+
+    With $Y_{kn}$ the softened probability of class $k$ at voxel $n$ of the batch and $\rho$ Pearson's correlation,
+
+    $$\mathcal L = T^2\Big[\beta\Big(1 - \frac1N\sum_n \rho\big(Y^{(s)}_{\cdot n}, Y^{(t)}_{\cdot n}\big)\Big)
+    + \gamma\Big(1 - \frac1K\sum_k \rho\big(Y^{(s)}_{k\cdot}, Y^{(t)}_{k\cdot}\big)\Big)\Big]$$
+
+    The first term asks for the same ranking of classes at a voxel, the second for the same ranking of voxels in a
+    class. A correlation forgives scale and offset, which a small student cannot match anyway.
+
+    Args:
+        student_channels: Ignored, as no feature is compared.
+        teacher_channels: Ignored.
+        inter: $\beta$, weight of the relation between classes.
+        intra: $\gamma$, weight of the relation between voxels.
+        temperature: $T$; 1 in the source's segmentations.
+        regions: The networks predict regions, softened by a sigmoid each; a run of nnU-Net sets this by itself.
+
+    Shape:
+        Logits `(B, classes, D, H, W)` of both networks; returns a scalar. Voxels that a target leaves out are in
+        neither term.
+
+    Raises:
+        UserError: The temperature is not above zero.
+        StageMismatch: The logits differ in shape.
+
+    Source:
+        Huang et al., Knowledge distillation from a stronger teacher, NeurIPS 2022, with the weights and the
+        temperature of its published code for segmentation.
+    """
+
+    needs = frozenset({"logits"})
+
+    def __init__(
+        self,
+        student_channels: Sequence[int] = (),
+        teacher_channels: Sequence[int] = (),
+        *,
+        inter: float = 1.0,
+        intra: float = 1.0,
+        temperature: float = 1.0,
+        regions: bool = False,
+    ) -> None:
+        super().__init__()
+        self.inter, self.intra = inter, intra
+        self.temperature = checked_temperature(temperature)
+        self.regions = regions
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        voxels = counted(target)
+        s, t = (
+            _by_class(z.sigmoid() if self.regions else z.softmax(1), voxels)
+            for z in soft_logits(student, teacher, self.temperature)
+        )
+        return self.temperature**2 * (self.inter * _unlike(s, t, dim=0) + self.intra * _unlike(s, t, dim=1))
+
+
+def _by_class(probabilities: Tensor, voxels: Tensor | None) -> Tensor:
+    """`(B, K, D, H, W)` → `(K, N)`, with the voxels that count."""
+    rows = probabilities.transpose(0, 1).flatten(1)
+    return rows if voxels is None else rows[:, voxels.flatten()]
+
+
+def _unlike(s: Tensor, t: Tensor, dim: int) -> Tensor:
+    return 1 - cosine_similarity(s - s.mean(dim, keepdim=True), t - t.mean(dim, keepdim=True), dim=dim).mean()

@@ -1,0 +1,76 @@
+"""Intra-class feature variation: match how far every voxel is from the centre of its class (IFVD)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from ..errors import StageMismatch, UserError
+from .base import Activations, Method, check_sizes
+from .channel_energy import channel_energy
+from .softening import widened
+from .target import memberships
+
+EPSILON = 1e-8
+
+
+class IFVD(Method):
+    r"""Squared difference between the two networks' maps of similarity to a class's prototype.
+
+    The prototype of class $k$ in a sample is the mean feature over its voxels, and the map holds the cosine of every
+    voxel's feature and the prototype of its class:
+
+    $$P_k = \frac1{|\Omega_k|}\sum_{n\in\Omega_k} F_n,\qquad M_n = \cos\big(F_n, P_{k(n)}\big),\qquad
+    \mathcal L = \frac1N\sum_n \big(M_n^{(t)} - M_n^{(s)}\big)^2$$
+
+    The features are those of the last decoder stage, right before the classifier. A map has no channels, so the
+    networks' numbers of channels need not agree and there is no projection. Regions may overlap: each has its
+    prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region it is in.
+
+    Args:
+        student_channels: Ignored.
+        teacher_channels: Ignored.
+
+    Shape:
+        The finest decoder stage `(B, C, D, H, W)` of both networks, with equal sizes in space, and the target, which is
+        brought to that size by nearest neighbour; returns a scalar. Voxels that the target leaves out are in no
+        prototype and in no mean.
+
+    Raises:
+        UserError: There is no target.
+        StageMismatch: There is no decoder stage, or the two differ in space.
+
+    Source:
+        Wang et al., Intra-class feature variation distillation for semantic segmentation, ECCV 2020.
+    """
+
+    needs = frozenset({"decoder"})
+
+    def __init__(self, student_channels: Sequence[int] = (), teacher_channels: Sequence[int] = ()) -> None:
+        super().__init__()
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        if target is None:
+            raise UserError("ifvd compares class by class and needs the target: call distiller(x, target).")
+        if not student.decoder or not teacher.decoder:
+            raise StageMismatch("ifvd reads the last decoder stage, and the taps name no decoder stage.")
+        check_sizes(student.decoder[:1], teacher.decoder[:1])
+        s, t = student.decoder[0], teacher.decoder[0]
+        if target.shape[2:] != s.shape[2:]:
+            target = interpolate(target.float(), s.shape[2:], mode="nearest")
+        with torch.autocast(s.device.type, enabled=False):  # sums over a class's voxels overflow half precision
+            s, t = widened(s).flatten(2), widened(t).flatten(2)
+            belongs = memberships(target, s.dtype).flatten(2)
+            difference = _similarities(s, belongs) - _similarities(t, belongs.to(t.dtype))
+            return (difference.square() * belongs).sum() / belongs.sum().clamp_min(1)
+
+
+def _similarities(features: Tensor, belongs: Tensor) -> Tensor:
+    """Cosine of every voxel's feature with every class's prototype: `(B, C, N)`, `(B, K, N)` → `(B, K, N)`."""
+    prototypes = belongs @ features.mT  # sums instead of means: a cosine does not see the length
+    lengths = channel_energy(features).clamp_min(EPSILON**2).sqrt().unsqueeze(1)
+    similarities: Tensor = normalize(prototypes, dim=2, eps=EPSILON) @ features / lengths
+    return similarities

@@ -1,0 +1,82 @@
+"""Attention transfer compares where a stage is active, all channels together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from activations import SPACE, of_network, volume
+from nndistill.errors import StageMismatch
+from nndistill.methods import Activations, AttentionTransfer
+from nndistill.methods.channel_energy import channel_energy
+
+
+def loss(student, teacher):
+    return AttentionTransfer([1], [1])(Activations([student]), Activations([teacher]))
+
+
+def plain_loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    squares = []
+    for sample in range(len(student)):
+        maps = []
+        for features in (student[sample], teacher[sample]):
+            attention = [sum(v * v for v in voxel) for voxel in features.flatten(1).T.tolist()]
+            length = math.sqrt(sum(a * a for a in attention))
+            maps.append([a / length for a in attention])
+        squares += [(a - b) ** 2 for a, b in zip(*maps, strict=True)]
+    return sum(squares) / len(squares)
+
+
+def test_loss_equals_the_plain_definition_summed_over_stages():
+    student, teacher = of_network([2, 4]), of_network([3, 8], seed=5)
+    expected = sum(plain_loss(s, t) for s, t in zip(student.encoder, teacher.encoder, strict=True))
+    assert AttentionTransfer([2, 4], [3, 8])(student, teacher).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_gradients_are_exact():
+    s, t = volume(2, 3, 2, 3, 2).requires_grad_(), volume(2, 4, 2, 3, 2, seed=1)
+    assert torch.autograd.gradcheck(lambda x: loss(x, t), (s,))
+    assert torch.autograd.gradcheck(channel_energy, (s,))
+
+
+def test_equal_features_cost_nothing():
+    s = volume(2, 3, *SPACE)
+    assert loss(s, s) == 0
+
+
+def test_scale_sign_and_order_of_channels_do_not_matter():
+    s, t = volume(2, 3, *SPACE), volume(2, 3, *SPACE, seed=1)
+    torch.testing.assert_close(loss(-7 * s[:, [2, 0, 1]], t), loss(s, t))
+    torch.testing.assert_close(loss(s, 0.1 * t), loss(s, t))
+
+
+def test_features_of_zero_give_a_finite_gradient():
+    s = torch.zeros(1, 3, *SPACE, requires_grad=True)
+    loss(s, volume(1, 4, *SPACE).float()).backward()
+    assert s.grad.isfinite().all()
+
+
+def test_half_precision_features_are_compared_in_single():
+    s, t = (200 * volume(1, c, *SPACE).half() for c in (2, 4))  # squares of which half precision cannot hold
+    half = loss(s.requires_grad_(), t)
+    half.backward()
+    assert half.dtype == torch.float32
+    assert s.grad.dtype == torch.float16
+    torch.testing.assert_close(half, loss(s.float(), t.float()))
+
+
+def test_energy_saves_nothing_beside_the_features():
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.data_ptr()) or x, lambda x: x):
+        features = volume(1, 3, *SPACE).requires_grad_()
+        channel_energy(features)
+    assert saved == [features.data_ptr()]
+
+
+def test_networks_that_do_not_fit_are_refused():
+    with pytest.raises(StageMismatch, match="1 stages and the teacher 2"):
+        AttentionTransfer([2], [4, 8])
+    with pytest.raises(StageMismatch, match="unequal size at stage 0"):
+        loss(volume(1, 3, *SPACE), volume(1, 3, 4, 6, 4))

@@ -1,0 +1,100 @@
+"""Every method trains a student of nnU-Net, stops and goes on, through the command line."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from nndistill.methods import METHODS
+from nndistill.nnunet.checkpoints import read_checkpoint
+from nndistill.nnunet.trainer import nnUNetTrainerDistill
+from tiny import TINY
+
+RUNS = {
+    **{name: ["--method", name] for name in sorted(METHODS)},
+    "cwd on the encoder": ["--method", "cwd", "--option", "match=encoder"],
+    "a combination": ["--method", "dcd+logits", "--option", "weights=[1, 2]", "--option", "dcd.level=2"],
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
+    command = ["distill", world.teacher, "--workspace", world.workspace, *RUNS[run], *TINY, "--epochs", 2]
+    command += ["--name", "tried", "--no-validate"]
+
+    begin = nnUNetTrainerDistill.on_train_epoch_start
+
+    def begin_the_first_epoch_only(trainer: nnUNetTrainerDistill) -> None:
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        begin(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nnUNetTrainerDistill, "on_train_epoch_start", begin_the_first_epoch_only)
+        assert nndistill(*command).status == 130
+    result = nndistill(*command, "--resume")
+    assert result.status == 0, result.err
+
+    folder = world.results / "nnUNetTrainerDistill__tried__3d_fullres" / "fold_0"
+    losses = read_checkpoint(folder / "checkpoint_final.pth")["logging"]["distillation_losses"]
+    assert len(losses) == 2
+    assert all(math.isfinite(loss) and (loss > 0) == (run != "none") for loss in losses)
+
+
+@pytest.fixture
+def regions(nndistill, world) -> str:
+    """The tiny data set once more, with overlapping regions, an ignored label and a teacher of its own."""
+    raw = world.dataset.with_name("Dataset901_Regions")
+    shutil.copytree(world.dataset, raw)
+    description = json.loads((raw / "dataset.json").read_text())
+    description["labels"] = {"background": 0, "tumour": [1, 2, 3], "core": [1, 3], "ignore": 4}
+    description["regions_class_order"] = [2, 1]
+    (raw / "dataset.json").write_text(json.dumps(description))
+    made = nndistill(
+        *["teach", 901, "--workspace", world.workspace, *TINY, "--epochs", 1, "--features", 8, 16, 32],
+        *["--batch-size", 2, "--no-validate"],
+    )
+    assert made.status == 0, made.err
+    return str(next((world.workspace / "nnUNet_results" / raw.name).glob("nnUNetTrainerRecipe__*")))
+
+
+def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, world, monkeypatch):
+    seen = []
+    losses = nnUNetTrainerDistill.losses
+
+    def spy(trainer, data, target):
+        distiller = trainer.distiller
+        trainer.distiller = lambda x, reference: seen.append((target[0], reference)) or distiller(x, reference)
+        terms = losses(trainer, data, target)
+        trainer.distiller = distiller
+        return terms
+
+    monkeypatch.setattr(nnUNetTrainerDistill, "losses", spy)
+    result = nndistill(
+        *["distill", regions, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"],
+        *["--method", "logits+dist+ifvd", "--name", "tried"],
+    )
+    assert result.status == 0, result.err
+    results = world.workspace / "nnUNet_results" / "Dataset901_Regions"
+    plans = json.loads((results / "nnUNetTrainerDistill__tried__3d_fullres" / "plans.json").read_text())
+    options = plans["nndistill"]["distillation"]["options"]
+    assert options == {"dist.regions": True, "logits.regions": True}
+    assert any(ignored.any() for ignored in (target[:, -1] for target, _ in seen))
+    for target, reference in seen:
+        assert reference.shape[1] == 2
+        assert torch.equal((reference < 0).all(1), target[:, -1])
+        assert torch.equal((reference > 0) & ~target[:, -1:], target[:, :-1] & ~target[:, -1:])
+
+
+def test_user_may_say_that_there_are_no_regions(regions, nndistill, world):
+    result = nndistill(
+        *["distill", regions, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"],
+        *["--method", "logits", "--option", "regions=false", "--name", "tried"],
+    )
+    assert result.status == 0, result.err
+    plans = world.workspace / "nnUNet_preprocessed" / "Dataset901_Regions" / "tried.json"
+    assert json.loads(plans.read_text())["nndistill"]["distillation"]["options"] == {"regions": False}
