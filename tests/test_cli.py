@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nndistill.cli import application
+from nndistill.methods import METHODS
 
 COMMANDS = [
     ["demo"],
@@ -29,6 +31,11 @@ def test_help_everywhere(nndistill, command):
     result = nndistill(*command, "--help")
     assert result.status == 0
     assert "Usage: nndistill" in " ".join(result.out.split())
+
+
+def test_help_of_distill_names_every_method(nndistill):
+    words = set(re.split(r"[^\w-]+", nndistill("distill", "--help").out))
+    assert set(METHODS) <= words
 
 
 @pytest.mark.parametrize(

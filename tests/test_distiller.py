@@ -95,6 +95,39 @@ def test_teacher_runs_only_as_far_as_the_method_needs(x, needs, encoder, decoder
     assert calls == {"encoder": encoder, "decoder": decoder}
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "encoder", "decoder", "classifier"),
+    [
+        ("none", {}, 0, 0, 0),
+        *((name, {}, 1, 0, 0) for name in ("dcd", "feature", "at", "dcd+at")),
+        ("cwd", {"match": "encoder"}, 1, 0, 0),
+        *((name, {}, 1, 1, 0) for name in ("ifvd", "dcd+ifvd")),
+        *((name, {}, 1, 1, 1) for name in ("logits", "cwd", "dist", "dcd+logits", "ifvd+logits")),
+    ],
+)
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_each_method_runs_its_part_of_the_teacher(name, options, encoder, decoder, classifier, deep_supervision):
+    """Where deep supervision is on, the coarse stages' classifiers lie before the finest stage; the last does not."""
+    student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
+    student.decoder.deep_supervision = teacher.decoder.deep_supervision = deep_supervision
+    method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER, **options)
+    distiller = Distiller(student, teacher, method)
+    x, target = torch.randn(1, 1, 8, 8, 8), torch.randint(0, 2, (1, 1, 8, 8, 8))
+    distiller(x, target)  # learns which tap is the last
+    calls = {"encoder": 0, "decoder": 0, "classifier": 0}
+    parts = {
+        "encoder": teacher.encoder.stages[-1],
+        "decoder": teacher.decoder.stages[-1],
+        "classifier": teacher.decoder.seg_layers[-1],
+    }
+    for part, module in parts.items():
+        module.register_forward_pre_hook(lambda *_, part=part: calls.__setitem__(part, calls[part] + 1))
+    output, loss = distiller(x, target)
+    assert calls == {"encoder": encoder, "decoder": decoder, "classifier": classifier}
+    assert isinstance(output, list) == deep_supervision
+    assert loss.isfinite()
+
+
 def test_activations_run_from_fine_to_coarse(x):
     method = _Needs("encoder", "decoder", "logits")
     Distiller(residual_unet(STUDENT), residual_unet(TEACHER), method)(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from nndistill.nnunet.checkpoints import read_checkpoint
 from nndistill.nnunet.trainer import nnUNetTrainerDistill
 from tiny import TINY
 
+SHORT = {"freekd": ["--option", "prompt_iterations=2"]}
 RUNS = {
-    **{name: ["--method", name] for name in sorted(METHODS)},
+    **{name: ["--method", name, *SHORT.get(name, [])] for name in sorted(METHODS)},
     "cwd on the encoder": ["--method", "cwd", "--option", "match=encoder"],
     "a combination": ["--method", "dcd+logits", "--option", "weights=[1, 2]", "--option", "dcd.level=2"],
 }
@@ -90,11 +92,10 @@ def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, wor
         assert torch.equal((reference > 0) & ~target[:, -1:], target[:, :-1] & ~target[:, -1:])
 
 
-def test_user_may_say_that_there_are_no_regions(regions, nndistill, world):
-    result = nndistill(
-        *["distill", regions, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"],
-        *["--method", "logits", "--option", "regions=false", "--name", "tried"],
-    )
-    assert result.status == 0, result.err
-    plans = world.workspace / "nnUNet_preprocessed" / "Dataset901_Regions" / "tried.json"
-    assert json.loads(plans.read_text())["nndistill"]["distillation"]["options"] == {"regions": False}
+def test_ignored_label_becomes_negative_and_others_stay():
+    target = torch.tensor([0.0, 3.0, 1.0, 3.0]).view(1, 1, 4, 1, 1)
+    labels = SimpleNamespace(label_manager=SimpleNamespace(has_ignore_label=True, has_regions=False, ignore_label=3))
+    reference = nnUNetTrainerDistill._reference(labels, [target, target[:, :, ::2]])
+    assert reference.flatten().tolist() == [0, -1, 1, -1]
+    without = SimpleNamespace(label_manager=SimpleNamespace(has_ignore_label=False))
+    assert nnUNetTrainerDistill._reference(without, target) is target

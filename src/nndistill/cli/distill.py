@@ -33,10 +33,18 @@ def distill(
     teacher_folder: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
     fold: Fold = "0",
     method: Annotated[
-        str | None, typer.Option(help="dcd, feature, or none: the student alone; default: the recipe's.")
+        str | None,
+        typer.Option(
+            help="dcd, dcd-release, feature, freekd, cwd, ifvd, at, logits, dist; several joined with + (dcd+logits); "
+            "or none: the student alone. Default: the recipe's."
+        ),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="An option of the method, such as --option bands=D; repeat for more.")
+        list[str] | None,
+        typer.Option(
+            help="An option of the method, such as --option bands=D, or of one of several: --option dcd.bands=D; "
+            "repeat for more."
+        ),
     ] = None,
     weight: Annotated[float | None, typer.Option(min=0, help="μ, instead of the recipe's.")] = None,
     reduction: Annotated[int, typer.Option(help="The teacher's channels are divided by this.")] = 4,
@@ -100,5 +108,8 @@ def _options(given: list[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option {text} is not of the form NAME=VALUE.")
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {text} has a value that cannot be read; a list is written [1, 2].") from error
     return options

@@ -15,7 +15,7 @@ from .softening import checked_temperature, matching_logits, widened
 
 Match = Literal["logits", "encoder"]
 
-CHUNK_ELEMENTS = 1 << 22
+CHUNK_ELEMENTS = 1 << 20
 """Voxels, over all channels, whose probabilities exist at a time."""
 
 

@@ -1,0 +1,177 @@
+"""What every method costs, forward and backward with its φ, next to plain feature matching.
+
+    python benchmarks/methods.py                     # the activations of the BraTS networks, one patch
+    python benchmarks/methods.py --scale 2           # every axis halved: an eighth of time and memory
+    python benchmarks/methods.py --only dcd freekd   # these, and feature
+
+The activations are random numbers; what the networks themselves cost is not in here. Times are medians of interleaved
+runs, so that a busy machine slows all methods alike; ratios are medians of the ratios within a round. Memory is what
+one call adds to the resident set at its peak, in a process of its own that has already run the method on a small volume
+(Linux only). It holds the gradients of the student's activations, which every method has to give.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from nndistill.methods import METHODS, Activations, build_method
+from projection import BRATS, REDUCTION, resident, seconds
+
+CLASSES = 5
+REFERENCE = "feature"
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in sorted(METHODS) if name != "none"},
+    "dcd, periodization": ("dcd", {"mode": "periodization"}),
+    "dcd, coefficients": ("dcd", {"domain": "coefficients"}),
+    "cwd, encoder": ("cwd", {"match": "encoder"}),
+    "dcd+logits": ("dcd+logits", {}),
+}
+
+
+@dataclass
+class Measurement:
+    """One method over all that it reads."""
+
+    method: str
+    reads: list[str]
+    milliseconds: float
+    times_feature: float
+    megabytes: float | None
+
+
+def build(variant: str, scale: int) -> Callable[[], None]:
+    """A call that does one forward and backward."""
+    name, options = VARIANTS[variant]
+    channels = [stage[0] for stage in BRATS]
+    method = build_method(
+        name, student_channels=[c // REDUCTION for c in channels], teacher_channels=channels, **options
+    )
+    student = activations(method.needs, scale, REDUCTION, gradient=True)
+    teacher = activations(method.needs, scale, 1, gradient=False)
+    target = torch.randint(0, CLASSES, (1, 1, *sizes(scale)[0]))
+
+    def call() -> None:
+        method.zero_grad()
+        for x in [*student.encoder, *student.decoder, student.logits]:
+            if x is not None:
+                x.grad = None
+        method(student, teacher, target).backward()
+
+    return call
+
+
+def activations(needs: frozenset[str], scale: int, reduction: int, *, gradient: bool) -> Activations:
+    """What of a BraTS network a method reads; the decoder mirrors the encoder."""
+    stages = [
+        torch.randn(1, channels // reduction, *size, requires_grad=gradient)
+        for (channels, *_), size in zip(BRATS, sizes(scale), strict=True)
+        if needs & {"encoder", "decoder"}
+    ]
+    logits = torch.randn(1, CLASSES, *sizes(scale)[0], requires_grad=gradient) if "logits" in needs else None
+    return Activations(
+        encoder=stages if "encoder" in needs else [],
+        decoder=stages[:-1] if "decoder" in needs else [],
+        logits=logits,
+    )
+
+
+def sizes(scale: int) -> list[tuple[int, ...]]:
+    return [tuple(max(1, axis // scale) for axis in stage) for _, *stage in BRATS]
+
+
+def measure(variants: list[str], scale: int, rounds: int, memory: bool) -> list[Measurement]:
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(rounds + 1):
+        for name in variants:
+            call = build(name, scale)  # anew each time, so that one method's activations are there at a time
+            if turn == 0:
+                call()
+            else:
+                times[name].append(seconds(call))
+    return [
+        Measurement(
+            method=name,
+            reads=sorted(build_needs(name)),
+            milliseconds=1e3 * statistics.median(taken),
+            times_feature=statistics.median(t / f for t, f in zip(taken, times[REFERENCE], strict=True)),
+            megabytes=peak_memory(name, scale) if memory else None,
+        )
+        for name, taken in times.items()
+    ]
+
+
+def build_needs(variant: str) -> frozenset[str]:
+    name, options = VARIANTS[variant]
+    return build_method(name, student_channels=[1], teacher_channels=[1], **options).needs
+
+
+def peak_memory(variant: str, scale: int) -> float:
+    """Megabytes one call adds to the resident set of a fresh process."""
+    command = [sys.executable, __file__, "--memory-of", variant, "--scale", str(scale)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def report_memory(variant: str, scale: int) -> None:
+    build(variant, 8 * scale)()
+    call = build(variant, scale)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = resident("VmRSS")
+    call()
+    print(resident("VmHWM") - before)
+
+
+def table(measurements: list[Measurement], scale: int) -> Table:
+    title = (
+        f"forward and backward, one patch of {'×'.join(map(str, sizes(scale)[0]))}, {torch.get_num_threads()} threads"
+    )
+    view = Table("method", "reads", title=title)
+    for heading in ("ms", "× feature", "extra MB", "× feature"):
+        view.add_column(heading, justify="right")
+    reference = next(m.megabytes for m in measurements if m.method == REFERENCE)
+    for m in measurements:
+        memory = ["", ""]
+        if m.megabytes is not None and reference is not None:
+            memory = [f"{m.megabytes:.0f}", f"{m.megabytes / reference:.2f}"]
+        view.add_row(m.method, ", ".join(m.reads), f"{m.milliseconds:.0f}", f"{m.times_feature:.2f}", *memory)
+    return view
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=int, default=1, help="divide every axis by this")
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="these methods, and feature")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--json", type=Path, help="also write the measurements to this file")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        report_memory(arguments.memory_of, arguments.scale)
+        return
+    variants = [REFERENCE, *(v for v in arguments.only or VARIANTS if v != REFERENCE)]
+    memory = not arguments.no_memory and sys.platform == "linux"
+    measurements = measure(variants, arguments.scale, arguments.rounds, memory)
+    Console(width=100).print(table(measurements, arguments.scale))
+    if arguments.json:
+        listed = {
+            "threads": torch.get_num_threads(),
+            "scale": arguments.scale,
+            "measurements": [asdict(m) for m in measurements],
+        }
+        arguments.json.write_text(json.dumps(listed, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
