@@ -1,8 +1,8 @@
 """FreeKD's prompts for an nnU-Net teacher: learnt once, kept beside it, found again by every later run.
 
 What is learnt depends on the teacher's checkpoint, the options and the data, and on nothing else: the random numbers
-are always the same ones, whatever the run's seed, and the run goes on with its own as if nothing had happened. So a run
-that learnt its prompts and a run that found them are the same run.
+are always the same ones, whatever the run's seed, and the run goes on with its own as if nothing had happened. So
+where runs are repeatable (no augmentation in worker processes), one that learnt its prompts equals one that found them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _SEED = 1234
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def provide_prompts(trainer: nnUNetTrainerDistill) -> None:
@@ -89,7 +90,7 @@ def _read(method: FreeKD, places: Sequence[Path], level: int) -> bool:
             continue
         try:
             method.use_prompts(torch.load(path, map_location="cpu", weights_only=True)["prompts"])
-        except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        except (*_DAMAGE, pickle.UnpicklingError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             logger.log(level, "%s is damaged (%s); the frequency prompts are learnt again.", path, reason)
         else:
