@@ -43,6 +43,8 @@ def test_teacher_alone(diagnose, tmp_path):
     assert files == {"spectrum.json", "spectrum.csv"} | {
         f"{name}.{ending}" for name in ("spectrum", "reductions") for ending in ("png", "svg")
     }
+    figure = (tmp_path / "out" / "spectrum.svg").read_text()
+    assert all(text in figure for text in ("stage 3", "LLH", "share of the", "SNR below 1"))
     table = pd.read_csv(tmp_path / "out" / "spectrum.csv")
     assert set(table["stage"]) == {1, 2, 3}
     assert np.isfinite(table["energy"]).all()
@@ -55,6 +57,10 @@ def test_json_with_student_is_what_the_file_holds(diagnose, student, tmp_path):
     files = numbers.pop("files")
     assert numbers == json.loads((tmp_path / "out" / "spectrum.json").read_text())
     assert str(tmp_path / "out" / "mismatch.svg") in files
+    figure = (tmp_path / "out" / "mismatch.svg").read_text()
+    assert "φ of the run" in figure
+    assert "φ by least squares" in figure
+    assert numbers["student"] == str(student)
     assert numbers["settings"] == {"wavelet": "haar", "level": 2, "mode": "symmetric", "fold": "0"}
     assert {row["phi"] for row in numbers["mismatch"]} == {"run", "least squares"}
     assert len(numbers["mismatch"]) == 2 * 3

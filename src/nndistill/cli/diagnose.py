@@ -46,13 +46,15 @@ def diagnose(
             device=device,
             progress=report,
         )
-    files = write_diagnosis(diagnosis, out, title=teacher.resolve().name)
+    files = write_diagnosis(diagnosis, out)
     if as_json:
         print_json({**diagnosis_numbers(diagnosis), "files": [str(file) for file in files]})
         return
     show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR in dB of every band ({wavelet}, {mode})")
     if diagnosis.mismatch is not None:
-        show(readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student, mean over cases")
+        show(
+            readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (through φ of …), mean over cases"
+        )
     for sentence in diagnosis_sentences(diagnosis):
         print(f"- {sentence}")
     print(f"\nTables and figures: {out}")
@@ -65,14 +67,12 @@ def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> p
     from ..evaluation.spectrum import DETAILS
 
     cells = spectrum["snr"].map(
-        lambda snr: "–" if np.isnan(snr) else f"{10 * np.log10(snr):.0f}" if snr > 0.1 else "<-10"
+        lambda snr: "–" if np.isnan(snr) else f"{10 * np.log10(snr):.0f}" if snr > 10**-0.95 else "<-9"
     )
     table = spectrum.assign(cell=cells).pivot(index=["stage", "level"], columns="band", values="cell")
     table = table.reindex(columns=[*DETAILS, "LLL"]).fillna("").reset_index()
-    noise = spectrum.groupby("stage")["noise"].first().pow(0.5)
     first = ~table["stage"].duplicated()
     table.insert(0, "size", table["stage"].map(lambda s: "×".join(map(str, sizes[s - 1]))).where(first, ""))
-    table.insert(2, "σ", table["stage"].map(lambda s: f"{noise[s]:.2g}").where(first, ""))
     return table.set_index(table.pop("stage").astype(str).where(first, ""))
 
 
@@ -80,10 +80,9 @@ def readable_mismatch(mismatch: pd.DataFrame) -> pd.DataFrame:
     """Arrange the mismatch as a table: a row a stage, high and low for each φ."""
     import pandas as pd
 
-    columns = {}
-    for origin, rows in mismatch.groupby("phi", sort=False):
-        for band in ("high", "low"):
-            columns[f"{band}, φ {'of the run' if origin == 'run' else 'by least squares'}"] = rows.groupby("stage")[
-                band
-            ].mean()
+    columns = {
+        f"{band} ({origin})": rows.groupby("stage")[band].mean()
+        for origin, rows in mismatch.groupby("phi", sort=False)
+        for band in ("high", "low")
+    }
     return pd.DataFrame(columns).map("{:.3f}".format).replace("nan", "–")

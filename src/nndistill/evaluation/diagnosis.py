@@ -35,6 +35,8 @@ class Diagnosis:
     """What was measured.
 
     Args:
+        teacher: Its model folder.
+        student: Its model folder, if there is one.
         settings: Wavelet, level, mode and fold.
         sizes: D, H, W of each stage's features, fine to coarse.
         cases: Names of the validation cases.
@@ -45,6 +47,8 @@ class Diagnosis:
         spacing: Voxel size of its image in mm.
     """
 
+    teacher: Path
+    student: Path | None
     settings: dict[str, Any]
     sizes: list[tuple[int, ...]]
     cases: list[str]
@@ -144,6 +148,8 @@ def diagnose(
                     mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
         progress(done + 1, total)
     return Diagnosis(
+        teacher=teacher_folder,
+        student=student_folder,
         settings={**settings, "fold": fold},
         sizes=[tuple(feature.shape[2:]) for feature in features],
         cases=chosen,

@@ -32,6 +32,8 @@ def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
 def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
     """Everything as plain values, for JSON; what cannot be told is `null`."""
     return {
+        "teacher": str(diagnosis.teacher),
+        "student": None if diagnosis.student is None else str(diagnosis.student),
         "settings": diagnosis.settings,
         "cases": diagnosis.cases,
         "phi_fitted_on": diagnosis.fitted_on,
@@ -42,13 +44,12 @@ def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def write_diagnosis(diagnosis: Diagnosis, folder: Path, *, title: str) -> list[Path]:
+def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
     """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and with a student `mismatch.csv`.
 
     Args:
         diagnosis: What was measured.
         folder: Where to; files of the same names are replaced.
-        title: What to call the teacher in the figures.
 
     Returns:
         The files.
@@ -67,11 +68,11 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path, *, title: str) -> list[P
     scales = reduced_scales(example.image[0], diagnosis.spacing)
     for ending in FORMATS:
         path = folder / f"spectrum.{ending}"
-        draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=title)
+        draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=_plans_name(diagnosis.teacher))
         files.append(path)
-        if diagnosis.mismatch is not None:
+        if diagnosis.mismatch is not None and diagnosis.student is not None:
             path = folder / f"mismatch.{ending}"
-            draw_mismatch(diagnosis.mismatch, path, title=title)
+            draw_mismatch(diagnosis.mismatch, path, title=_plans_name(diagnosis.student))
             files.append(path)
         path = folder / f"reductions.{ending}"
         draw_reductions(
@@ -79,6 +80,12 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path, *, title: str) -> list[P
         )
         files.append(path)
     return files
+
+
+def _plans_name(model: Path) -> str:
+    """The middle of `TRAINER__PLANS__CONFIGURATION`."""
+    parts = model.resolve().name.split("__")
+    return parts[1] if len(parts) == 3 else parts[0]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def draw_mismatch(mismatch: pd.DataFrame, path: Path, *, title: str) -> None:
             axes.axhline(1, color="0.4", linewidth=0.8, linestyle="--", label="a student of zeros")
             for band, (name, colour, marker, offset) in BANDS.items():
                 means = rows.groupby("stage")[band].mean()
-                axes.plot(rows["stage"] + offset, rows[band], marker, color=colour, markersize=3, alpha=0.5, mew=0)
+                axes.plot(rows["stage"] + 2 * offset, rows[band], marker, color=colour, markersize=3, alpha=0.6, mew=0)
                 axes.plot(means.index + offset, means, color=colour, marker=marker, markersize=6, lw=0.8, label=name)
             axes.set(yscale="log", xlabel="stage", title=NAMES[origin], xticks=sorted(rows["stage"].unique()))
             axes.title.set_fontsize(FONT)
@@ -43,6 +43,6 @@ def draw_mismatch(mismatch: pd.DataFrame, path: Path, *, title: str) -> None:
             axes.spines["right"].set_visible(False)
         panels[0].set_ylabel("relative mismatch")
         figure.suptitle(title, fontsize=FONT + 1)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(origins) + 1, frameon=False)
         with atomic_path(path) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=300)
