@@ -12,7 +12,7 @@ import torch
 
 from nndistill.nnunet.checkpoints import read_checkpoint
 from nndistill.nnunet.model_folder import ModelFolder
-from nndistill.nnunet.plans import with_features
+from nndistill.nnunet.plans import build_network, with_features
 from nndistill.nnunet.preprocessed_case import PreprocessedCase, split_of_fold
 from nndistill.nnunet.trained_phi import trained_phi
 
@@ -128,10 +128,13 @@ def test_mistakes_are_sentences(diagnose, student, world, tmp_path):
 def test_student_with_other_stages_is_refused(diagnose, world):
     shallow = world.teacher.with_name("nnUNetTrainer__shallow__3d_fullres")
     shutil.copytree(world.teacher, shallow)
-    plans = json.loads((shallow / "plans.json").read_text())
-    (shallow / "plans.json").write_text(
-        json.dumps(with_features(plans, "3d_fullres", features=[8, 16], name="shallow"))
+    plans = with_features(
+        json.loads((shallow / "plans.json").read_text()), "3d_fullres", features=[8, 16], name="shallow"
     )
+    (shallow / "plans.json").write_text(json.dumps(plans))
+    file = shallow / "fold_0" / "checkpoint_final.pth"
+    network = build_network(plans, "3d_fullres", json.loads((shallow / "dataset.json").read_text()))
+    torch.save({**read_checkpoint(file), "network_weights": network.state_dict()}, file)
     result = diagnose("--student", shallow)
     assert result.status == 2
     assert "the student has 2 stages and the teacher 3" in result.err

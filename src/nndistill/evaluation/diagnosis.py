@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -91,67 +90,50 @@ def diagnose(
         UserError: Teacher, student and data do not fit together, or there are fewer cases.
         StageMismatch: The student has other stages than the teacher.
     """
-    settings = {
-        "wavelet": check_wavelet(wavelet),
-        "level": check_level(level, lowest=1),
-        "mode": check_mode(mode),
-    }
+    settings = {"wavelet": check_wavelet(wavelet), "level": check_level(level, lowest=1), "mode": check_mode(mode)}
     torch_device = find_device(device)
-    folder = ModelFolder.read(teacher_folder.resolve())
-    checkpoint_file = folder.checkpoint_file(fold)
-    configuration = folder.configuration(read_checkpoint(checkpoint_file))
-    plans = resolved_configuration(folder.plans, configuration)
-    data = dataset_folder(preprocessed_folder(), folder.plans["dataset_name"])
-    refuse_other_data(folder, configuration, data)
-    channels = features_per_stage(folder.plans, configuration)
+    teacher = _Model.read(teacher_folder, fold, torch_device)
+    plans = resolved_configuration(teacher.folder.plans, teacher.configuration)
+    data = dataset_folder(preprocessed_folder(), teacher.folder.plans["dataset_name"])
+    identifier = plans["data_identifier"]
+    refuse_other_data(teacher.folder, teacher.configuration, data)
     student = None
     if student_folder is not None:
-        student = _Student.read(student_folder, fold, folder, channels, data, plans["data_identifier"], torch_device)
-
-    split = split_of_fold(data, plans["data_identifier"], fold)
+        student = _Model.read(student_folder, fold, torch_device)
+        refuse_other_data(student.folder, student.configuration, data, identifier=identifier, role="student")
+        _refuse_other_stages(student, teacher)
+    split = split_of_fold(data, identifier, fold)
     if cases > len(split.validation):
         raise UserError(f"--cases {cases} is too many: fold {fold} has {len(split.validation)} validation cases.")
     chosen = split.validation[:cases]
-    others = list(islice((name for name in split.train if name not in chosen), cases)) if student else []
-
-    teacher = _Encoder(folder.network(checkpoint_file), torch_device)
+    others = [name for name in split.train if name not in chosen][:cases] if student else []
 
     def read(name: str) -> PreprocessedCase:
-        return PreprocessedCase.read(data / plans["data_identifier"], name)
+        return PreprocessedCase.read(data / identifier, name)
 
-    total = len(others) + len(chosen)
-    phis: dict[str, Sequence[nn.Module]] = {}
-    if student:
-        if not others:
-            raise UserError(f"fold {fold} has no training case left to fit φ on; ask for fewer --cases.")
-        fits = [LeastSquaresPhi(s, t) for s, t in zip(student.channels, channels, strict=True)]
-        for done, name in enumerate(others):
-            image = read(name).patch(plans["patch_size"]).image
-            for fit, s, t in zip(fits, *_features_of_both(student.encoder, teacher, image), strict=True):
-                fit.add(s, t)
-            progress(done + 1, total)
-        if student.phi:
-            phis[RUN] = student.phi
-        phis[LEAST_SQUARES] = [fit.solve().float() for fit in fits]
+    def patches(names: Sequence[str], done: int) -> Iterator[tuple[str, Patch]]:
+        for name in names:
+            yield name, read(name).patch(plans["patch_size"])
+            done += 1
+            progress(done, len(others) + len(chosen))
 
+    phis = _phis(student, teacher, patches(others, 0)) if student else {}
     spectra: list[pd.DataFrame] = []
     mismatches: list[dict[str, Any]] = []
-    for done, name in enumerate(chosen, start=len(others)):
-        patch = read(name).patch(plans["patch_size"])
-        features = teacher(patch.image)
-        spectra += _spectra(features, patch, settings)
-        if student:
-            ours = student.encoder(patch.image)
-            for origin, stages in phis.items():
-                for stage, (s, t, phi) in enumerate(zip(ours, features, stages, strict=True), start=1):
-                    values = mismatch(t, s, phi.to(t.device), **settings)
-                    mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
-        progress(done + 1, total)
+    for name, patch in patches(chosen, len(others)):
+        theirs = teacher(patch.image)
+        for stage, features in enumerate(theirs, start=1):
+            spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=stage))
+        ours = student(patch.image) if student else []
+        for origin, stages in phis.items():
+            for stage, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
+                values = mismatch(t, s, phi.to(t.device), **settings)
+                mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
     return Diagnosis(
         teacher=teacher_folder,
         student=student_folder,
         settings={**settings, "fold": fold},
-        sizes=[tuple(feature.shape[2:]) for feature in features],
+        sizes=[tuple(features.shape[2:]) for features in theirs],
         cases=chosen,
         fitted_on=others,
         spectrum=pooled_spectrum(spectra),
@@ -161,59 +143,55 @@ def diagnose(
     )
 
 
-class _Encoder:
-    """A network run as far as its encoder goes: image in, features of every stage out."""
+@dataclass(frozen=True)
+class _Model:
+    """A trained network, run as far as its encoder goes: image in, features of every stage out."""
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        network = network.to(device).eval()
-        self._network = TappedNetwork(network, nnunet_taps(network).only({"encoder"}))
-        self._device = device
+    folder: ModelFolder
+    checkpoint_file: Path
+    configuration: str
+    network: TappedNetwork
+    device: torch.device
+
+    @classmethod
+    def read(cls, path: Path, fold: str, device: torch.device) -> _Model:
+        folder = ModelFolder.read(path.resolve())
+        file = folder.checkpoint_file(fold)
+        network = folder.network(file).to(device).eval()
+        tapped = TappedNetwork(network, nnunet_taps(network).only({"encoder"}))
+        return cls(folder, file, folder.configuration(read_checkpoint(file)), tapped, device)
+
+    @property
+    def channels(self) -> list[int]:
+        return features_per_stage(self.folder.plans, self.configuration)
 
     def __call__(self, image: Tensor) -> list[Tensor]:
         with torch.inference_mode():
-            features = self._network.run_for_taps(image.to(self._device)).encoder
+            features = self.network.run_for_taps(image.to(self.device)).encoder
         # Apple's GPUs have no double precision, which the sums need
         return [feature.cpu() if feature.device.type == "mps" else feature for feature in features]
 
 
-@dataclass(frozen=True)
-class _Student:
-    encoder: _Encoder
-    channels: list[int]
-    phi: list[nn.Conv3d] | None
-
-    @classmethod
-    def read(
-        cls,
-        path: Path,
-        fold: str,
-        teacher: ModelFolder,
-        teacher_channels: Sequence[int],
-        data: Path,
-        identifier: str,
-        device: torch.device,
-    ) -> _Student:
-        folder = ModelFolder.read(path.resolve())
-        file = folder.checkpoint_file(fold)
-        checkpoint = read_checkpoint(file)
-        configuration = folder.configuration(checkpoint)
-        refuse_other_data(folder, configuration, data, identifier=identifier, role="student")
-        channels = features_per_stage(folder.plans, configuration)
-        if len(channels) != len(teacher_channels):
-            raise StageMismatch(
-                f"the student has {len(channels)} stages and the teacher {len(teacher_channels)}; stages are compared "
-                "one by one, so give a student made from this teacher."
-            )
-        phi = trained_phi(folder, checkpoint, teacher, teacher_channels)
-        return cls(_Encoder(folder.network(file), device), channels, phi)
+def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
+    if len(student.channels) != len(teacher.channels):
+        raise StageMismatch(
+            f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}; stages are "
+            "compared one by one, so give a student made from this teacher."
+        )
 
 
-def _features_of_both(student: _Encoder, teacher: _Encoder, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    return student(image), teacher(image)
-
-
-def _spectra(features: Sequence[Tensor], patch: Patch, settings: dict[str, Any]) -> list[pd.DataFrame]:
-    return [
-        stage_spectrum(feature, inside=patch.inside, **settings).assign(stage=stage)
-        for stage, feature in enumerate(features, start=1)
-    ]
+def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]) -> dict[str, Sequence[nn.Module]]:
+    """φ of every stage: the best for the patches to fit on, and the run's own where there is one."""
+    fits = [LeastSquaresPhi(s, t) for s, t in zip(student.channels, teacher.channels, strict=True)]
+    fitted = 0
+    for _, patch in fitting:
+        for fit, s, t in zip(fits, student(patch.image), teacher(patch.image), strict=True):
+            fit.add(s, t)
+        fitted += 1
+    if not fitted:
+        raise UserError("there is no training case left to fit φ on; ask for fewer --cases.")
+    phis: dict[str, Sequence[nn.Module]] = {LEAST_SQUARES: [fit.solve().float() for fit in fits]}
+    own = trained_phi(student.folder, read_checkpoint(student.checkpoint_file), teacher.folder, teacher.channels)
+    if own:
+        phis[RUN] = own
+    return phis

@@ -43,6 +43,8 @@ def draw_mismatch(mismatch: pd.DataFrame, path: Path, *, title: str) -> None:
             axes.spines["right"].set_visible(False)
         panels[0].set_ylabel("relative mismatch")
         figure.suptitle(title, fontsize=FONT + 1)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(origins) + 1, frameon=False)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(origins) + 1, frameon=False
+        )
         with atomic_path(path) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=300)
