@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,7 @@ def network_costs(
     Raises:
         UserError: A file is missing or not a plans file.
     """
-    plans_file = plans_or_model / "plans.json" if plans_or_model.is_dir() else plans_or_model
-    plans, dataset_json = read_json(plans_file), read_json(plans_file.parent / "dataset.json")
-    if "configurations" not in plans:
-        raise UserError(f"{plans_file} is not a plans file of nnU-Net: it has no configurations.")
-    name = only_3d_configuration(plans, configuration, source=str(plans_file))
+    plans, dataset_json, name = _read(plans_or_model, configuration)
     student = list(features) if features else reduced_features(features_per_stage(plans, name), reduction)
     reduced = with_features(plans, name, features=student, name="student")
     return pd.DataFrame(
@@ -54,7 +50,21 @@ def network_costs(
     )
 
 
-def _costs(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> Mapping[str, Any]:
+def model_costs(plans_or_model: Path, *, configuration: str | None = None) -> dict[str, Any]:
+    """The row `network` of `network_costs`: what a network costs, without a student of it."""
+    plans, dataset_json, name = _read(plans_or_model, configuration)
+    return _costs(plans, name, dataset_json)
+
+
+def _read(plans_or_model: Path, configuration: str | None) -> tuple[dict[str, Any], dict[str, Any], str]:
+    plans_file = plans_or_model / "plans.json" if plans_or_model.is_dir() else plans_or_model
+    plans, dataset_json = read_json(plans_file), read_json(plans_file.parent / "dataset.json")
+    if "configurations" not in plans:
+        raise UserError(f"{plans_file} is not a plans file of nnU-Net: it has no configurations.")
+    return plans, dataset_json, only_3d_configuration(plans, configuration, source=str(plans_file))
+
+
+def _costs(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> dict[str, Any]:
     patch = resolved_configuration(plans, configuration)["patch_size"]
     channels = input_channels(plans, configuration, dataset_json)
     cost = network_complexity(build_network(plans, configuration, dataset_json), (1, channels, *patch))

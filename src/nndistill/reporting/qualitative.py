@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,13 +19,21 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..files import atomic_path
+from .chart import chart_looks
 from .mistakes import mistakes
 from .outline import voxel_outline
-from .palette import VERMILLION, label_colours
-from .view import Box, Picture, Volume, axial_picture, choose_box, choose_slice, inhabited_box, interest
-
-FORMATS = ("png", "svg", "pdf")
+from .palette import GREY, INK, VERMILLION, label_colours
+from .view import (
+    Box,
+    Picture,
+    Volume,
+    axial_picture,
+    choose_box,
+    choose_slice,
+    display_window,
+    inhabited_box,
+    interest,
+)
 
 PANEL = 1.4  # inches: width of a panel
 GAP = 0.05
@@ -69,12 +75,11 @@ def draw_comparison(
     predictions: Mapping[str, NDArray[Any]],
     label_names: Mapping[int, str],
     spacing: Sequence[float],
-    path: Path,
     title: str | None = None,
     scores: Mapping[str, float] | None = None,
     slice_index: int | None = None,
     zoom: float | None = None,
-) -> None:
+) -> Figure:
     """Draw image, reference and predictions side by side on one axial slice, and a box of it enlarged.
 
     Slice and box are chosen where the predictions differ most, fine structures of the reference counting more (see
@@ -90,21 +95,20 @@ def draw_comparison(
         predictions: Labels of the same shape by column heading, in the order of the columns.
         label_names: Name of each label; 0 is not shown.
         spacing: Voxel size along x, y, z in mm.
-        path: File to write; its ending, `.png`, `.svg` or `.pdf`, is the format.
         title: Line above the figure.
         scores: Mean Dice (0 … 1) by column heading, written under it.
         slice_index: Axial slice to show instead of the chosen one.
         zoom: How many times the box is enlarged; by default 3, less in small images.
 
     Raises:
-        UserError: No prediction, shapes that differ, a slice that does not exist, a zoom below 1, or another format.
+        UserError: No prediction, shapes that differ, a slice that does not exist, or a zoom below 1.
     """
-    _check(image, reference, predictions, spacing, path, slice_index, zoom)
+    _check(image, reference, predictions, spacing, slice_index, zoom)
     weights = interest(reference, list(predictions.values()))
     index = choose_slice(weights) if slice_index is None else slice_index
     labels = {heading: axial_picture(volume, index) for heading, volume in predictions.items()}
     truth = axial_picture(reference, index)
-    grey = axial_picture(_display_window(image), index)
+    grey = axial_picture(display_window(image), index)
 
     frame = inhabited_box(grey, [truth, *labels.values()])
     box = choose_box(frame.crop(axial_picture(weights, index)), zoom=zoom)
@@ -117,8 +121,8 @@ def draw_comparison(
         ),
     ]
     sheet = _Sheet(frame.crop(grey), columns, box, (float(spacing[1]), float(spacing[0])), label_names, title)
-    with mpl.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42}), atomic_path(path) as file:
-        sheet.draw().savefig(file, format=path.suffix[1:].lower(), dpi=300)
+    with chart_looks():
+        return sheet.draw()
 
 
 def _check(
@@ -126,7 +130,6 @@ def _check(
     reference: Volume,
     predictions: Mapping[str, Volume],
     spacing: Sequence[float],
-    path: Path,
     slice_index: int | None,
     zoom: float | None,
 ) -> None:
@@ -141,18 +144,6 @@ def _check(
         raise UserError(f"there is no axial slice {slice_index}: the image has slices 0 to {image.shape[2] - 1}.")
     if zoom is not None and not zoom >= 1:
         raise UserError(f"the zoom must be at least 1, not {zoom}.")
-    if path.suffix[1:].lower() not in FORMATS:
-        raise UserError(f"{path.name} must end in {', '.join('.' + ending for ending in FORMATS)}.")
-
-
-def _display_window(image: Volume) -> NDArray[np.float64]:
-    """Scale intensities to 0 … 1 between the background and the 99.5th percentile of what is not background."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    inside = values[values != values.flat[0]]
-    if inside.size == 0:
-        return np.zeros_like(values)
-    low, high = min(values.flat[0], np.percentile(inside, 0.5)), np.percentile(inside, 99.5)
-    return np.asarray(np.clip((values - low) / max(high - low, 1e-12), 0, 1))
 
 
 @dataclass(frozen=True)
@@ -182,7 +173,7 @@ class _Sheet:
             self._draw_zoom(place.axes(LEGEND, zoom_height), column)
             headings = LEGEND + zoom_height + GAP + top_height + GAP
             if self._has_scores:
-                place.write(headings, _score_text(column.score), size=FONT - 1, color="#444444")
+                place.write(headings, _score_text(column.score), size=FONT - 1, color=GREY)
                 headings += LINE
             place.write(headings, column.heading, size=FONT)
             if number == 0:
@@ -280,10 +271,10 @@ class _Place:
         w, h = self.page_width, self.page_height
         axes: Axes = self.figure.add_axes((self.left / w, bottom / h, PANEL / w, height / h))
         axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_linewidth(0.5)
+        axes.spines[:].set(visible=True, linewidth=0.5)
         return axes
 
-    def write(self, bottom: float, text: str, *, size: float, color: str = "black") -> None:
+    def write(self, bottom: float, text: str, *, size: float, color: str = INK) -> None:
         middle = (self.left + PANEL / 2) / self.page_width
         baseline = (bottom + 0.03) / self.page_height
         self.figure.text(middle, baseline, text, ha="center", va="baseline", fontsize=size, color=color)

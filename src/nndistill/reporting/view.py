@@ -45,6 +45,16 @@ def axial_picture(volume: Volume, index: int) -> Picture:
     return volume[::-1, :, index].T
 
 
+def display_window(image: Volume) -> NDArray[np.float64]:
+    """Scale intensities to 0 … 1 between the background and the 99.5th percentile of what is not background."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    inside = values[values != values.flat[0]]
+    if inside.size == 0:
+        return np.zeros_like(values)
+    low, high = min(values.flat[0], np.percentile(inside, 0.5)), np.percentile(inside, 99.5)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-12), 0, 1))
+
+
 def interest(reference: Volume, predictions: Sequence[Volume]) -> NDArray[np.float64]:
     """Weigh every voxel by how much it tells about the difference between the predictions.
 

@@ -1,0 +1,108 @@
+"""What tables, figures and the HTML page take: models with their metrics, apart from where these were found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from ..errors import UserError
+
+METRIC_COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd")
+"""What a report needs of `metrics.csv`."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs; a report leaves out what was not measured.
+
+    Args:
+        parameters: Trainable parameters.
+        flops_patch: Convolution FLOPs of a patch, a multiply-add counted as two.
+        flops_case: The same of a whole case.
+        latency_s: Measured seconds a case.
+        memory_bytes: Measured peak memory.
+        measured_on: The machine that was measured, in words.
+    """
+
+    parameters: int
+    flops_patch: int
+    flops_case: int
+    latency_s: float | None = None
+    memory_bytes: int | None = None
+    measured_on: str = ""
+
+
+@dataclass(frozen=True)
+class ReportedModel:
+    """A model as a report shows it. Name and metrics are enough; a report leaves out what else is missing.
+
+    Args:
+        name: Its heading, another one for every model.
+        metrics: One row a case and label, columns as in `metrics.csv`.
+        role: A teacher is the mark to reach, so it is never the best of a table.
+        predictions: Label map of each case.
+        method: How it was distilled, such as `dcd`.
+        options: All options of the method, defaults too.
+        cost: What the network costs.
+        curves: Training log, one row an epoch: `segmentation_loss`, `distillation_loss`, `dice`.
+        making: How it was made, as pairs of words in the order in which they are shown.
+    """
+
+    name: str
+    metrics: pd.DataFrame
+    role: Literal["teacher", "student"] = "student"
+    predictions: Mapping[str, Path] = field(default_factory=dict)
+    method: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cost: Cost | None = None
+    curves: pd.DataFrame | None = None
+    making: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [column for column in METRIC_COLUMNS if column not in self.metrics.columns]
+        if missing:
+            raise UserError(f"the metrics of {self.name!r} have no column {', '.join(missing)}.")
+
+
+@dataclass(frozen=True)
+class ReportedCases:
+    """The cases that were predicted.
+
+    Args:
+        references: Label map of each case.
+        label_names: Name of each label value; 0 is not shown.
+        images: Image of each channel of each case.
+        measured: How the metrics were measured, in words.
+    """
+
+    references: Mapping[str, Path]
+    label_names: Mapping[int, str]
+    images: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    measured: str = ""
+
+
+def teacher_of(models: Sequence[ReportedModel]) -> ReportedModel | None:
+    """The first teacher among the models."""
+    return next((model for model in models if model.role == "teacher"), None)
+
+
+def students_of(models: Sequence[ReportedModel]) -> list[ReportedModel]:
+    """All models that are no teacher, in order."""
+    return [model for model in models if model.role == "student"]
+
+
+def check_models(models: Sequence[ReportedModel]) -> None:
+    """Refuse models that one report cannot hold.
+
+    Raises:
+        UserError: There is none, or two have one name.
+    """
+    if not models:
+        raise UserError("there is no model to report on.")
+    names = [model.name for model in models]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"two models are named {twice[0]!r}; give each its own with --names.")

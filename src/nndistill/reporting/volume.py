@@ -1,0 +1,41 @@
+"""Reading what is shown: NIfTI files, turned so that all look the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel as nib
+import numpy as np
+
+from ..errors import UserError
+from .view import Volume
+
+
+class Image(NamedTuple):
+    """Voxels `(x, y, z)`, x to the patient's right, y to the front, z to the head, and their size in mm."""
+
+    voxels: Volume
+    spacing: tuple[float, float, float]
+
+
+def read_image(path: Path) -> Image:
+    """Read a NIfTI file and turn it to RAS.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    try:
+        image = nib.as_closest_canonical(nib.load(path))
+        voxels = np.asarray(image.dataobj)
+    except (OSError, nib.filebasedimages.ImageFileError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
+    if voxels.ndim != 3:
+        raise UserError(f"{path} has {voxels.ndim} axes, not three.")
+    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
+    return Image(voxels, (x, y, z))
+
+
+def read_labels(path: Path) -> Volume:
+    """Read a label map as `read_image` reads an image."""
+    return read_image(path).voxels.astype(np.int16)
