@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-EXECUTABLE = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE = 60.0  # seconds
 
 
@@ -45,7 +45,7 @@ class Page:
 
     def run(self, script: str) -> Any:
         """The value of a script, which may be a promise."""
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True)
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise AssertionError(answer["exceptionDetails"]["exception"].get("description"))
         return answer["result"].get("value")
@@ -120,7 +120,13 @@ def chromium(profile: Path) -> Iterator[Page]:
     assert EXECUTABLE is not None
     command_read, command_write = os.pipe()
     answer_read, answer_write = os.pipe()
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+    ]
     options += ["--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
     # Chromium reads commands from file 3 and answers on file 4.
     redirected = f'exec "$0" "$@" 3<&{command_read} 4>&{answer_write}'

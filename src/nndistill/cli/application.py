@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +24,7 @@ from .evaluate import evaluate
 from .phantom import phantom
 from .prepare import prepare
 from .recipes import recipes
+from .report import report
 from .teach import teach
 from .trainer_path import trainer_path
 
@@ -40,11 +42,13 @@ app.command()(distill)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(complexity)
+app.command()(report)
 app.command()(recipes)
 app.command()(diagnose)
 app.command("trainer-path")(trainer_path)
 
-_LISTS = ("--features",)
+_LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names": bool, "--predictions": bool}
+"""Options of several values, and what a value looks like; another option ends the list."""
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
 
@@ -78,14 +82,18 @@ def _one_value_an_option(arguments: list[str]) -> list[str]:
     rewritten: list[str] = []
     option = None
     for argument, following in pairwise([*arguments, ""]):
-        if argument in _LISTS and following.isdigit():
+        if argument in _LISTS and _is_value(argument, following):
             option = argument
-        elif option and argument.isdigit():
+        elif option and _is_value(option, argument):
             rewritten += [option, argument]
         else:
             option = None
             rewritten.append(argument)
     return rewritten
+
+
+def _is_value(option: str, word: str) -> bool:
+    return bool(word) and not word.startswith("--") and _LISTS[option](word)
 
 
 def _show_warnings() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..methods import METHODS
+from ..recipes import Recipe
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 from .plans import features_per_stage, resolved_configuration
@@ -55,7 +56,7 @@ def read_history(model: Path, fold: str) -> History:
     """
     folder = ModelFolder.read(model)
     file = folder.checkpoint_file(fold)
-    checkpoint = read_checkpoint(file)
+    checkpoint = read_checkpoint(folder.checkpoint_file(fold, prefer="final"))  # whose log is whole
     configuration = folder.configuration(checkpoint)
     log = _log(checkpoint["logging"])
     setup = RunSetup.of(folder.plans) if KEY in folder.plans else None
@@ -65,11 +66,12 @@ def read_history(model: Path, fold: str) -> History:
         "Data set": folder.plans["dataset_name"],
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
+        **(_method_facts(setup) if setup else {}),
         "Channels": _list(features_per_stage(folder.plans, configuration)),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
         "Voxel": "×".join(f"{s:g}" for s in resolved["spacing"]) + " mm",
-        **(_setup_facts(setup) if setup else {}),
+        **(_recipe_facts(setup.recipe) if setup else {}),
         "Epochs": str(len(log)),
         "Time": _duration(float(log["seconds"].sum())),
         "Finished": _day(checkpoint["logging"]),
@@ -102,24 +104,36 @@ def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
 
 
-def _setup_facts(setup: RunSetup) -> dict[str, str]:
-    recipe, distillation = setup.recipe, setup.distillation
-    facts = {}
-    if distillation is not None:
-        options = [f"{key}={value}" for key, value in distillation.options.items()]
-        facts["Method"] = " ".join([distillation.method, *options])
-        if distillation.method != "none":
-            facts["μ"] = f"{recipe.distillation_weight:g}"
-        teacher = distillation.teacher
-        facts["Teacher"] = f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}"
-        facts["Teacher's channels"] = _list(teacher.channels)
+def _method_facts(setup: RunSetup) -> dict[str, str]:
+    distillation = setup.distillation
+    if distillation is None:
+        return {}
+    teacher = distillation.teacher
+    facts = {"Method": ", ".join([distillation.method, *_settings(distillation.options)])}
+    if distillation.method != "none":
+        facts |= {
+            "μ": f"{setup.recipe.distillation_weight:g}, " + ", ".join(_settings(dict(setup.recipe.weight_schedule))),
+            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}",
+            "Teacher's channels": _list(teacher.channels),
+        }
+    return facts
+
+
+def _recipe_facts(recipe: Recipe) -> dict[str, str]:
+    averaging, stopping = recipe.weight_averaging, recipe.early_stopping
     return {
-        **facts,
-        "Optimiser": " ".join(f"{k}={v:g}" if isinstance(v, float) else str(v) for k, v in recipe.optimizer),
+        "Optimiser": ", ".join(_settings(dict(recipe.optimizer))),
         "Batches an epoch": str(recipe.iterations),
         "Mirroring": "yes" if recipe.mirroring else "no",
+        "Weight averaging": f"decay {averaging.decay:g}" if averaging else "",
+        "Early stopping": f"after {stopping.patience} epochs" if stopping else "",
         "Seed": "none" if recipe.seed is None else str(recipe.seed),
     }
+
+
+def _settings(values: Mapping[str, Any]) -> list[str]:
+    """`{"name": "sgd", "learning_rate": 0.01}` as `sgd` and `learning rate 0.01`."""
+    return [str(value) if key == "name" else f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
 
 
 def _debug(path: Path) -> dict[str, str]:

@@ -1,6 +1,19 @@
-"""Reporting: tables and figures of what teacher and students got right."""
+"""Reporting: tables, figures and an HTML page of what teacher and students got right."""
 
-from .qualitative import draw_comparison
 from .dice_table import dice_table
+from .gather import Evaluated, gather
+from .qualitative import draw_comparison
+from .report import Report, write_report
+from .reported import Cost, ReportedCases, ReportedModel
 
-__all__ = ["dice_table", "draw_comparison"]
+__all__ = [
+    "Cost",
+    "Evaluated",
+    "Report",
+    "ReportedCases",
+    "ReportedModel",
+    "dice_table",
+    "draw_comparison",
+    "gather",
+    "write_report",
+]

@@ -61,7 +61,9 @@ def browsable_case(
         "start": int(np.clip(choose_slice(weights) - box[2].start, 0, box[2].stop - box[2].start - 1)),
         "aspect": spacing[1] / spacing[0],
         "columns": columns,
-        "channels": [{"name": name, "sprite": _sprite(_pictures(window[box]), columns)} for name, window in windows.items()],
+        "channels": [
+            {"name": name, "sprite": _sprite(_pictures(window[box]), columns)} for name, window in windows.items()
+        ],
         "layers": [
             {"name": name, "score": scores.get(name, ""), "labels": _packed(_pictures(labels[box]))}
             for name, labels in {"Reference": reference, **predictions}.items()

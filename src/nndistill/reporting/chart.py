@@ -54,9 +54,7 @@ def add_model_legend(figure: Figure, styles: dict[str, ModelStyle], names: Seque
         for name in names
     ]
     longest = max(len(name) for name in names)
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=max(1, round(90 / (longest + 8))), handlelength=1.6
-    )
+    figure.legend(handles=handles, loc="outside upper left", ncols=max(1, round(90 / (longest + 8))), handlelength=1.6)
 
 
 def save_chart(figure: Figure, folder: Path, name: str, *, dpi: int = 200) -> list[Path]:

@@ -50,7 +50,7 @@ def draw_differences(
 def _draw_model(axes: Axes, comparison: Comparison, name: str, row: int, style: ModelStyle) -> None:
     cases = comparison.differences[name].dropna().to_numpy(dtype=np.float64)
     spread = 0.3 * ((np.arange(len(cases)) * 0.618) % 1 - 0.5)
-    axes.scatter(cases, row + 0.12 + spread, s=9, color=style.colour, marker=style.marker, alpha=0.55, linewidths=0)
-    mean, low, high = (float(comparison.table.loc[name, key]) for key in ("difference", "ci_low", "ci_high"))
+    axes.scatter(cases, row + 0.12 + spread, s=12, color=style.colour, marker=style.marker, alpha=0.75, linewidths=0)
+    mean, low, high = comparison.table.loc[name, ["difference", "ci_low", "ci_high"]].to_numpy(dtype=np.float64)
     axes.plot([low, high], [row - 0.25] * 2, color=style.colour, linewidth=2.4, solid_capstyle="butt")
     axes.plot([mean], [row - 0.25], color=INK, marker="|", markersize=8, markeredgewidth=1.4)

@@ -68,10 +68,10 @@ def _draw_scores(axes: Axes, scores: NDArray[np.float64], at: float, *, width: f
     axes.scatter(
         at + 0.7 * width * spread,
         scores,
-        s=9,
+        s=12,
         color=style.colour,
         marker=style.marker,
-        alpha=0.55,
+        alpha=0.75,
         linewidths=0,
         zorder=2,
     )
@@ -100,7 +100,7 @@ def _scale(axes: Axes, measure: Measure) -> None:
         axes.set_ylim(bottom=0)
     else:
         axes.set_yscale("symlog", linthresh=1.0, linscale=0.4)
-        axes.set_ylim(0, top)
+        axes.set_ylim(0, 1.3 * top)
         axes.set_yticks([tick for tick in (0, 1, 2, 5, 10, 20, 50, 100, 200) if tick <= top])
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())

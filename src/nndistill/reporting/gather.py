@@ -43,11 +43,11 @@ class Evaluated:
         """How to read the measures."""
         surfaces = {
             "surface_elements": "surfaces are made of elements weighted by their area (Nikolov et al., 2021)",
-            "voxel_boundary": "surfaces are the voxels at a mask's border, each counting alike, as in MONAI",
+            "boundary_voxels": "surfaces are the voxels at a mask's border, each counting alike, as in MONAI",
         }
         return (
-            "Dice: overlap of prediction and reference. HD95: the distance in mm within which 95 % of each surface lies "
-            f"of the other. NSD: the share of both surfaces that lies within {self.tolerance:g} mm of the other; "
+            "Dice: overlap of prediction and reference. HD95: the distance in mm within which 95 % of each surface "
+            f"lies of the other. NSD: the share of both surfaces that lies within {self.tolerance:g} mm of the other; "
             f"{surfaces[self.definition]}. Where only one of the two is empty, Dice and NSD are 0 and HD95 is the "
             "image's diagonal; where both are, the case is left out."
         )
@@ -63,7 +63,7 @@ def gather(
     images: Path | None = None,
     measured: Evaluated = Evaluated(),
     benchmark: Mapping[str, Mapping[str, Any]] | None = None,
-    progress: Callable[[str], Callable[[int, int], None]] = lambda name: lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[ReportedModel], ReportedCases]:
     """Read models and measure what they predicted.
 
@@ -80,7 +80,7 @@ def gather(
             `labelsTs`.
         measured: How to measure.
         benchmark: Measured `latency_s` and `memory_bytes`, and `measured_on`, by model name or model folder's name.
-        progress: Given a model's name, what to call with the number of measured cases and of all.
+        progress: Called with the number of measured cases and of all, for one model after the other.
 
     Raises:
         UserError: A folder is missing or does not fit the others; one sentence says which and what to do.
@@ -105,9 +105,7 @@ def gather(
 
     models = []
     for name, run, history, place in zip(names, runs, histories, places, strict=True):
-        metrics = _metrics(
-            place, references, dataset_json, measured, complete=bool(predictions), progress=progress(name)
-        )
+        metrics = _metrics(place, references, dataset_json, measured, complete=bool(predictions), progress=progress)
         costs = model_costs(run)
         timing = (benchmark or {}).get(name) or (benchmark or {}).get(run.resolve().name) or {}
         models.append(
@@ -137,9 +135,7 @@ def gather(
     )
 
 
-def _check(
-    runs: Sequence[Path], names: Sequence[str], predictions: Sequence[Path], references: Path | None
-) -> None:
+def _check(runs: Sequence[Path], names: Sequence[str], predictions: Sequence[Path], references: Path | None) -> None:
     if names and len(names) != len(runs):
         raise UserError(f"{len(runs)} models were given, but {len(names)} names; --names needs one a model.")
     if predictions and len(predictions) != len(runs):

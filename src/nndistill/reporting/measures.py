@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, nan, sqrt
 
 import pandas as pd
 
@@ -42,6 +42,11 @@ MEASURES = (DICE, HD95, NSD)
 def case_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Average every case over its labels, leaving out undefined values; one row a case, in the cases' order."""
     return metrics.groupby("case", sort=False)[[measure.column for measure in MEASURES]].mean()
+
+
+def standard_error(values: pd.Series[float]) -> float:
+    """Standard error of the mean; NaN for fewer than two values."""
+    return float(values.std() / sqrt(len(values))) if len(values) > 1 else nan
 
 
 def labels_in_order(frames: list[pd.DataFrame]) -> list[str]:

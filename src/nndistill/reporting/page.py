@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from itertools import groupby
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import escape
 
 from ..files import write_file
 from .palette import INK, label_colours, model_styles
@@ -42,12 +42,14 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class ComparisonSection:
-    """Statistics of one measure: what they say, and their table."""
+class Statistics:
+    """Comparison with a baseline: sentences by measure, what to bear in mind, the numbers, and a figure."""
 
-    heading: str
-    notes: Sequence[str]
+    baseline: str
+    words: Mapping[str, Sequence[str]]
+    cautions: Sequence[str]
     table: Table
+    drawing: Drawing
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ class Page:
     summary: Sequence[str]
     result_tables: Sequence[Table]
     definition: str
-    comparisons: Sequence[ComparisonSection]
-    difference_drawings: Sequence[Drawing]
+    statistics: Statistics | None
     pictures: Sequence[Drawing]
     browser: Sequence[Mapping[str, Any]]
     label_names: Mapping[int, str]
@@ -80,7 +81,7 @@ class Page:
         sections = [
             ("summary", "Summary", True),
             ("results", "Results", True),
-            ("statistics", "Statistics", self.comparisons),
+            ("statistics", "Statistics", self.statistics),
             ("pictures", "Pictures", self.pictures or self.browser),
             ("distributions", "Case by case", True),
             ("cost", "Costs", self.cost_table),
@@ -150,7 +151,8 @@ class _Making:
 def _making(models: Sequence[ReportedModel]) -> _Making:
     """A row a fact and a column a model; what neighbours have in common is written once."""
     told = [model for model in models if model.making]
-    facts = dict.fromkeys(fact for model in told for fact in model.making)
+    fullest_first = sorted(told, key=lambda model: -len(model.making))
+    facts = dict.fromkeys(fact for model in fullest_first for fact in model.making)
     rows = [(fact, list(_runs([model.making.get(fact, "–") for model in told]))) for fact in facts]
     return _Making([model.name for model in told], rows)
 

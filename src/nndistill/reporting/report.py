@@ -15,25 +15,26 @@ import pandas as pd
 
 from ..errors import UnknownName, UserError
 from ..evaluation.comparison import Comparison, compare_metrics
-from ..files import write_file
 from .browser import browsable_case
 from .chart import save_chart
 from .differences import draw_differences
-from .distributions import draw_distributions
+from .distributions import FEWEST_FOR_A_BOX, draw_distributions
 from .measures import DICE, MEASURES, Measure, case_means, labels_in_order
-from .page import ComparisonSection, Drawing, Page, write_page
+from .page import Drawing, Page, Statistics, write_page
 from .qualitative import draw_comparison
 from .reported import ReportedCases, ReportedModel, check_models, students_of, teacher_of
-from .table import Cell, Column, Table
-from .tables import ablation_table, class_table, cost_table, overall_table
+from .table import Table
+from .tables import ablation_table, class_table, comparison_table, cost_table, overall_table, score_table
 from .training_curves import draw_training_curves
 from .volume import read_image, read_labels
-from .words import comparison_words, p_text, summary_words
+from .words import cautions, comparison_words, summary_words
 
 BROWSED = 3
 """Cases in the page's slice browser, at most."""
 BROWSER_BYTES = 6_000_000
 """No further case is added once the browser's data are as large as this."""
+
+_BOXES = ", boxes reach from the first to the third quartile, and whiskers to the farthest case within 1.5 box lengths"
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,12 @@ def write_report(
     """
     check_models(models)
     base = _baseline(models, baseline)
-    tables = [overall_table(models), class_table(models), cost_table(models), ablation_table(models)]
-    overall, classes, costs, ablations = tables
     comparisons = _comparisons(models, base)
-    written = [file for table in tables if table for file in table.write(out / "tables")]
+    overall, classes, scores = overall_table(models), class_table(models), score_table(models)
+    costs, ablations = cost_table(models), ablation_table(models)
+    compared = comparison_table(comparisons, base.name) if base is not None and comparisons else None
+    tables = [table for table in (overall, classes, compared, costs, ablations, scores) if table is not None]
+    written = [file for table in tables for file in table.write(out / "tables")]
 
     figures = out / "figures"
     ranked = _differing_cases(models, cases)
@@ -113,28 +116,15 @@ def write_report(
     if shown is not None:
         written += _write_pictures(models, cases, shown, figures, slice_index=slice_index, channel=channel)
         pictures = [_comparison_drawing(figures, shown, chosen=case is None)]
-        browser = _browsable([shown, *(other for other in ranked if other != shown)], models, cases)
+        browser = _browsable([shown, *(other for other in ranked if other != shown)], models, cases, channel)
     for measure in MEASURES:
         written += save_chart(draw_distributions(models, measure), figures, measure.column)
     if base is not None and comparisons:
         written += save_chart(draw_differences(models, comparisons, baseline=base.name), figures, "differences")
-        for measure, comparison in comparisons.items():
-            file = out / "tables" / f"comparison_{measure.column}.csv"
-            write_file(file, comparison.table.rename_axis("model").to_csv().encode())
-            written.append(file)
     training = draw_training_curves(models)
     if training is not None:
         written += save_chart(training, figures, "training")
 
-    sections = [
-        ComparisonSection(
-            heading=f"{measure.name}, against {base.name}",
-            notes=comparison_words(comparison, measure),
-            table=_comparison_table(comparison, measure, base.name),
-        )
-        for measure, comparison in comparisons.items()
-        if base is not None
-    ]
     page = Page(
         title=title,
         subtitle=_subtitle(models, cases),
@@ -143,13 +133,12 @@ def write_report(
         summary=summary_words(models),
         result_tables=[overall, classes],
         definition=cases.measured,
-        comparisons=sections,
-        difference_drawings=[_difference_drawing(figures, base.name)] if base is not None and comparisons else [],
+        statistics=_statistics(comparisons, compared, base, figures),
         pictures=pictures,
         browser=browser,
         label_names={value: name for value, name in cases.label_names.items() if value != 0},
-        distributions=[_distribution_drawing(figures, measure) for measure in MEASURES],
-        score_table=_score_table(models),
+        distributions=[_distribution_drawing(figures, measure, models) for measure in MEASURES],
+        score_table=scores,
         cost_table=costs,
         ablation_table=ablations,
         training=None if training is None else _training_drawing(figures),
@@ -159,7 +148,7 @@ def write_report(
     write_page(page, out / "report.html")
     return Report(
         page=out / "report.html",
-        tables={table.name: table for table in tables if table},
+        tables={table.name: table for table in tables},
         files=written,
         comparisons={measure.column: comparison for measure, comparison in comparisons.items()},
         baseline=None if base is None else base.name,
@@ -213,8 +202,12 @@ def _chosen(case: str | None, ranked: Sequence[str], cases: ReportedCases) -> st
     if case is None:
         return ranked[0] if ranked else None
     if case not in ranked:
-        raise UnknownName("case with an image and predictions", case, ranked) if ranked else UserError(
-            f"{case} cannot be shown: no case has an image, a reference and all predictions; give --images."
+        raise (
+            UnknownName("case with an image and predictions", case, ranked)
+            if ranked
+            else UserError(
+                f"{case} cannot be shown: no case has an image, a reference and all predictions; give --images."
+            )
         )
     return case
 
@@ -246,11 +239,15 @@ def _write_pictures(
     return save_chart(figure, folder, "comparison", dpi=300)
 
 
-def _browsable(order: Sequence[str], models: Sequence[ReportedModel], cases: ReportedCases) -> list[dict[str, Any]]:
+def _browsable(
+    order: Sequence[str], models: Sequence[ReportedModel], cases: ReportedCases, channel: str | None
+) -> list[dict[str, Any]]:
+    """The first cases for the page's slice browser, the shown channel first."""
     browsable: list[dict[str, Any]] = []
     size = 0
     for case in order[:BROWSED]:
-        images = {name: read_image(file) for name, file in cases.images[case].items()}
+        files = sorted(cases.images[case].items(), key=lambda named: named[0] != channel)
+        images = {name: read_image(file) for name, file in files}
         data = browsable_case(
             case,
             channels={name: image.voxels for name, image in images.items()},
@@ -300,22 +297,32 @@ def _comparison_drawing(figures: Path, case: str, *, chosen: bool) -> Drawing:
     )
 
 
-def _distribution_drawing(figures: Path, measure: Measure) -> Drawing:
+def _distribution_drawing(figures: Path, measure: Measure, models: Sequence[ReportedModel]) -> Drawing:
+    most = max(int(model.metrics["case"].nunique()) for model in models)
     return Drawing.read(
         figures / f"{measure.column}.svg",
         title=f"{measure.name} of every case",
-        caption=f"{measure.label} of every case; "
-        f"{'higher' if measure.higher_is_better else 'lower'} is better. Boxes from the first to the third quartile, "
-        "the line is the median, whiskers reach to the farthest case within 1.5 box lengths.",
+        caption=f"{measure.label} of every case; {'higher' if measure.higher_is_better else 'lower'} is better. "
+        f"The line is the median{_BOXES if most >= FEWEST_FOR_A_BOX else ''}.",
     )
 
 
-def _difference_drawing(figures: Path, baseline: str) -> Drawing:
-    return Drawing.read(
-        figures / "differences.svg",
-        title=f"Differences from {baseline}, case by case",
-        caption=f"Each point is a case: its score minus that of {baseline} on the same case. The bar is the 95 % "
-        "bootstrap interval of the mean, which the tick marks.",
+def _statistics(
+    comparisons: Mapping[Measure, Comparison], table: Table | None, base: ReportedModel | None, figures: Path
+) -> Statistics | None:
+    if table is None or base is None:
+        return None
+    return Statistics(
+        baseline=base.name,
+        words={measure.name: comparison_words(comparison, measure) for measure, comparison in comparisons.items()},
+        cautions=cautions(comparisons),
+        table=table,
+        drawing=Drawing.read(
+            figures / "differences.svg",
+            title=f"Differences from {base.name}, case by case",
+            caption=f"Each point is a case: its score minus that of {base.name} on the same case. The bar is the 95 % "
+            "bootstrap interval of the mean, which the tick marks.",
+        ),
     )
 
 
@@ -324,60 +331,6 @@ def _training_drawing(figures: Path) -> Drawing:
         figures / "training.svg",
         title="Training curves",
         caption="Pseudo Dice is nnU-Net's: of validation patches, while training.",
-    )
-
-
-def _comparison_table(comparison: Comparison, measure: Measure, baseline: str) -> Table:
-    def signed(value: float) -> str:
-        return f"{value:+.{measure.digits}f}"
-
-    columns = {
-        "other": Column(measure.name, write=measure.text),
-        "difference": Column("Difference", write=signed),
-        "ci_low": Column("95 % from", write=signed),
-        "ci_high": Column("to", write=signed),
-        "t_p_holm": Column("t-test p", write=p_text),
-        "wilcoxon_p_holm": Column("Wilcoxon p", write=p_text),
-        "cohen_dz": Column("d_z", write=lambda value: f"{value:.2f}"),
-        "gap_recovered": Column("Gap recovered", write=lambda value: f"{value:.0%}"),
-    }
-    table = comparison.table.dropna(axis=1, how="all")
-    shown = {key: column for key, column in columns.items() if key in table}
-    return Table(
-        name=f"comparison_{measure.column}",
-        title=f"{measure.label} against {baseline}",
-        caption="Paired by case; p-values are two-sided and corrected after Holm.",
-        stubs=["Model"],
-        columns=list(shown.values()),
-        rows=[
-            ([str(name)], [Cell(float(row[key])) for key in shown]) for name, row in comparison.table.iterrows()
-        ],
-    )
-
-
-def _score_table(models: Sequence[ReportedModel]) -> Table:
-    """Every case's measures, averaged over its labels."""
-    means = {model.name: case_means(model.metrics) for model in models}
-    cases = list(dict.fromkeys(case for frame in means.values() for case in frame.index))
-    return Table(
-        name="scores",
-        title="Every case",
-        caption="Averaged over the labels of a case.",
-        stubs=["Case"],
-        columns=[
-            Column(measure.heading, group=name, write=measure.text) for name in means for measure in MEASURES
-        ],
-        rows=[
-            (
-                [str(case)],
-                [
-                    Cell(float(frame[measure.column].get(case, np.nan)))
-                    for frame in means.values()
-                    for measure in MEASURES
-                ],
-            )
-            for case in cases
-        ],
     )
 
 

@@ -135,6 +135,17 @@ class Table:
         """A dictionary a row, of plain values; what is no number is None."""
         return [self._record(names, cells) for names, cells in self.rows]
 
+    @property
+    def texts(self) -> pd.DataFrame:
+        """What a reader sees, by the last name of each row."""
+        return pd.DataFrame(
+            {
+                f"{column.group} {column.heading}".strip(): [column.text(cells[place]) for _, cells in self.rows]
+                for place, column in enumerate(self.columns)
+            },
+            index=[names[-1] for names, _ in self.rows],
+        )
+
     def _record(self, names: Sequence[str], cells: Sequence[Cell]) -> dict[str, str | float | None]:
         record: dict[str, str | float | None] = dict(zip(self.stubs, names, strict=True))
         for cell, column in zip(cells, self.columns, strict=True):
@@ -152,6 +163,17 @@ class Table:
         return [folder / f"{self.name}.{ending}" for ending in texts]
 
 
+_LATEX = {
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "μ": r"$\mu$",
+    "−": "$-$",
+    "–": "--",
+}
+
+
 def _plain(value: float | str) -> str | float | None:
     return value if isinstance(value, str) or isfinite(value) else None
 
@@ -162,9 +184,9 @@ def _latex_cell(cell: Cell, column: Column) -> str:
 
 
 def _symbols(text: str) -> str:
-    for symbol, command in {"±": r"$\pm$", "×": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}.items():
+    for symbol, command in _LATEX.items():
         text = text.replace(symbol, command)
-    return text.replace("–", "--")
+    return text
 
 
 def _escaped(text: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
 import pandas as pd
 
-from .measures import MEASURES, Measure, case_means, labels_in_order
+from ..evaluation.comparison import Comparison
+from .measures import MEASURES, Measure, case_means, labels_in_order, standard_error
 from .reported import ReportedModel, students_of
 from .table import Cell, Column, Table
+from .words import p_text
 
 _OPTIONS = {"bands": "Bands", "domain": "Compared as", "level": "Levels", "wavelet": "Wavelet", "mode": "Boundary"}
 
@@ -113,6 +115,58 @@ def ablation_table(models: Sequence[ReportedModel]) -> Table | None:
     )
 
 
+def comparison_table(comparisons: Mapping[Measure, Comparison], baseline: str) -> Table:
+    """Statistics of the models against a baseline, a row a measure and model."""
+
+    def difference(value: float) -> str:
+        return f"{value:+.3g}".replace("-", "−")
+
+    columns = {
+        "base": Column(baseline, write="{:.3g}".format),
+        "other": Column("Model", write="{:.3g}".format),
+        "difference": Column("Difference", write=difference),
+        "ci_low": Column("95 % from", write=difference),
+        "ci_high": Column("to", write=difference),
+        "t_p_holm": Column("t-test p", write=p_text),
+        "wilcoxon_p_holm": Column("Wilcoxon p", write=p_text),
+        "cohen_dz": Column("Effect d", write=lambda value: f"{value:.2f}".replace("-", "−")),
+        "gap_recovered": Column("Gap recovered", write=lambda value: f"{value:.0%}".replace("-", "−")),
+    }
+    present = [key for key in columns if any(c.table[key].notna().any() for c in comparisons.values())]
+    return Table(
+        name="comparison",
+        title=f"Against {baseline}",
+        caption="Paired by case and averaged over the labels that both have a value of, so means may differ from those "
+        "of the other tables. 95 % bootstrap interval of the mean difference; two-sided p-values, corrected after Holm "
+        "where several models are compared; effect: mean over standard deviation of the differences.",
+        stubs=["Measure", "Model"],
+        columns=[columns[key] for key in present],
+        rows=[
+            ([measure.label, str(name)], [Cell(float(row[key])) for key in present])
+            for measure, comparison in comparisons.items()
+            for name, row in comparison.table.iterrows()
+        ],
+    )
+
+
+def score_table(models: Sequence[ReportedModel]) -> Table:
+    """Every case's measures, averaged over its labels."""
+    means = {model.name: case_means(model.metrics) for model in models}
+    cases = list(dict.fromkeys(case for frame in means.values() for case in frame.index))
+    columns = [(name, measure) for name in means for measure in MEASURES]
+    return Table(
+        name="cases",
+        title="Every case",
+        caption="Averaged over the labels of a case.",
+        stubs=["Case"],
+        columns=[Column(measure.heading, group=name, write=measure.text) for name, measure in columns],
+        rows=[
+            ([str(case)], [Cell(float(means[name][measure.column].get(case, nan))) for name, measure in columns])
+            for case in cases
+        ],
+    )
+
+
 def _reading(rows: Sequence[tuple[Sequence[str], Sequence[Cell]]], cases: int, *, best: str = "student") -> str:
     """Say how to read the cells, and no more than there is to be read."""
     cells = [cell for _, row in rows for cell in row]
@@ -140,7 +194,7 @@ def _cells(
             rows[model.name].append(
                 Cell(
                     value=mean,
-                    error=float(defined.sem()) if len(defined) > 1 else nan,
+                    error=standard_error(defined),
                     count=len(defined),
                     best=model.role == "student" and measure.text(mean) == best,
                 )

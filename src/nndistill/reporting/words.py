@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 
 import pandas as pd
 
 from ..evaluation.comparison import Comparison
-from .measures import DICE, MEASURES, Measure, case_means
+from .measures import DICE, MEASURES, Measure, case_means, standard_error
 from .reported import ReportedModel, students_of, teacher_of
 
 
@@ -17,7 +17,8 @@ def summary_words(models: Sequence[ReportedModel]) -> list[str]:
     teacher, students = teacher_of(models), students_of(models)
     sentences = []
     if teacher is not None:
-        sentences.append(f"The teacher, {_quoted(teacher)}, reaches {_scores(teacher)}.")
+        named = "" if teacher.name.casefold() == "teacher" else f", {_quoted(teacher)},"
+        sentences.append(f"The teacher{named} reaches {_scores(teacher)}.")
     best = _best(students)
     if best is not None:
         which = "The best student by Dice" if len(students) > 1 else "The student"
@@ -35,10 +36,26 @@ def summary_words(models: Sequence[ReportedModel]) -> list[str]:
 
 
 def comparison_words(comparison: Comparison, measure: Measure) -> list[str]:
-    """The statistics of a comparison, a sentence a model, and then what its reader has to know."""
+    """What the statistics of a comparison say, a sentence a model."""
     corrected = len(comparison.table) > 1
-    sentences = [_comparison(str(name), row, measure, corrected) for name, row in comparison.table.iterrows()]
-    return [*sentences, *comparison.notes]
+    return [_comparison(str(name), row, measure, corrected) for name, row in comparison.table.iterrows()]
+
+
+def cautions(comparisons: Mapping[Measure, Comparison]) -> list[str]:
+    """What the reader of the statistics has to know, each sentence once."""
+    by_note: dict[str, list[str]] = {}
+    for measure, comparison in comparisons.items():
+        for note in comparison.notes:
+            by_note.setdefault(note, []).append(measure.name)
+    return [
+        note if len(names) == len(comparisons) else f"{note.rstrip('.')} ({', '.join(names)})."
+        for note, names in by_note.items()
+    ]
+
+
+def signed(value: float, digits: int) -> str:
+    """`+0.012` or `−0.012`."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def p_text(p: float) -> str:
@@ -53,13 +70,14 @@ def _comparison(name: str, row: pd.Series[float], measure: Measure, corrected: b
     better = difference > 0 if measure.higher_is_better else difference < 0
     verdict = "the same" if difference == 0 else f"{measure.text(abs(difference))} {'better' if better else 'worse'}"
     pairs = int(row["pairs"])
-    sentence = f"{name}: {measure.label} {measure.text(row['base'])} → {measure.text(row['other'])}, {verdict} on average"
+    means = f"{measure.text(row['base'])} → {measure.text(row['other'])} {measure.unit}".strip()
+    sentence = f"{name}: {means}, {verdict} on average"
     sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
     if isfinite(row["ci_low"]):
         crosses = row["ci_low"] <= 0 <= row["ci_high"]
         sentence += (
-            f" (95 % interval of the difference {row['ci_low']:+.{measure.digits}f} to "
-            f"{row['ci_high']:+.{measure.digits}f}, which {'includes' if crosses else 'excludes'} no difference)"
+            f" (95 % interval of the difference {signed(row['ci_low'], measure.digits)} to "
+            f"{signed(row['ci_high'], measure.digits)}, which {'includes' if crosses else 'excludes'} zero)"
         )
     suffix = "_holm" if corrected else ""
     tests = {"paired t-test": row[f"t_p{suffix}"], "Wilcoxon": row[f"wilcoxon_p{suffix}"]}
@@ -68,10 +86,7 @@ def _comparison(name: str, row: pd.Series[float], measure: Measure, corrected: b
         sentence += "; " + ", ".join(shown) + (" after Holm's correction" if corrected else "")
     if isfinite(row["gap_recovered"]):
         share = float(row["gap_recovered"])
-        sentence += (
-            f"; it recovers {share:.0%} of the gap to the teacher" if share > 0 else "; it recovers none of the gap to "
-            "the teacher"
-        )
+        sentence += f"; it recovers {f'{share:.0%}' if share > 0 else 'none'} of the gap to the teacher"
     return sentence + "."
 
 
@@ -85,7 +100,7 @@ def _scores(model: ReportedModel) -> str:
     parts = []
     for measure in MEASURES:
         values = means[measure.column].dropna()
-        error = f" ± {measure.text(float(values.sem()))}" if len(values) > 1 else ""
+        error = f" ± {measure.text(standard_error(values))}" if len(values) > 1 else ""
         parts.append(f"{measure.name} {measure.text(float(values.mean()))}{error} {measure.unit}".strip())
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
