@@ -1,4 +1,4 @@
-"""The demo, as small as it can be: from nothing to table and figure, and on from where it was stopped."""
+"""The demo, as small as it can be: from nothing to the report, and on from where it was stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_demo_stopped_in_the_middle_goes_on_to_table_and_figure(workspace, monkeypatch):
+def test_demo_stopped_in_the_middle_goes_on_to_the_report(workspace, monkeypatch):
     trained = []
 
     def stopped_at_the_third(run, **options):
@@ -51,10 +51,13 @@ def test_demo_stopped_in_the_middle_goes_on_to_table_and_figure(workspace, monke
     assert trained[2] == trained[3]
     assert list(result.models) == ["Teacher", "Student, no distillation", "Student, DCD"]
     assert result.cases == 2
-    assert len(result.scores) == 3 * 2 * 4
-    assert result.scores["dice"].dropna().between(0, 1).all()
+    overall = result.report.tables["overall"].records
+    assert [row["Model"] for row in overall] == list(result.models)
+    assert all(0 <= row[measure] <= 1 for row in overall for measure in ("Dice", "NSD"))
+    assert all(row["HD95 (mm)"] > 0 for row in overall)
     assert result.costs.loc["network", "parameters"] > result.costs.loc["student", "parameters"]
-    with Image.open(result.figure) as figure:
+    assert result.report.page == workspace / "report" / "report.html"
+    assert result.report.page.stat().st_size < 5_000_000
+    with Image.open(workspace / "report" / "figures" / "comparison.png") as figure:
         assert min(figure.size) > 500
     json.dumps(result.numbers, default=float)
-    assert {file.name for file in result.tables.iterdir()} == {"comparison.png", "costs.csv", "dice.csv", "scores.csv"}

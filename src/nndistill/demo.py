@@ -1,4 +1,4 @@
-"""The whole path on made-up data: phantom → teacher → students → held-out cases → table and figure.
+"""The whole path on made-up data: phantom → teacher → students → held-out cases → report.
 
 Every step leaves its result in the workspace and is skipped when it is there, so a killed demo goes on where it was.
 """
@@ -10,23 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pandas as pd
 
 from .datasets import generate_phantom
 from .evaluation.costs import network_costs
-from .files import atomic_path, read_json
 from .nnunet.distillation import prepare_student
 from .nnunet.prediction import predict_folder
 from .nnunet.preprocessing import plan_and_preprocess
 from .nnunet.run import Run, train
-from .nnunet.scores import score_folder
 from .nnunet.teaching import prepare_teacher
 from .nnunet.workspace import raw_folder, use_workspace
 from .progress import StepProgress, TrainingProgress, console
 from .recipes import Recipe, load_recipe
-from .reporting import dice_table, draw_comparison
+from .reporting import Report, gather, write_report
 
 FOLD = "0"
 
@@ -55,33 +51,22 @@ class DemoResult:
 
     Args:
         costs: As `network_costs`.
-        dice: Table of Dice, one row a model.
-        scores: Columns `model`, `case`, `label`, `dice`.
-        figure: The comparison as a picture.
-        tables: Folder of the numbers as CSV.
+        report: Tables, statistics and the HTML page.
         models: The three model folders, by name.
+        cases: Number of held-out cases.
     """
 
     costs: pd.DataFrame
-    dice: pd.DataFrame
-    scores: pd.DataFrame
-    figure: Path
-    tables: Path
+    report: Report
     models: dict[str, Path]
-
-    @property
-    def cases(self) -> int:
-        """Number of held-out cases."""
-        return int(self.scores["case"].nunique())
+    cases: int
 
     @property
     def numbers(self) -> dict[str, Any]:
         """Everything as plain values, for JSON."""
-        dice = self.scores.groupby(["model", "label"])["dice"].agg(["mean", "sem", "count"])
         return {
             "costs": self.costs.to_dict(orient="index"),
-            "dice": {model: dice.loc[model].to_dict(orient="index") for model in self.scores["model"].unique()},
-            "figure": str(self.figure),
+            "report": self.report.numbers,
             "models": {name: str(path) for name, path in self.models.items()},
         }
 
@@ -121,9 +106,9 @@ def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize
         "Student, DCD": distilled.model_folder,
     }
     _step(6, f"stock nnU-Net predicts {size.test_cases} held-out cases")
-    scores = _predict_and_score(models, data, workspace / "predictions", device)
-    _step(7, "tables and figure")
-    return _report(models, scores, data, workspace, costs=network_costs(teacher.model_folder))
+    predictions = _predict(models, data, workspace / "predictions", device)
+    _step(7, "Dice, HD95 and NSD, tables, figures and a page that holds them all")
+    return _report(models, predictions, data, workspace / "report")
 
 
 def _step(number: int, what: str) -> None:
@@ -165,47 +150,23 @@ def _train(step: int, title: str, run: Run, device: str) -> None:
         train(run, device=device, validate=False, on_start=progress.start, on_iteration=progress.advance)
 
 
-def _predict_and_score(models: dict[str, Path], data: Path, predictions: Path, device: str) -> pd.DataFrame:
-    tables = []
-    for name, model in models.items():
-        output = predictions / model.name
+def _predict(models: dict[str, Path], data: Path, predictions: Path, device: str) -> list[Path]:
+    folders = [predictions / model.name for model in models.values()]
+    for (name, model), folder in zip(models.items(), folders, strict=True):
         with console.status(name):
-            predict_folder(model, data / "imagesTs", output, fold=FOLD, device=device)
-        tables.append(score_folder(output, data / "labelsTs", model).assign(model=name))
-    return pd.concat(tables, ignore_index=True)
+            predict_folder(model, data / "imagesTs", folder, fold=FOLD, device=device)
+    return folders
 
 
-def _report(
-    models: dict[str, Path], scores: pd.DataFrame, data: Path, workspace: Path, *, costs: pd.DataFrame
-) -> DemoResult:
-    report = workspace / "report"
-    dice = dice_table(scores)
-    for name, table in {"costs": costs, "dice": dice, "scores": scores}.items():
-        with atomic_path(report / f"{name}.csv") as path:
-            table.to_csv(path, index=name != "scores")
-    figure = report / "comparison.png"
-    _draw(models, scores, data, workspace / "predictions", figure)
-    return DemoResult(costs=costs, dice=dice, scores=scores, figure=figure, tables=report, models=models)
-
-
-def _draw(models: dict[str, Path], scores: pd.DataFrame, data: Path, predictions: Path, figure: Path) -> None:
-    """Draw the case on which the two students differ most."""
-    means = scores.groupby(["case", "model"])["dice"].mean().unstack()
-    _, alone, distilled = models
-    case = str((means[distilled] - means[alone]).abs().idxmax())
-    labels = read_json(data / "dataset.json")["labels"]
-    image = nib.as_closest_canonical(nib.load(data / "imagesTs" / f"{case}_0001.nii.gz"))
-    draw_comparison(
-        image=np.asarray(image.dataobj),
-        reference=_label_map(data / "labelsTs" / f"{case}.nii.gz"),
-        predictions={name: _label_map(predictions / m.name / f"{case}.nii.gz") for name, m in models.items()},
-        label_names={value: name for name, value in labels.items() if value != 0},
-        spacing=[float(s) for s in image.header.get_zooms()[:3]],
-        path=figure,
-        title=f"{case}, T1 with contrast: the case on which the students differ most",
-        scores=means.loc[case].to_dict(),  # type: ignore[arg-type]
+def _report(models: dict[str, Path], predictions: list[Path], data: Path, out: Path) -> DemoResult:
+    reported, cases = gather(
+        list(models.values()),
+        names=list(models),
+        fold=FOLD,
+        predictions=predictions,
+        references=data / "labelsTs",
+        images=data / "imagesTs",
     )
-
-
-def _label_map(path: Path) -> np.ndarray[Any, Any]:
-    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj).astype(np.int16)
+    report = write_report(reported, cases, out, title="nnDistill demo", channel="T1C")
+    costs = network_costs(next(iter(models.values())))
+    return DemoResult(costs=costs, report=report, models=models, cases=len(cases.references))

@@ -27,9 +27,11 @@ def demo(
         print_json(result.numbers)
         return
     show(readable_costs(result.costs).T, "What the networks cost")
-    show(result.dice.T, f"Dice on the {result.cases} held-out cases, mean ± SEM")
+    show(result.report.tables["overall"].texts, f"The {result.cases} held-out cases, mean ± SEM")
+    show(result.report.tables["classes"].texts.filter(like="Dice").T, "Dice of every label")
     print("A few hundred batches on made-up data: this shows the path, not the worth of a method.")
-    print(f"\nFigure:  {result.figure}\nTables:  {result.tables}")
+    print(f"\nReport, to open in a browser:  {result.report.page.resolve()}")
+    print(f"Tables and figures beside it:  {result.report.page.parent}")
     for name, model in result.models.items():
         print(f"{name}:  {model}")
     print(

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from nnunetv2.evaluation.evaluate_predictions import compute_metrics, key_to_label_or_region, load_summary_json
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.evaluation.evaluate_predictions import key_to_label_or_region, load_summary_json
 
 from ..errors import UserError
 from .model_folder import ModelFolder
@@ -28,38 +27,6 @@ def validation_scores(model: Path, fold: str) -> pd.DataFrame:
     if not summary.is_file():
         raise UserError(f"fold {fold} of {model} has not been validated: there is no {summary}.")
     return _frame(load_summary_json(str(summary))["metric_per_case"], folder.dataset_json)
-
-
-def score_folder(predictions: Path, references: Path, model: Path) -> pd.DataFrame:
-    """Score the predictions of a model against references of the same names.
-
-    Returns:
-        As `validation_scores`.
-
-    Raises:
-        UserError: A prediction is missing.
-    """
-    folder = ModelFolder.read(model)
-    ending = folder.dataset_json["file_ending"]
-    files = sorted(references.glob(f"*{ending}"))
-    missing = [file.name for file in files if not (predictions / file.name).is_file()]
-    if missing or not files:
-        raise UserError(f"{predictions} lacks predictions for {', '.join(missing) or references}.")
-    manager = PlansManager(folder.plans)
-    labels = manager.get_label_manager(folder.dataset_json)
-    return _frame(
-        (
-            compute_metrics(
-                str(file),
-                str(predictions / file.name),
-                manager.image_reader_writer_class(),
-                labels.foreground_regions if labels.has_regions else labels.foreground_labels,
-                labels.ignore_label,
-            )
-            for file in files
-        ),
-        folder.dataset_json,
-    )
 
 
 def _frame(cases: Iterable[dict[str, Any]], dataset_json: dict[str, Any]) -> pd.DataFrame:
