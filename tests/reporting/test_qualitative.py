@@ -11,8 +11,10 @@ from matplotlib.image import imread
 
 from nndistill.errors import UserError
 from nndistill.reporting import draw_comparison
+from nndistill.reporting.chart import save_chart
 from nndistill.reporting.palette import VERMILLION, label_colours
-from nndistill.reporting.qualitative import _display_window, _round_length
+from nndistill.reporting.qualitative import _round_length
+from nndistill.reporting.view import display_window
 
 SHAPE = (24, 30, 12)
 NAMES = {0: "background", 1: "core", 2: "rim"}
@@ -29,7 +31,8 @@ def shells() -> tuple[np.ndarray, np.ndarray]:
 def draw(path: Path, predictions: dict[str, np.ndarray], **options: object) -> None:
     image, reference = shells()
     given = {"image": image, "reference": reference, "spacing": (1.0, 1.0, 2.0), "label_names": NAMES, **options}
-    draw_comparison(predictions=predictions, path=path, **given)  # type: ignore[arg-type]
+    figure = draw_comparison(predictions=predictions, **given)  # type: ignore[arg-type]
+    save_chart(figure, path.parent, path.stem, dpi=300)
 
 
 def shifted(reference: np.ndarray, voxels: int) -> np.ndarray:
@@ -44,15 +47,6 @@ def test_every_prediction_adds_a_column_of_the_same_width(tmp_path: Path, count:
     few, many = imread(tmp_path / "few.png"), imread(tmp_path / "many.png")
     column = (many.shape[1] - few.shape[1]) / max(count - 1, 1)
     assert many.shape[1] == few.shape[1] if count == 1 else column == pytest.approx(435, abs=2)  # 1.45 inches, 300 dpi
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
-def test_the_ending_is_the_format(tmp_path: Path, suffix: str) -> None:
-    _, reference = shells()
-    path = tmp_path / f"figure{suffix}"
-    draw(path, {"a": shifted(reference, 1), "b": shifted(reference, 2)})
-    start = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix]
-    assert path.read_bytes().startswith(start)
 
 
 def test_headings_scores_labels_and_marks_are_written_into_the_figure(tmp_path: Path) -> None:
@@ -113,27 +107,24 @@ def test_no_global_state_is_left(tmp_path: Path) -> None:
         ({"slice_index": 12}, "slices 0 to 11"),
         ({"zoom": 0.5}, "at least 1"),
         ({"spacing": (1.0, 1.0)}, "three axes"),
-        ({"path": "figure.bmp"}, "must end in .png, .svg, .pdf"),
     ],
 )
 def test_a_mistake_of_the_caller_is_told(tmp_path: Path, options: dict[str, object], message: str) -> None:
     _, reference = shells()
     given = {"predictions": {"a": reference}, **options}
-    path = tmp_path / str(given.pop("path", "figure.png"))
     with pytest.raises(UserError) as error:
-        draw(path, **given)  # type: ignore[arg-type]
+        draw(tmp_path / "figure.png", **given)  # type: ignore[arg-type]
     assert message in str(error.value)
-    assert not path.exists()
 
 
 def test_window_spans_background_to_nearly_the_brightest_tissue() -> None:
     image = np.zeros((10, 10, 10))
     image[2:8] = 100
     image[5, 5, 5] = 1e6
-    window = _display_window(image)
+    window = display_window(image)
     assert window[0, 0, 0] == 0
     assert window[3, 3, 3] == 1
-    assert _display_window(np.full((2, 2, 2), np.nan)).max() == 0
+    assert display_window(np.full((2, 2, 2), np.nan)).max() == 0
 
 
 @pytest.mark.parametrize(("longest", "expected"), [(9.9, 5), (10, 10), (49, 20), (50, 50), (0.3, 0.2)])

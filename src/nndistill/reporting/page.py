@@ -112,7 +112,15 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
     """Make matplotlib's SVG part of a page: its own ids, the page's text colour, and no size of its own."""
     svg = text[text.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', svg)
+    seen: set[str] = set()
+
+    def own_id(match: re.Match[str]) -> str:
+        """The id with the prefix; matplotlib gives equal pictures one id, of which the first will do."""
+        first = match[1] not in seen
+        seen.add(match[1])
+        return f' id="{prefix}-{match[1]}"' if first else ""
+
+    svg = re.sub(r'\sid="([^"]+)"', own_id, svg)
     svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
     svg = svg.replace(INK, "currentColor")
     tag, body = svg[: svg.index(">")], svg[svg.index(">") :]

@@ -105,21 +105,20 @@ class Table:
 
     def latex(self) -> str:
         r"""A `table` for LaTeX with the rules of the package booktabs."""
-        groups = [""] * len(self.stubs) + [column.group for column in self.columns]
-        headings = [*self.stubs, *(_symbols(column.heading) for column in self.columns)]
+        groups = [""] * len(self.stubs) + [_latex(column.group) for column in self.columns]
+        headings = [*map(_latex, self.stubs), *(_latex(column.heading) for column in self.columns)]
         frame = pd.DataFrame(
             [
-                [*names, *(_latex_cell(cell, column) for cell, column in zip(cells, self.columns, strict=True))]
+                [*map(_latex, names), *(_latex_cell(cell, c) for cell, c in zip(cells, self.columns, strict=True))]
                 for names, cells in self.rows
             ],
             columns=pd.MultiIndex.from_arrays([groups, headings]) if self.groups else headings,
         )
-        style = frame.style.hide(axis="index").format_index(escape="latex-math", axis=1)
-        text = style.format(escape="latex", subset=list(frame.columns[: len(self.stubs)])).to_latex(
+        text = frame.style.hide(axis="index").to_latex(
             hrules=True,
             column_format="l" * len(self.stubs) + "c" * len(self.columns),
             multicol_align="c",
-            caption=_symbols(_escaped(f"{self.title}. {self.caption}")),
+            caption=_latex(f"{self.title}. {self.caption}"),
             label=f"tab:{self.name}",
             position="t",
             position_float="centering",
@@ -163,7 +162,10 @@ class Table:
         return [folder / f"{self.name}.{ending}" for ending in texts]
 
 
-_LATEX = {
+_SYMBOLS = {
+    "\0": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
     "±": r"$\pm$",
     "×": r"$\times$",
     "↑": r"$\uparrow$",
@@ -179,19 +181,13 @@ def _plain(value: float | str) -> str | float | None:
 
 
 def _latex_cell(cell: Cell, column: Column) -> str:
-    text = _symbols(_escaped(column.text(cell)))
+    text = _latex(column.text(cell))
     return rf"\textbf{{{text}}}" if cell.best else text
 
 
-def _symbols(text: str) -> str:
-    for symbol, command in _LATEX.items():
-        text = text.replace(symbol, command)
-    return text
-
-
-def _escaped(text: str) -> str:
-    """Take LaTeX's own characters as themselves."""
-    escaped = text.replace("\\", r"\textbackslash ")
-    for character in "&%$#_{}":
-        escaped = escaped.replace(character, "\\" + character)
-    return escaped.replace("~", r"\textasciitilde ").replace("^", r"\textasciicircum ")
+def _latex(text: str) -> str:
+    """Write words so that LaTeX takes its own characters as themselves, and knows the symbols."""
+    escaped = text.replace("\\", "\0").translate({ord(character): "\\" + character for character in "&%$#_{}"})
+    for symbol, command in _SYMBOLS.items():
+        escaped = escaped.replace(symbol, command)
+    return escaped

@@ -130,7 +130,7 @@ def comparison_table(comparisons: Mapping[Measure, Comparison], baseline: str) -
         "t_p_holm": Column("t-test p", write=p_text),
         "wilcoxon_p_holm": Column("Wilcoxon p", write=p_text),
         "cohen_dz": Column("Effect d", write=lambda value: f"{value:.2f}".replace("-", "−")),
-        "gap_recovered": Column("Gap recovered", write=lambda value: f"{value:.0%}".replace("-", "−")),
+        "gap_recovered": Column("Gap recovered", write=lambda value: f"{100 * value:.0f} %".replace("-", "−")),
     }
     present = [key for key in columns if any(c.table[key].notna().any() for c in comparisons.values())]
     return Table(

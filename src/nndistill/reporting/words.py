@@ -23,7 +23,7 @@ def summary_words(models: Sequence[ReportedModel]) -> list[str]:
     if best is not None:
         which = "The best student by Dice" if len(students) > 1 else "The student"
         share = _mean(best, DICE) / _mean(teacher, DICE) if teacher is not None else float("nan")
-        of_teacher = f", {share:.1%} of the teacher's Dice" if isfinite(share) else ""
+        of_teacher = f", {100 * share:.1f} % of the teacher's Dice" if isfinite(share) else ""
         sentences.append(f"{which} is {_quoted(best)} with {_scores(best)}{of_teacher}.")
         if teacher is not None and teacher.cost is not None and best.cost is not None:
             parameters = teacher.cost.parameters / best.cost.parameters
@@ -86,7 +86,7 @@ def _comparison(name: str, row: pd.Series[float], measure: Measure, corrected: b
         sentence += "; " + ", ".join(shown) + (" after Holm's correction" if corrected else "")
     if isfinite(row["gap_recovered"]):
         share = float(row["gap_recovered"])
-        sentence += f"; it recovers {f'{share:.0%}' if share > 0 else 'none'} of the gap to the teacher"
+        sentence += f"; it recovers {f'{100 * share:.0f} %' if share > 0 else 'none'} of the gap to the teacher"
     return sentence + "."
 
 

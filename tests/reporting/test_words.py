@@ -1,0 +1,69 @@
+"""Sentences say what the numbers say."""
+
+from __future__ import annotations
+
+import pytest
+
+from made_reports import metrics, three_models
+from nndistill.evaluation.comparison import compare_metrics
+from nndistill.reporting import ReportedModel
+from nndistill.reporting.measures import DICE, HD95
+from nndistill.reporting.words import cautions, comparison_words, p_text, summary_words
+
+
+def test_summary_names_teacher_and_best_student_and_what_is_saved() -> None:
+    text = " ".join(summary_words(three_models()))
+    assert "The teacher reaches Dice 0.892 ± 0.006" in text
+    assert "The best student by Dice is “DCD <b>”" in text
+    assert "16.0 times fewer parameters than the teacher and needs 10.0 times fewer" in text
+
+
+def test_summary_of_a_lone_student_says_no_best() -> None:
+    text = " ".join(summary_words([ReportedModel("S", metrics({"core": [0.5, 0.7]}))]))
+    assert text.startswith("The student is “S” with Dice 0.600 ± 0.100, HD95 4.00 ± 1.00 mm and NSD")
+    assert "teacher" not in text
+
+
+@pytest.mark.parametrize(
+    ("measure", "base", "other", "verdict"),
+    [
+        (DICE, [0.5, 0.6, 0.7], [0.6, 0.7, 0.81], "0.600 → 0.703, 0.103 better"),
+        (DICE, [0.5, 0.6, 0.7], [0.4, 0.5, 0.59], "0.600 → 0.497, 0.103 worse"),
+        (HD95, [0.5, 0.6, 0.7], [0.6, 0.7, 0.81], "4.00 → 2.97 mm, 1.03 better"),
+        (DICE, [0.5, 0.6], [0.5, 0.6], "0.550 → 0.550, the same"),
+    ],
+)
+def test_verdict_knows_the_direction(measure, base, other, verdict) -> None:
+    comparison = compare_metrics(metrics({"core": base}), {"X": metrics({"core": other})}, metric=measure.column)
+    sentence = comparison_words(comparison, measure)[0]
+    assert sentence.startswith(f"X: {verdict} on average over {len(base)} cases")
+
+
+def test_interval_p_and_gap_are_those_of_the_table() -> None:
+    teacher, alone, other = three_models()
+    comparison = compare_metrics(alone.metrics, {"X": other.metrics}, teacher=teacher.metrics)
+    row = comparison.table.loc["X"]
+    sentence = comparison_words(comparison, DICE)[0]
+    assert f"+{row['ci_low']:.3f} to +{row['ci_high']:.3f}, which excludes zero" in sentence
+    assert f"Wilcoxon p = {row['wilcoxon_p']:.3f}" in sentence
+    assert f"recovers {100 * row['gap_recovered']:.0f} % of the gap" in sentence
+    assert "Holm" not in sentence
+
+
+def test_correction_is_said_where_there_is_one() -> None:
+    teacher, alone, other = three_models()
+    comparison = compare_metrics(alone.metrics, {"X": other.metrics, "T": teacher.metrics})
+    assert all("after Holm's correction" in sentence for sentence in comparison_words(comparison, DICE))
+
+
+def test_a_caution_is_given_once_and_names_its_measures_unless_it_is_of_all() -> None:
+    base, other = metrics({"core": [0.5, 0.6]}), metrics({"core": [0.6, 0.8]})
+    both = {m: compare_metrics(base, {"X": other}, metric=m.column) for m in (DICE, HD95)}
+    assert cautions(both) == both[DICE].notes
+    both[DICE].notes.append("Only here.")
+    assert cautions(both)[-1] == "Only here (Dice)."
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0234, "0.023"), (0.0004, "< 0.001"), (1.0, "1.000"), (float("nan"), "–")])
+def test_p_is_written_as_papers_do(p: float, text: str) -> None:
+    assert p_text(p) == text
