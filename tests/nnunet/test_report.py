@@ -1,0 +1,172 @@
+"""`nndistill report` on trained models: what it reads from their folders, what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from nndistill.errors import UserError
+from nndistill.nnunet.history import read_history
+from nndistill.nnunet.workspace import use_workspace
+from nndistill.reporting import Evaluated, gather
+
+module = sys.modules[gather.__module__]
+
+
+@pytest.fixture
+def student(world) -> Path:
+    return next(world.results.glob("nnUNetTrainerDistill__student__*"))
+
+
+@pytest.fixture
+def predictions(world, tmp_path) -> tuple[Path, Path]:
+    """Two folders of predictions of the held-out case: the reference itself, and one of background only."""
+    right, empty = tmp_path / "right", tmp_path / "empty"
+    shutil.copytree(world.dataset / "labelsTs", right)
+    empty.mkdir()
+    for file in right.glob("*.nii.gz"):
+        image = nib.load(file)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty / file.name)
+    return right, empty
+
+
+def test_held_out_cases_from_the_command_line(world, student, predictions, nndistill, tmp_path):
+    out = tmp_path / "out"
+    result = nndistill(
+        *("report", world.teacher, student, "--out", out, "--names", "Big one", "Small", "--predictions", *predictions),
+        *("--labels", world.dataset / "labelsTs", "--workspace", world.workspace, "--jobs", 1, "--json"),
+    )
+    assert result.status == 0, result.err
+    numbers = json.loads(result.out)
+    assert Path(numbers["page"]).is_file()
+    rows = {row["Model"]: row for row in numbers["tables"]["overall"]}
+    assert rows["Big one"]["Dice"] == 1.0
+    assert rows["Big one"]["HD95 (mm)"] == 0.0
+    assert rows["Small"]["Dice"] == 0.0
+    shape, spacing = (32, 40, 32), 4.0
+    assert rows["Small"]["HD95 (mm)"] == pytest.approx(np.linalg.norm(np.multiply(shape, spacing)))
+    costs = {row["Model"]: row["Parameters"] for row in numbers["tables"]["costs"]}
+    assert costs["Big one"] > 4 * costs["Small"]
+    assert numbers["baseline"] == "Big one"
+    assert numbers["case"] is not None, "images beside the labels are found"
+    assert (out / "figures" / "comparison.pdf").is_file()
+    html = Path(numbers["page"]).read_text()
+    for words in ("adamw, learning rate 0.001, weight decay 0.01", "fold_0/checkpoint_final.pth", "1234", "dcd"):
+        assert words in html
+
+
+def test_validation_cases_of_the_fold_are_the_default(world, student, nndistill, tmp_path):
+    result = nndistill("report", student, "--out", tmp_path / "out", "--workspace", world.workspace, "--jobs", 1)
+    assert result.status == 0, result.err
+    assert "DCD" in result.out
+    assert str(tmp_path / "out" / "report.html") in result.out
+    kept = student / "fold_0" / "validation" / "validation_metrics.csv"
+    dice = pd.read_csv(kept).set_index(["case", "label"])["dice"]
+    summary = json.loads((student / "fold_0" / "validation" / "summary.json").read_text())
+    names = {
+        str(value): name for name, value in json.loads((world.dataset / "dataset.json").read_text())["labels"].items()
+    }
+    for case in summary["metric_per_case"]:
+        for label, measured in case["metrics"].items():
+            here = dice[Path(case["prediction_file"]).name.removesuffix(".nii.gz"), names[label]]
+            assert here == pytest.approx(measured["Dice"], nan_ok=True)
+
+
+def test_metrics_are_measured_again_only_when_they_must(world, student, monkeypatch):
+    use_workspace(world.workspace)
+    measured = []
+    evaluate = module.evaluate_folder
+    monkeypatch.setattr(module, "evaluate_folder", lambda *a, **k: measured.append(a) or evaluate(*a, **k))
+    first = gather([student])[0][0].metrics
+    again = gather([student])[0][0].metrics
+    assert len(measured) == 1
+    pd.testing.assert_frame_equal(first, again, check_dtype=False)
+    gather([student], measured=Evaluated(tolerance=2.0))
+    assert len(measured) == 2
+    prediction = next((student / "fold_0" / "validation").glob("*.nii.gz"))
+    later = (student / "fold_0" / "validation" / "validation_metrics.csv").stat().st_mtime + 10
+    os.utime(prediction, (later, later))
+    gather([student], measured=Evaluated(tolerance=2.0))
+    assert len(measured) == 3
+
+
+def test_history_tells_how_a_run_was_made(world, student):
+    history = read_history(student, "0")
+    assert history.method == "dcd"
+    assert history.options == {"wavelet": "db4", "level": 3, "bands": "D", "mode": "symmetric", "domain": "spatial"}
+    assert len(history.log) == 2
+    assert (history.log["distillation_loss"] > 0).all()
+    assert history.facts["Channels"] == "8, 8, 8"
+    assert history.facts["Teacher's channels"] == "8, 16, 32"
+    assert history.facts["Device"] == "cpu"
+    assert history.facts["μ"].startswith("0.05")
+    assert str(world.workspace) not in str(history.facts)
+
+
+def test_stock_model_has_a_history_too(world):
+    for file in (world.teacher / "plans.json", world.preprocessed / "nnUNetResEncUNetPlans_teacher.json"):
+        plans = json.loads(file.read_text())
+        plans.pop("nndistill")
+        file.write_text(json.dumps(plans))
+    (world.teacher / "fold_0" / "debug.json").unlink()
+    history = read_history(world.teacher, "0")
+    assert history.method is None
+    assert history.options == {}
+    assert "nnDistill" not in history.facts
+    assert history.log["segmentation_loss"].notna().all()
+
+
+def test_regions_are_drawn_by_the_value_that_nnunet_writes():
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "ET": [3]}
+    dataset = {"labels": regions, "regions_class_order": [1, 2, 3]}
+    assert module._label_names(dataset) == {1: "whole", 2: "core", 3: "ET"}
+    assert module._label_names({"labels": {"background": 0, "a": 1, "ignore": 2}}) == {1: "a"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{teacher}"], "has no validation predictions. Go on with its training (--resume)"),
+        (["{student}", "--fold", "3"], "no finished checkpoint for fold 3"),
+        (["{workspace}"], "is not a trained nnU-Net"),
+        (["{student}", "--names", "a", "b"], "1 models were given, but 2 names"),
+        (["{student}", "--predictions", "{workspace}"], "--predictions needs --labels"),
+        (["{student}", "--labels", "{workspace}"], "--labels needs --predictions"),
+        (["{student}", "--predictions", "a", "b", "--labels", "{workspace}"], "but 2 folders of predictions"),
+        (["{student}", "{student}"], "two models are named"),
+        (["{student}", "--baseline", "DCC"], "Did you mean 'DCD'?"),
+        (["{student}", "--benchmark", "nowhere.json"], "nowhere.json is missing"),
+        (["{student}", "--channel", "T9"], "no channel 'T9'"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(world, student, nndistill, tmp_path, arguments, sentence):
+    places = {"teacher": world.teacher, "student": student, "workspace": world.workspace}
+    given = [argument.format(**places) for argument in arguments]
+    result = nndistill("report", *given, "--out", tmp_path / "out", "--workspace", world.workspace, "--jobs", 1)
+    assert result.status == 2
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+
+
+def test_incomplete_validation_is_refused(world, student):
+    use_workspace(world.workspace)
+    next((student / "fold_0" / "validation").glob("*.nii.gz")).unlink()
+    with pytest.raises(UserError, match="validation"):
+        gather([student])
+
+
+def test_other_labels_cannot_be_in_one_report(world, student):
+    use_workspace(world.workspace)
+    content = json.loads((world.teacher / "dataset.json").read_text())
+    content["labels"] = {"background": 0, "other": 1}
+    (world.teacher / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="segments other labels"):
+        gather([student, world.teacher])
