@@ -19,7 +19,9 @@ COMMANDS = [
     ["prepare", "decathlon"],
     ["teach"],
     ["distill"],
+    ["report"],
     ["evaluate"],
+    ["report"],
     ["compare"],
     ["complexity"],
     ["diagnose"],
@@ -70,6 +72,11 @@ def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch
 def test_list_option_takes_values_up_to_the_next_word():
     rewritten = application._one_value_an_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
     assert rewritten == ["teach", "4", "--features", "8", "--features", "16", "--fold", "0", "--features"]
+
+
+def test_list_of_words_ends_at_the_next_option():
+    rewritten = application._one_value_an_option(["report", "run", "--names", "Big one", "2", "--json", "--names", "a"])
+    assert rewritten == ["report", "run", "--names", "Big one", "--names", "2", "--json", "--names", "a"]
 
 
 def test_module_and_script_are_the_same_command():

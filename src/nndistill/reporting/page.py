@@ -124,8 +124,10 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
     svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
     svg = svg.replace(INK, "currentColor")
     tag, body = svg[: svg.index(">")], svg[svg.index(">") :]
+    width = re.search(r'\swidth="([^"]*)"', tag)
+    natural = f' style="--natural-width: {width[1]}"' if width else ""
     tag = re.sub(r'\s(width|height)="[^"]*"', "", tag)
-    return f'{tag} role="img" aria-label="{escape(title)}" stroke-linejoin="round"{body}'
+    return f'{tag} role="img" aria-label="{escape(title)}" stroke-linejoin="round"{natural}{body}'
 
 
 def _template(name: str) -> str:

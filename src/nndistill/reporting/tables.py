@@ -63,8 +63,8 @@ def cost_table(models: Sequence[ReportedModel]) -> Table | None:
         return None
     quantities: list[tuple[str, str, Callable[[float], str]]] = [
         ("parameters", "Parameters", lambda n: f"{n / 1e6:.3f} M"),
-        ("flops_patch", "FLOPs a patch", lambda n: f"{n / 1e9:.1f} G"),
-        ("flops_case", "FLOPs a case", lambda n: f"{n / 1e12:.3g} T"),
+        ("flops_patch", "FLOPs a patch", _flops([cost.flops_patch for _, cost in known])),
+        ("flops_case", "FLOPs a case", _flops([cost.flops_case for _, cost in known])),
         ("latency_s", "Seconds a case", lambda s: f"{s:.3g}"),
         ("memory_bytes", "Memory", lambda n: f"{n / 2**20:.0f} MiB"),
     ]
@@ -231,6 +231,12 @@ def _only_difference(one: ReportedModel, other: ReportedModel) -> str | None:
     differing = [key for key in one.options if one.options[key] != other.options.get(key)]
     same_method = one.method == other.method and one.options.keys() == other.options.keys()
     return differing[0] if same_method and len(differing) == 1 else None
+
+
+def _flops(values: Sequence[int]) -> Callable[[float], str]:
+    """One unit for a column."""
+    size, unit = (1e12, "T") if max(values) >= 1e13 else (1e9, "G")
+    return lambda flops: f"{flops / size:.1f} {unit}"
 
 
 def _words(value: Any) -> str:

@@ -37,6 +37,8 @@ def draw_training_curves(models: Sequence[ReportedModel]) -> Figure | None:
                     marks = {"marker": style.marker, "markersize": 3, "markevery": max(1, len(log) // 8)}
                     axes.plot(range(1, len(log) + 1), log[item], color=style.colour, **marks)
             axes.set(title=PANELS[item], xlabel="epoch")
+            if item == "distillation_loss":  # of methods that differ by orders of magnitude
+                axes.set_yscale("log")
             axes.xaxis.get_major_locator().set_params(integer=True)
         add_model_legend(figure, styles, list(logged))
     return figure
