@@ -50,7 +50,8 @@ def test_bootstrap_is_seeded(runs):
 
 def test_holm_by_hand_and_with_a_missing_test():
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm(np.array([0.5, np.nan, 0.6])) == pytest.approx([1, np.nan, 1], nan_ok=True)
+    assert holm(np.array([0.02, np.nan, 0.01])) == pytest.approx([0.02, np.nan, 0.02], nan_ok=True)
+    assert list(holm(np.array([0.6, 0.7]))) == [1, 1]
     assert holm(np.array([np.nan])) == pytest.approx([np.nan], nan_ok=True)
 
 
@@ -126,8 +127,12 @@ def test_too_little_to_test_is_a_sentence_and_no_crash(differences, sentence, un
 
 def test_names_that_are_not_there_are_refused(runs):
     base, other = frame(runs[0]), frame(runs[1])
-    with pytest.raises(UserError, match="Did you mean 'dice'"):
+    with pytest.raises(UserError, match="the base: there is no metric 'dise'"):
         compare_metrics(base, {"o": other}, metric="dise")
+    with pytest.raises(UserError, match="o: there is no metric 'nsd'"):
+        compare_metrics(base.assign(nsd=1.0), {"o": other}, metric="nsd")
+    with pytest.raises(UserError, match="there is no metric 'comment'"):
+        compare_metrics(base.assign(comment="good"), {"o": other.assign(comment="bad")}, metric="comment")
     with pytest.raises(UserError, match="Did you mean 'tumour'"):
         compare_metrics(base, {"o": other}, label="tumor")
     with pytest.raises(UserError, match="no case has a value of dice"):

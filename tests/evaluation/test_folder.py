@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import nibabel as nib
 import numpy as np
@@ -162,6 +164,34 @@ def test_broken_voxels_cost_one_case_and_not_the_others(folders, jobs):
     assert "case1.nii.gz is cut short" in str(error.value)
     assert "case2.nii.gz holds other values than whole numbers" in str(error.value)
     assert set(error.value.evaluation.metrics["case"]) == {"case0", "case3"}
+
+
+def test_killed_process_costs_the_cases_it_had_and_not_the_others(folders, monkeypatch):
+    class Pool:
+        """A pool whose processes die with the third case."""
+
+        def __init__(self, *_, **__):
+            self.begun = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, function, *arguments):
+            self.begun += 1
+            future = Future()
+            if self.begun > 2:
+                future.set_exception(BrokenProcessPool())
+            else:
+                future.set_result(function(*arguments))
+            return future
+
+    monkeypatch.setattr("nndistill.evaluation.folder.ProcessPoolExecutor", Pool)
+    with pytest.raises(EvaluationIncomplete, match="case2: its process was killed") as error:
+        evaluate_folder(*folders, labels=LABELS, jobs=2)
+    assert set(error.value.evaluation.metrics["case"]) == {"case0", "case1"}
 
 
 def test_no_case_at_all_that_can_be_read(folders):

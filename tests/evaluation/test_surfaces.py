@@ -23,9 +23,11 @@ TOLERANCES = [0.0, 0.5, 1.0, 2.0]
 def test_surface_elements_are_those_of_deepmind(masks, spacing, tolerance):
     ours = surface_distances(*masks, spacing)
     theirs = surface_distance.compute_surface_distances(*masks, spacing)
-    assert ours.hd95() == pytest.approx(surface_distance.compute_robust_hausdorff(theirs, 95), abs=1e-6)
-    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance)
-    assert ours.nsd(tolerance) == pytest.approx(expected, abs=1e-6)
+    # One value, unless just 95 % of an area is reached, or a distance is just the tolerance: there theirs is rounded.
+    low, high = (surface_distance.compute_robust_hausdorff(theirs, 95 + change) for change in (-1e-6, 1e-6))
+    assert low - 1e-6 <= ours.hd95() <= high + 1e-6
+    low, high = (surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance + change) for change in (0, 2e-6))
+    assert low - 1e-6 <= ours.nsd(tolerance) <= high + 1e-6
 
 
 @settings(max_examples=150, deadline=None)

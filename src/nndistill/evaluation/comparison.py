@@ -73,12 +73,8 @@ def compare_metrics(
     Raises:
         UserError: The metric or the label is not in the files, or no case is in both.
     """
-    for frame in [base, *others.values(), *([] if teacher is None else [teacher])]:
-        known = [str(column) for column in frame.columns if column not in ABSOLUTE]
-        if metric not in known:
-            raise UnknownName("metric", metric, known)
-        if label is not None and label not in set(frame["label"]):
-            raise UnknownName("label", label, frame["label"].unique())
+    for name, frame in [("the base", base), *others.items(), ("the teacher", base if teacher is None else teacher)]:
+        _check(frame, name, metric, label)
     notes: list[str] = []
     rows: dict[str, dict[str, float]] = {}
     differences: dict[str, pd.Series[float]] = {}
@@ -116,10 +112,18 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return corrected
 
 
+def _check(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> None:
+    metrics = set(frame.select_dtypes("number").columns) - ABSOLUTE
+    if metric not in metrics:
+        raise UserError(f"{name}: {UnknownName('metric', metric, metrics)}")
+    if label is not None and label not in set(frame["label"]):
+        raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}")
+
+
 def _pairs(runs: Mapping[str, pd.DataFrame], metric: str, label: str | None) -> pd.DataFrame:
     """One row a case and one column a run: values of the labels that all the runs have, averaged over labels."""
     columns = {name: frame.set_index(["case", "label"])[metric] for name, frame in runs.items()}
-    values = pd.concat(columns, axis=1, join="inner").dropna()
+    values = pd.concat(columns, axis=1).dropna()
     if label is not None:
         values = values[values.index.get_level_values("label") == label]
     return values.groupby(level="case").mean()

@@ -6,6 +6,7 @@ import multiprocessing
 import platform
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -241,7 +242,12 @@ def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[
         return
     # Spawned, since a fork copies locks that threads of the parent may hold, such as those of a progress bar.
     with ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(measure, pairs)
+        futures = [pool.submit(measure, pair) for pair in pairs]
+        for pair, future in zip(pairs, futures, strict=True):
+            try:
+                yield future.result()
+            except BrokenProcessPool:
+                yield f"{pair.case}: its process was killed, probably for want of memory; try fewer --jobs."
 
 
 def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
@@ -264,13 +270,14 @@ def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
 
 
 def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
-    """Labels as integers, in the order of axes that is quick to walk through."""
-    if array.dtype.kind not in "iub":
+    """Labels as integers, also where a file keeps them as floating-point numbers."""
+    if array.dtype.kind in "iub":
+        return array
+    with np.errstate(invalid="ignore"):  # NaN
         whole = array.astype(np.int32)
-        if not np.array_equal(whole, array):
-            raise UserError(f"{path} holds other values than whole numbers: it is no label map.")
-        array = whole
-    return np.ascontiguousarray(array)
+    if not np.array_equal(whole, array):
+        raise UserError(f"{path} holds other values than whole numbers: it is no label map.")
+    return whole
 
 
 def _evaluation(measured: Sequence[_Measured], pairing: Pairing, measures: Measures) -> Evaluation:
