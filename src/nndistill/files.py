@@ -56,6 +56,13 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_file(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def update_json(path: Path, content: Any) -> None:
+    """Write JSON, unless just this is there already: what has not changed keeps its time."""
+    text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    if not path.is_file() or path.read_bytes() != text:
+        write_file(path, text)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from ..errors import UserError
 from ..files import read_json
-from .raw import check_same_grid, read_nifti
+from .case_check import Rules, names_by_value, unfit_content
+from .checking import check_cases
+from .report import REPORT, known_findings
+from .source import Case
 
 
 def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
     """Read every training case and refuse the first that is not as it should be.
 
     Checked are NIfTI files, other types are left to nnU-Net: all channels and labels are there, can be read, lie on
-    one grid, hold finite numbers, and labels that `dataset.json` names.
+    one grid, hold finite numbers, and labels that `dataset.json` names. Files that `nndistill prepare` has checked and
+    that have not changed since are not read again.
 
     Args:
         folder: `DatasetXXX_Name`.
@@ -31,43 +34,39 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
     for key in ("channel_names", "labels", "numTraining", "file_ending"):
         if key not in description:
             raise UserError(f"{folder / 'dataset.json'} has no {key!r}, which nnU-Net needs.")
-    ending = description["file_ending"]
-    if ending not in {".nii", ".nii.gz"} or "dataset" in description:
+    if description["file_ending"] not in {".nii", ".nii.gz"}:
         return
-    labels = sorted((folder / "labelsTr").glob(f"*{ending}"))
-    if len(labels) != description["numTraining"]:
+    cases = _cases(folder, description)
+    if len(cases) != description["numTraining"]:
         raise UserError(
-            f"{folder / 'dataset.json'} promises {description['numTraining']} training cases, but "
-            f"{folder / 'labelsTr'} holds {len(labels)}."
+            f"{folder / 'dataset.json'} promises {description['numTraining']} training cases, but there are "
+            f"{len(cases)}."
         )
-    allowed = _values(description["labels"])
+    rules = Rules(channels=tuple(description["channel_names"].values()))
+    values = names_by_value(description["labels"])
+    findings = check_cases(cases, rules, known=known_findings(folder / REPORT, rules), progress=progress)
+    for case in cases:
+        found = replace(findings[case.name], empty=[])  # some fill a missing channel with zeros
+        for sentence in found.damage + unfit_content(case, found, values, empty_labels=True):
+            raise UserError(sentence)
+
+
+def _cases(folder: Path, description: dict[str, Any]) -> list[Case]:
+    """Training cases, by the entry `dataset` where there is one, as nnU-Net reads it, else by their labels' files."""
+    if "dataset" in description:
+        return [
+            Case(name, name, tuple(_path(folder, image) for image in files["images"]), _path(folder, files["label"]))
+            for name, files in description["dataset"].items()
+        ]
+    ending = description["file_ending"]
+    names = [path.name.removesuffix(ending) for path in sorted((folder / "labelsTr").glob(f"*{ending}"))]
     channels = range(len(description["channel_names"]))
-
-    def check(label: Path) -> None:
-        case = label.name.removesuffix(ending)
-        _check_case(label, [folder / "imagesTr" / f"{case}_{c:04d}{ending}" for c in channels], allowed)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads: decompression does not hold the interpreter's lock
-        for done, _ in enumerate(pool.map(check, labels), start=1):
-            if progress is not None:
-                progress(done, len(labels))
+    images, labels = folder / "imagesTr", folder / "labelsTr"
+    return [
+        Case(name, name, tuple(images / f"{name}_{c:04d}{ending}" for c in channels), labels / f"{name}{ending}")
+        for name in names
+    ]
 
 
-def _check_case(label: Path, images: list[Path], allowed: set[int]) -> None:
-    values, affine = read_nifti(label)
-    present = np.unique(values)
-    unknown = [value for value in present if value not in allowed]
-    if unknown:
-        raise UserError(
-            f"{label} holds the label {unknown[0]:g}, which dataset.json does not name "
-            f"(it names {', '.join(map(str, sorted(allowed)))})."
-        )
-    for image in images:
-        intensities, image_affine = read_nifti(image)
-        check_same_grid(image, intensities.shape, image_affine, of=label, expected=values.shape, expected_affine=affine)
-        if not np.isfinite(intensities).all():
-            raise UserError(f"{image} holds NaN or infinite intensities; mend or leave out this case.")
-
-
-def _values(labels: dict[str, int | list[int]]) -> set[int]:
-    return {v for value in labels.values() for v in (value if isinstance(value, list) else [value])}
+def _path(folder: Path, listed: str) -> Path:
+    return folder / os.path.expandvars(listed)

@@ -17,6 +17,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from ..errors import UserError
 from ..files import read_json
 from .plans import only_3d_configuration, resolved_configuration
+from .splits import adopt_split
 from .workspace import preprocessed_folder, raw_folder
 
 
@@ -33,11 +34,13 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
         The plans file.
 
     Raises:
-        UserError: The planner does not exist, or the data set has no 3D configuration.
+        UserError: The planner does not exist, the data set has no 3D configuration, or other folds than those that it
+            was preprocessed with.
     """
     dataset_id = int(dataset[len("Dataset") :].split("_")[0])
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
+    adopt_split(dataset)
     with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log), _threads_to_plan_with(processes):
         if not (folder / "dataset_fingerprint.json").is_file():
             extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)

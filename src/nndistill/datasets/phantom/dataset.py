@@ -1,35 +1,25 @@
-"""A phantom data set on disk, in nnU-Net's raw format."""
+"""A phantom data set on disk, in nnU-Net's raw format or as a challenge ships its data."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from ...errors import UserError
-from ..claim import claim, is_complete
-from ..raw import (
-    dataset_folder,
-    image_name,
-    label_name,
-    write_dataset_json,
-    write_nifti,
-)
+from ...errors import UnknownName, UserError
+from ..claim import claim
+from ..raw import dataset_folder, write_dataset_json
 from .acquisition import CHANNELS
-from .case import check_grid, phantom_case, voxel_centres
+from .case import check_grid
+from .layouts import FOLDERS, LAYOUTS
+from .order import Order
 from .tumour import LABELS
 
 GENERATION = 1
 """Grows with every change of what a seed gives, so that old cases are not taken for new ones."""
-
-LACKING = ((), (), ("RC",), ("RC",), ("NETC",), ("ET",))
-"""What the tumours of six cases in a row lack, in random order: every label is in four of them or more."""
 
 
 def generate_phantom(
@@ -40,6 +30,7 @@ def generate_phantom(
     seed: int = 0,
     shape: tuple[int, int, int] = (96, 112, 96),
     spacing: tuple[float, float, float] = (1.5, 1.5, 1.5),
+    layout: str = "nnunet",
     dataset_id: int = 900,
     name: str = "Phantom",
     jobs: int | None = None,
@@ -52,13 +43,14 @@ def generate_phantom(
 
     Args:
         out: nnU-Net's raw folder, or any other.
-        cases: Training cases, 1 or more, in `imagesTr` and `labelsTr`.
-        test_cases: Held-out cases, in `imagesTs` and `labelsTs`.
+        cases: Training cases, 1 or more.
+        test_cases: Held-out cases, in `imagesTs` and `labelsTs`; none in a challenge's layout.
         seed: Decides everything that is random, 0 or more.
         shape: Voxels to the right, to the front and upwards, 32 or more each.
         spacing: Size of a voxel in mm.
-        dataset_id: From 1 to 999.
-        name: The data set is called `DatasetXXX_<name>`, its cases `<name>_0000` and `<name>_test_0000`.
+        layout: `nnunet`; `brats2024` for `out/BraTS2024-GLI`; or `isles2022`, made-up strokes, for `out/ISLES-2022`.
+        dataset_id: From 1 to 999, for nnU-Net.
+        name: For nnU-Net, the data set is called `DatasetXXX_<name>`, its cases `<name>_0000` and `<name>_test_0000`.
         jobs: Processes to use; by default one a processor core, in this process alone when 1.
         progress: Called with the number of finished cases and of all, first before any is made.
 
@@ -76,78 +68,41 @@ def generate_phantom(
     if jobs is not None and jobs < 1:
         raise UserError(f"a phantom is made by 1 process or more, not {jobs}.")
     check_grid(shape, spacing)
-    folder = dataset_folder(out, dataset_id, name)
-    orders = [_Order(folder, name, k, False, seed, shape, spacing) for k in range(cases)]
-    orders += [_Order(folder, name, k, True, seed, shape, spacing) for k in range(test_cases)]
-    files = [path for order in orders for path in (*order.images, order.label)]
-    provenance = {"maker": "phantom", "generation": GENERATION, "seed": seed, "shape": [*shape], "spacing": [*spacing]}
+    if layout not in LAYOUTS:
+        raise UnknownName("layout", layout, LAYOUTS)
+    if test_cases and layout != "nnunet":
+        raise UserError(f"the layout {layout} has training cases only: leave out the test cases.")
+    folder = dataset_folder(out, dataset_id, name) if layout == "nnunet" else out / FOLDERS[layout]
+    make = LAYOUTS[layout]
+    orders = [make(folder, name, k, False, seed, shape, spacing) for k in range(cases)]
+    orders += [make(folder, name, k, True, seed, shape, spacing) for k in range(test_cases)]
+    made_from = {
+        "maker": "phantom",
+        "layout": layout,
+        "generation": GENERATION,
+        "seed": seed,
+        "shape": [*shape],
+        "spacing": [*spacing],
+    }
     report = progress or (lambda done, total: None)
-    if is_complete(folder, files, provenance):
-        report(len(orders), len(orders))
-        return folder
-
-    claim(folder, files, provenance)
-    missing = [order for order in orders if not all(path.exists() for path in (*order.images, order.label))]
+    absent = set(claim(folder, made_from, {path: None for order in orders for path in order.files}))
+    missing = [order for order in orders if absent.intersection(order.files)]
     report(len(orders) - len(missing), len(orders))
     for left, _ in enumerate(_made(missing, jobs or len(os.sched_getaffinity(0))), start=1 - len(missing)):
         report(len(orders) + left, len(orders))
-    write_dataset_json(
-        folder,
-        channels=CHANNELS,
-        labels=LABELS,
-        training=cases,
-        description="A computed phantom of brain tumour MRI, not images of a person.",
-        phantom=provenance,
-    )
+    if layout == "nnunet":
+        write_dataset_json(
+            folder,
+            channels=CHANNELS,
+            labels=LABELS,
+            training=cases,
+            description="A computed phantom of brain tumour MRI, not images of a person.",
+            phantom=made_from,
+        )
     return folder
 
 
-@dataclass(frozen=True)
-class _Order:
-    """One case to be made."""
-
-    folder: Path
-    dataset: str
-    number: int
-    held_out: bool
-    seed: int
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-
-    @property
-    def case(self) -> str:
-        return f"{self.dataset}_test_{self.number:04d}" if self.held_out else f"{self.dataset}_{self.number:04d}"
-
-    @property
-    def label(self) -> Path:
-        return self.folder / ("labelsTs" if self.held_out else "labelsTr") / label_name(self.case)
-
-    @property
-    def images(self) -> list[Path]:
-        folder = self.folder / ("imagesTs" if self.held_out else "imagesTr")
-        return [folder / image_name(self.case, channel) for channel in range(len(CHANNELS))]
-
-    @property
-    def lacks(self) -> tuple[str, ...]:
-        block, place = divmod(self.number, len(LACKING))
-        order = np.random.default_rng(self._sequence(1, block)).permutation(len(LACKING))
-        return LACKING[order[place]]
-
-    def make(self) -> None:
-        """Write the images and the labels."""
-        sequence = self._sequence(0, self.number)
-        images, labels = phantom_case(sequence, shape=self.shape, spacing=self.spacing, lacks=self.lacks)
-        affine = np.diag([*self.spacing, 1.0])
-        affine[:3, 3] = [axis[0] for axis in voxel_centres(self.shape, self.spacing)]
-        for path, image in zip(self.images, images, strict=True):
-            write_nifti(path, image.astype(np.int16), affine)
-        write_nifti(self.label, labels, affine)
-
-    def _sequence(self, purpose: int, number: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(self.seed, spawn_key=(purpose, self.held_out, number))
-
-
-def _made(orders: list[_Order], jobs: int) -> Iterator[None]:
+def _made(orders: Sequence[Order], jobs: int) -> Iterator[None]:
     """Make all cases, and tell of each when it is done."""
     if min(jobs, len(orders)) <= 1:
         for order in orders:

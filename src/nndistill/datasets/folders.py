@@ -1,0 +1,59 @@
+"""Look for the folders of cases in a download, however deep it was unpacked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import UserError
+
+DEPTH = 4
+"""Folders to look into, one in another; also an end to links that lead in a circle."""
+
+
+def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[str, str]]:
+    """Folders with a certain name, in the order of their paths; `root` itself may be one.
+
+    What is in a found folder is not searched. Hidden folders, what macOS leaves in archives, and `derivatives` are
+    passed by.
+
+    Args:
+        root: Where to look.
+        name: What a folder's whole name has to match.
+
+    Returns:
+        The folders; and a sentence on each folder that cannot be looked into, by its name.
+
+    Raises:
+        UserError: `root` is no folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder." if root.exists() else f"{root} is missing.")
+    unreadable: dict[str, str] = {}
+    return list(_search(root.absolute(), name, unreadable, DEPTH)), unreadable
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Folders in a folder, sorted, without those that hold no cases.
+
+    Raises:
+        OSError: It cannot be looked into.
+    """
+    with os.scandir(folder) as entries:
+        found = [Path(entry.path) for entry in entries if entry.is_dir()]
+    return sorted(path for path in found if not path.name.startswith((".", "__")) and path.name != "derivatives")
+
+
+def _search(folder: Path, name: re.Pattern[str], unreadable: dict[str, str], depth: int) -> Iterator[Path]:
+    try:
+        inner = subfolders(folder)
+    except OSError as error:
+        unreadable[folder.name] = f"{folder} cannot be read: {error.strerror}."
+        return
+    if name.fullmatch(folder.name) and folder.name not in {path.name for path in inner}:
+        yield folder
+    elif depth:
+        for path in inner:
+            yield from _search(path, name, unreadable, depth - 1)

@@ -1,0 +1,99 @@
+"""Where a volume's voxels lie in space, and whether two volumes lie at the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+
+Affine = NDArray[np.float64]
+
+RIGHT_ANGLE = 2e-4
+"""Greatest cosine between two axes; beyond about this ITK, and nnU-Net with it, does not read a file."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels of a file.
+
+    Args:
+        path: The file.
+        shape: Voxels along each of three axes.
+        affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    affine: Affine
+
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Size of a voxel in mm."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0), np.float64)
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """Voxel indices of the centres of the corner voxels, `(4, 8)`, with a row of ones."""
+        return np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape))], np.float64).T
+
+    def apart(self, affine: Affine) -> float:
+        """Greatest distance in mm between a corner here and under another affine."""
+        return float(np.linalg.norm(((self.affine - affine) @ self.corners)[:3], axis=0).max())
+
+    def share_inside(self, other: Grid) -> float:
+        """Share of this volume that lies within another one."""
+        steps = np.meshgrid(*(np.linspace(0, n - 1, 12) for n in self.shape), [1.0], indexing="ij")
+        points = np.reshape(steps, (4, -1))
+        inside = (np.linalg.inv(other.affine) @ self.affine @ points)[:3]
+        low, high = -0.5, np.array(other.shape)[:, None] - 0.5
+        return float(((inside >= low) & (inside <= high)).all(axis=0).mean())
+
+
+def is_same_grid(grid: Grid, expected: Grid) -> bool:
+    """Whether two volumes are voxel by voxel at the same place, to a twentieth of a voxel."""
+    return bool(grid.shape == expected.shape and grid.apart(expected.affine) <= 0.05 * grid.spacing.min())
+
+
+def check_same_grid(grid: Grid, expected: Grid) -> None:
+    """Refuse two volumes that are not voxel by voxel at the same place.
+
+    Raises:
+        UserError: The shapes differ, or some corner is off by more than a twentieth of a voxel.
+    """
+    if grid.shape != expected.shape:
+        raise UserError(f"{grid.path} has shape {times(grid.shape)}, but {expected.path} has {times(expected.shape)}.")
+    if not is_same_grid(grid, expected):
+        apart = grid.apart(expected.affine)
+        raise UserError(
+            f"{grid.path} and {expected.path} lie at different places: up to {apart:.3g} mm apart "
+            f"(affines {_listed(grid.affine)} and {_listed(expected.affine)})."
+        )
+
+
+def check_right_angles(grid: Grid) -> None:
+    """Refuse a volume whose axes are not at right angles, which nnU-Net cannot read.
+
+    Raises:
+        UserError: They are not.
+    """
+    axes = grid.affine[:3, :3] / grid.spacing
+    if np.abs(axes.T @ axes - np.eye(3)).max() > RIGHT_ANGLE:
+        raise UserError(
+            f"{grid.path} has axes that are not at right angles (affine {_listed(grid.affine)}), "
+            "which nnU-Net does not read: resample it first."
+        )
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape for people: `182×218×182`."""
+    return "×".join(map(str, shape))
+
+
+def _listed(affine: Affine) -> str:
+    return str(np.round(affine[:3], 3).tolist())

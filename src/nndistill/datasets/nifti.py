@@ -1,0 +1,106 @@
+"""NIfTI files, read and written with care: what is damaged is told in a sentence, what is written is whole."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..files import write_file
+from .grid import Affine, Grid
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A NIfTI file in memory.
+
+    Args:
+        path: The file.
+        stored: The voxels as they are stored, before scaling, `(X, Y, Z)` or `(X, Y, Z, channels)`.
+        scale: Slope and intercept of the stored values.
+        affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+        header: nibabel's.
+        digest: SHA-256 of the stored voxels; files of other headers or compression but equal voxels share it.
+    """
+
+    path: Path
+    stored: NDArray[Any]
+    scale: tuple[float, float]
+    affine: Affine
+    header: Any
+    digest: str
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """The voxels, scaled as the header says."""
+        slope, intercept = self.scale
+        return self.stored if self.scale == (1, 0) else self.stored * slope + intercept
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        return Grid(self.path, self.stored.shape[:3], self.affine)
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a NIfTI file to its last byte.
+
+    Raises:
+        UserError: The file is missing, no NIfTI file, cut short, damaged, or holds something else than numbers.
+    """
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        image = nib.Nifti1Image.from_bytes(content)
+        stored = image.dataobj.get_unscaled()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing.") from None
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{path} is cut short or damaged: {error}.") from error
+    except (ImageFileError, HeaderDataError, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
+    if not (np.issubdtype(stored.dtype, np.number) or stored.dtype == np.bool_):
+        raise UserError(f"{path} holds {stored.dtype} and not numbers.")
+    affine = image.affine
+    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
+        listed = "none" if affine is None else np.round(affine[:3], 3).tolist()
+        raise UserError(f"{path} has no valid position in space (its affine is {listed}).")
+    return Volume(
+        path=path,
+        stored=stored,
+        scale=(float(image.dataobj.slope), float(image.dataobj.inter)),
+        affine=np.asarray(affine, np.float64),
+        header=image.header,
+        digest=hashlib.sha256(memoryview(content)[int(image.dataobj.offset) :]).hexdigest(),
+    )
+
+
+def write_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:
+    """Write a compressed NIfTI file, whole or not at all; equal input gives equal bytes.
+
+    The type of the voxels is the array's own, eight bytes a voxel become four.
+
+    Args:
+        path: Where to, ending in `.nii.gz`.
+        array: `(X, Y, Z)`.
+        affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+    """
+    narrow = {"f8": np.float32, "i8": np.int32, "u8": np.uint32, "b1": np.uint8}.get(array.dtype.str[1:])
+    image = nib.Nifti1Image(array if narrow is None else array.astype(narrow), affine)
+    image.set_qform(affine, code=1)
+    image.set_sform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    write_file(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

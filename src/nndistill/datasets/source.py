@@ -1,0 +1,63 @@
+"""What was found of a data set as it was downloaded, and what it is to become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LabelValues = Mapping[str, int | list[int]]
+"""nnU-Net's labels by name: a value, or the values that a region is made of; `background` is 0."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination.
+
+    Args:
+        name: Its name in nnU-Net.
+        patient: Examinations of one patient share it.
+        images: One file a channel, or one file of four dimensions; files that should be there and are not, too.
+        label: None for a test case.
+    """
+
+    name: str
+    patient: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Images, then the label."""
+        return (*self.images, self.label) if self.label else self.images
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set before it is checked.
+
+    Args:
+        maker: What found it, such as `brats2024`.
+        name: What nnU-Net shall call it, without `DatasetXXX_`.
+        channels: Names of the channels, in nnU-Net's order.
+        labels: Values by name, `background` 0.
+        cases: Every case, in the order of their names.
+        unusable: Cases and folders that could not even be listed, and why.
+        onto: Channel onto whose grid the others are resampled; None when all have to be on one grid.
+        drawn_on: Channel on whose grid the labels were drawn.
+        empty_labels: Whether a label map may hold nothing but background.
+        regions: Labels to train on in their stead, as `dataset.json` has them.
+        extra: Further entries for `dataset.json`.
+    """
+
+    maker: str
+    name: str
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    cases: tuple[Case, ...]
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    onto: int | None = None
+    drawn_on: int = 0
+    empty_labels: bool = False
+    regions: LabelValues | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)
