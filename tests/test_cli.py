@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nndistill.cli import application
+from nndistill.files import read_json
 from nndistill.methods import METHODS
 
 COMMANDS = [
@@ -17,6 +18,8 @@ COMMANDS = [
     ["phantom"],
     ["prepare"],
     ["prepare", "decathlon"],
+    ["prepare", "brats2024"],
+    ["prepare", "isles2022"],
     ["teach"],
     ["distill"],
     ["report"],
@@ -107,5 +110,5 @@ def test_prepare_decathlon_and_say_what_is_next(nndistill, real_data, tmp_path):
         "prepare", "decathlon", real_data / "Task04_Hippocampus", "--dataset-id", 4, "--workspace", tmp_path
     )
     assert result.status == 0
-    assert len(list((tmp_path / "nnUNet_raw" / "Dataset004_Hippocampus" / "labelsTr").iterdir())) == 200
+    assert read_json(tmp_path / "nnUNet_raw" / "Dataset004_Hippocampus" / "dataset.json")["numTraining"] == 200
     assert f"nndistill teach 4 --workspace {tmp_path}" in result.out

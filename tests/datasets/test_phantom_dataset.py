@@ -11,7 +11,7 @@ import pytest
 
 from nndistill.datasets import generate_phantom, phantom_case
 from nndistill.datasets.phantom import LABELS
-from nndistill.datasets.phantom.dataset import _Order
+from nndistill.datasets.phantom.order import Order
 from nndistill.errors import UserError
 
 SMALL = {"shape": (32, 36, 32), "spacing": (4.5, 5.0, 4.5)}
@@ -64,8 +64,8 @@ def test_channels_and_labels_lie_at_the_same_place(phantom):
 
 
 def test_files_hold_what_the_case_in_memory_does(phantom):
-    order = _Order(phantom, "Phantom", 1, False, 5, **SMALL)
-    images, labels = phantom_case(order._sequence(0, 1), lacks=order.lacks, **SMALL)
+    order = Order(phantom, "Phantom", 1, False, 5, **SMALL)
+    images, labels = phantom_case(order.sequence(0, 1), lacks=order.lacks, **SMALL)
     np.testing.assert_array_equal(nib.load(order.label).dataobj, labels)
     for path, image in zip(order.images, images, strict=True):
         np.testing.assert_array_equal(nib.load(path).dataobj, image)
@@ -84,16 +84,16 @@ def test_another_seed_gives_other_cases(phantom, tmp_path):
 
 def test_every_label_is_in_most_cases_and_missing_in_some(tmp_path):
     lacking = [
-        _Order(tmp_path, "Phantom", n, held_out, seed, **SMALL).lacks
+        Order(tmp_path, "Phantom", n, held_out, seed, **SMALL).lacks
         for seed in range(5)
         for held_out in (False, True)
         for n in range(12)
     ]
     for label in ("NETC", "ET", "RC"):
         assert 0 < sum(label in lacks for lacks in lacking) <= len(lacking) / 2
-    orders = [_Order(tmp_path, "Phantom", n, False, 0, (48, 58, 48), (3.0, 3.0, 3.0)) for n in range(12)]
+    orders = [Order(tmp_path, "Phantom", n, False, 0, (48, 58, 48), (3.0, 3.0, 3.0)) for n in range(12)]
     found = [
-        np.unique(phantom_case(o._sequence(0, o.number), shape=o.shape, spacing=o.spacing, lacks=o.lacks)[1])
+        np.unique(phantom_case(o.sequence(0, o.number), shape=o.shape, spacing=o.spacing, lacks=o.lacks)[1])
         for o in orders
     ]
     for value in LABELS.values():
@@ -110,13 +110,13 @@ def test_a_repeated_call_makes_only_what_is_missing(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == times
 
     (folder / "labelsTr" / "Phantom_0001.nii.gz").unlink()  # as after a kill
-    (folder / "imagesTr" / "Phantom_0001_0000.nii.gz.123.part").touch()
+    (folder / "imagesTr" / ".Phantom_0001_0000.nii.gz.123.tmp").touch()
     (folder / "dataset.json").unlink()
     calls.clear()
     generate_phantom(tmp_path, progress=lambda *call: calls.append(call), **arguments)
     assert calls == [(2, 3), (3, 3)]
     assert contents(folder) == before
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob("*.tmp"))
     kept = folder / "imagesTr" / "Phantom_0000_0000.nii.gz"
     assert kept.stat().st_mtime_ns == times[kept]
 

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ..errors import UserError
@@ -30,7 +31,6 @@ class Volume:
         scale: Slope and intercept of the stored values.
         affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
         header: nibabel's.
-        digest: SHA-256 of the stored voxels; files of other headers or compression but equal voxels share it.
     """
 
     path: Path
@@ -38,13 +38,17 @@ class Volume:
     scale: tuple[float, float]
     affine: Affine
     header: Any
-    digest: str
 
     @property
     def array(self) -> NDArray[Any]:
         """The voxels, scaled as the header says."""
         slope, intercept = self.scale
         return self.stored if self.scale == (1, 0) else self.stored * slope + intercept
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the stored voxels, whatever header and compression they are stored with."""
+        return hashlib.sha256(np.ascontiguousarray(self.stored.T)).hexdigest()
 
     @property
     def grid(self) -> Grid:
@@ -70,7 +74,7 @@ def read_volume(path: Path) -> Volume:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (EOFError, zlib.error) as error:
         raise UserError(f"{path} is cut short or damaged: {error}.") from error
-    except (ImageFileError, HeaderDataError, OSError, ValueError) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
     if not (np.issubdtype(stored.dtype, np.number) or stored.dtype == np.bool_):
         raise UserError(f"{path} holds {stored.dtype} and not numbers.")
@@ -84,7 +88,6 @@ def read_volume(path: Path) -> Volume:
         scale=(float(image.dataobj.slope), float(image.dataobj.inter)),
         affine=np.asarray(affine, np.float64),
         header=image.header,
-        digest=hashlib.sha256(memoryview(content)[int(image.dataobj.offset) :]).hexdigest(),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets.raw import read_nifti
+from ..datasets.nifti import read_volume
 from ..errors import UserError
 from ..files import read_json, write_file, write_json
 from .case import EmptyPolicy, LabelMap, Measures, case_metrics
@@ -252,12 +252,11 @@ def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[
 
 def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
     try:
-        reference, affine = read_nifti(pair.reference)
-        prediction, _ = read_nifti(pair.prediction)
-        maps = _whole_numbers(reference, pair.reference), _whole_numbers(prediction, pair.prediction)
+        reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
+        maps = _whole_numbers(reference.array, pair.reference), _whole_numbers(prediction.array, pair.prediction)
     except UserError as error:
         return str(error)
-    metrics = case_metrics(*maps, np.linalg.norm(affine[:3, :3], axis=0).tolist(), measures)
+    metrics = case_metrics(*maps, reference.grid.spacing.tolist(), measures)
     known = [0, *(value for values in measures.labels.values() for value in values)]
     known += [] if measures.ignore is None else [measures.ignore]
     return _Measured(
