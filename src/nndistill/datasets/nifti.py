@@ -48,7 +48,7 @@ class Volume:
     @property
     def digest(self) -> str:
         """SHA-256 of the stored voxels, whatever header and compression they are stored with."""
-        return hashlib.sha256(np.ascontiguousarray(self.stored.T)).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.stored.T).data).hexdigest()
 
     @property
     def grid(self) -> Grid:
