@@ -17,7 +17,7 @@ from nndistill.files import read_json
 
 @pytest.fixture(scope="module")
 def real_case(tmp_path_factory, request):
-    """The real case on both grids: `(channels, mask, spacing)` by grid."""
+    """The real case on both grids: `(channels, mask, spacing, paths)` by grid."""
     source = request.getfixturevalue("real_data") / "ISLES-2022"
 
     def load(grid, number):
@@ -25,12 +25,13 @@ def real_case(tmp_path_factory, request):
         described = read_json(report.folder / "dataset.json")
         ((_, files),) = described["dataset"].items()
         assert list(described["channel_names"].values()) == ["FLAIR", "DWI", "ADC"]
-        images = [nib.load(report.folder / path) for path in (*files["images"], files["label"])]
+        paths = [str(report.folder / path) for path in (*files["images"], files["label"])]
+        images = [nib.load(path) for path in paths]
         for image in images:
             assert image.shape == images[0].shape
             np.testing.assert_allclose(image.affine, images[0].affine, atol=1e-3)
         *channels, mask = (np.asarray(image.dataobj) for image in images)
-        return channels, mask > 0, np.linalg.norm(images[0].affine[:3, :3], axis=0)
+        return channels, mask > 0, np.linalg.norm(images[0].affine[:3, :3], axis=0), paths
 
     return {"flair": load("flair", 229), "dwi": load("dwi", 230)}
 
@@ -43,20 +44,30 @@ def drawn(request):
 
 
 def test_on_its_own_grid_the_real_mask_is_kept_voxel_by_voxel(real_case, drawn):
-    _, mask, _ = real_case["dwi"]
+    _, mask, *_ = real_case["dwi"]
     np.testing.assert_array_equal(mask, np.asarray(drawn.dataobj) > 0)
 
 
 def test_on_the_grid_of_flair_the_real_mask_keeps_its_volume(real_case, drawn):
-    _, mask, spacing = real_case["flair"]
+    _, mask, spacing, _ = real_case["flair"]
     before = np.asarray(drawn.dataobj) > 0
     volume = before.sum() * abs(np.linalg.det(drawn.affine))
     assert mask.sum() * spacing.prod() == pytest.approx(volume, rel=0.02)
 
 
 @pytest.mark.parametrize("grid", ["flair", "dwi"])
+def test_nnunet_finds_nothing_wrong_with_the_real_case(real_case, capsys, grid):
+    verify = pytest.importorskip("nnunetv2.experiment_planning.verify_dataset_integrity")
+    *_, (*images, label) = real_case[grid]
+    reader = verify.determine_reader_writer_from_dataset_json({"file_ending": ".nii.gz"}, verbose=False)
+    assert verify.check_cases(images, label, 3, reader)
+    assert verify.verify_labels(label, reader, [0, 1])
+    assert "arning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("grid", ["flair", "dwi"])
 def test_the_real_lesion_is_bright_on_dwi_and_dark_on_adc(real_case, grid):
-    (_, dwi, adc), mask, spacing = real_case[grid]
+    (_, dwi, adc), mask, spacing, _ = real_case[grid]
     distance = distance_transform_edt(~mask, sampling=spacing)
     near = (distance > 2) & (distance < 8) & (dwi > 0)
     assert np.median(dwi[mask]) > 1.4 * np.median(dwi[near])

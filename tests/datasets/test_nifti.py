@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from nndistill.datasets.nifti import read_volume, write_nifti
+from nndistill.datasets.nifti import read_volume, write_nifti, write_nifti_like
 from nndistill.errors import UserError
 
 
@@ -25,6 +25,24 @@ def test_what_is_written_is_read_back_with_its_place_and_type(tmp_path, affine, 
     header = nib.load(tmp_path / "a.nii.gz").header
     assert header["qform_code"] == header["sform_code"] == 1
     np.testing.assert_allclose(header.get_qform(), affine, atol=1e-6)
+
+
+def test_a_file_like_another_has_its_place_to_the_last_bit(tmp_path, affine):
+    header = nib.Nifti1Header()
+    header.set_data_shape((5, 7, 4))
+    header.set_qform(affine * [[1], [1], [1.00001], [1]], code=2)
+    header.set_sform(affine, code=1)
+    nib.save(nib.Nifti1Image(np.zeros((5, 7, 4), np.int16), None, header), tmp_path / "a.nii.gz")
+    other = np.random.default_rng(0).normal(size=(5, 7, 4)).astype(np.float32)
+    write_nifti_like(tmp_path / "b.nii.gz", other, read_volume(tmp_path / "a.nii.gz").header)
+    first, second = (nib.load(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))
+    for of in ("get_qform", "get_sform"):
+        np.testing.assert_array_equal(getattr(second, of)(), getattr(first, of)())
+    assert [second.header[code] for code in ("qform_code", "sform_code")] == [2, 1]
+    np.testing.assert_array_equal(second.dataobj, other)
+    first, second = (SimpleITK.ReadImage(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))
+    for of in ("GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(second, of)() == getattr(first, of)()
 
 
 def test_simpleitk_sees_the_same_geometry(tmp_path, affine):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from .alignment import check_alignable, check_overlap, resample
-from .grid import Grid, check_right_angles, check_same_grid, is_same_grid, times
+from .grid import Grid, check_right_angles, check_same_grid, is_equal_grid, is_same_grid, times
 from .nifti import Volume, read_volume
 from .raw import FILE_ENDING
 from .source import Case, LabelValues, Source
@@ -95,7 +95,9 @@ def check_case(case: Case, rules: Rules) -> Finding:
             _attempt(found, check_same_grid, label.grid, drawn_on.grid)
         if label and not found.damage:
             _attempt(found, _compare_label, label, grid, found)
-    found.as_is = [v is not None and _usable(v, grid) for v in (*images, *([label] if case.label else []))]
+    same = is_same_grid if rules.onto is None else is_equal_grid
+    files = [*images, label] if case.label else images
+    found.as_is = [volume is not None and _usable(volume) and same(volume.grid, grid) for volume in files]
     return found
 
 
@@ -194,6 +196,6 @@ def _millilitres(label: NDArray[Any], grid: Grid) -> float:
     return float(np.count_nonzero(label) * grid.spacing.prod() / 1000)
 
 
-def _usable(volume: Volume, grid: Grid) -> bool:
+def _usable(volume: Volume) -> bool:
     """Whether nnU-Net can read this very file."""
-    return volume.path.name.endswith(FILE_ENDING) and volume.stored.ndim == 3 and is_same_grid(volume.grid, grid)
+    return volume.path.name.endswith(FILE_ENDING) and volume.stored.ndim == 3

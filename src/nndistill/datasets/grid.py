@@ -60,6 +60,11 @@ def is_same_grid(grid: Grid, expected: Grid) -> bool:
     return bool(grid.shape == expected.shape and grid.apart(expected.affine) <= 0.05 * grid.spacing.min())
 
 
+def is_equal_grid(grid: Grid, expected: Grid) -> bool:
+    """Whether two volumes are at the same place so exactly that nnU-Net does not warn."""
+    return grid.shape == expected.shape and np.allclose(grid.affine, expected.affine)
+
+
 def check_same_grid(grid: Grid, expected: Grid) -> None:
     """Refuse two volumes that are not voxel by voxel at the same place.
 

@@ -101,9 +101,35 @@ def write_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:
         array: `(X, Y, Z)`.
         affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
     """
+    header = nib.Nifti1Header()
+    header.set_data_shape(array.shape)
+    header.set_qform(affine, code=1)
+    header.set_sform(affine, code=1)
+    _write(path, array, header)
+
+
+def write_nifti_like(path: Path, array: NDArray[Any], header: Any) -> None:
+    """As `write_nifti`, at the place of another file, to the last bit of its header.
+
+    nnU-Net warns of headers that differ by rounding only.
+    """
+    own = nib.Nifti1Header()
+    own.set_data_shape(array.shape)
+    for field in _PLACE:
+        own[field] = header[field]
+    _write(path, array, own)
+
+
+_PLACE = ("pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
+    f"{kind}_{axis}" for kind, axes in (("quatern", "bcd"), ("qoffset", "xyz")) for axis in axes
+)
+"""Fields of a header that say where the voxels lie."""
+
+
+def _write(path: Path, array: NDArray[Any], header: Any) -> None:
     narrow = {"f8": np.float32, "i8": np.int32, "u8": np.uint32, "b1": np.uint8}.get(array.dtype.str[1:])
-    image = nib.Nifti1Image(array if narrow is None else array.astype(narrow), affine)
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    image.header.set_xyzt_units("mm")
+    array = array if narrow is None else array.astype(narrow)
+    header.set_data_dtype(array.dtype)
+    header.set_xyzt_units("mm")
+    image = nib.Nifti1Image(array, None, header)
     write_file(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

@@ -13,7 +13,8 @@ from ..errors import UserError
 from ..files import atomic_path
 from .alignment import resample
 from .case_check import Finding
-from .nifti import read_volume, write_nifti
+from .grid import is_same_grid
+from .nifti import read_volume, write_nifti_like
 from .raw import image_name, label_name
 from .source import Case, Source
 
@@ -60,13 +61,15 @@ class Making:
 
     def _rewrite(self) -> None:
         volume = read_volume(self.origin)
-        array, affine = volume.array, volume.affine
+        array, header = volume.array, volume.header
         if array.ndim == 4:
             array = array[..., self.channel or 0]
         if self.onto is not None:
-            grid = read_volume(self.onto).grid
-            array, affine = resample(array, affine, grid, nearest=self.is_label), grid.affine
-        write_nifti(self.target, array.astype(np.uint8) if self.is_label else array, affine)
+            reference = read_volume(self.onto)
+            header = reference.header
+            if not is_same_grid(volume.grid, reference.grid):
+                array = resample(array, volume.affine, reference.grid, nearest=self.is_label)
+        write_nifti_like(self.target, array.astype(np.uint8) if self.is_label else array, header)
 
 
 @dataclass(frozen=True)
