@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nndistill.evaluation.folder import read_metrics
+from nndistill.evaluation.metrics_file import read_metrics
 
 LABELS = {"background": 0, "whole": [1, 2], "core": 2}
 

@@ -1,4 +1,4 @@
-"""Folders of label maps: pairing, problems told before computing, labels, files of metrics."""
+"""Folders of label maps: pairing, problems told before computing, and what is counted."""
 
 from __future__ import annotations
 
@@ -13,17 +13,8 @@ import pytest
 
 from nndistill.errors import UserError
 from nndistill.evaluation.case import Measures, case_metrics
-from nndistill.evaluation.folder import (
-    COLUMNS,
-    EvaluationIncomplete,
-    evaluate_folder,
-    find_dataset_json,
-    ignored_value,
-    labels_of,
-    read_metrics,
-    summary_path,
-    write_evaluation,
-)
+from nndistill.evaluation.folder import EvaluationIncomplete, evaluate_folder
+from nndistill.evaluation.metrics_file import COLUMNS
 
 LABELS = {"whole": (1, 2), "core": (2,)}
 SPACING = (1.0, 1.5, 3.0)
@@ -77,6 +68,7 @@ def test_summary_counts_what_the_means_leave_out(folders):
     by_case = evaluation.metrics.groupby("case")["dice"].mean()
     assert evaluation.summary["mean_over_labels"]["dice"]["mean"] == pytest.approx(by_case.mean())
     assert evaluation.summary["empty"] == "leave_out"
+    json.dumps(evaluation.summary, allow_nan=False)
     assert evaluation.summary["definition"] == "surface_elements"
 
 
@@ -229,90 +221,3 @@ def test_values_that_no_label_has_are_reported(folders):
     save(predictions, "case1", array)
     summary = evaluate_folder(predictions, references, labels=LABELS).summary
     assert summary["other_values"] == {"in_references": [], "in_predictions": [4]}
-
-
-REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "three": [3], "ignore": 4}
-CLASSES = {"background": 0, "edema": 1, "necrosis": 2}
-
-
-def test_labels_of_dataset_json():
-    assert labels_of({"labels": CLASSES}) == {"edema": (1,), "necrosis": (2,)}
-    assert labels_of({"labels": REGIONS}, regions=True) == {"whole": (1, 2, 3), "core": (2, 3), "three": (3,)}
-    assert labels_of({"labels": REGIONS}) == {"label 1": (1,), "label 2": (2,), "three": (3,)}
-    assert ignored_value({"labels": REGIONS}) == 4
-    assert ignored_value({"labels": CLASSES}) is None
-
-
-@pytest.mark.parametrize(
-    ("content", "regions", "sentence"),
-    [
-        ({}, False, "has no labels"),
-        ({"labels": {"background": 0}}, False, "no label but the background"),
-        ({"labels": CLASSES}, True, "defines no regions"),
-        ({"labels": {"background": 0, "edema": "one"}}, False, "no whole number"),
-    ],
-)
-def test_dataset_json_that_names_nothing_to_evaluate(content, regions, sentence):
-    with pytest.raises(UserError, match=sentence):
-        labels_of(content, regions=regions)
-
-
-def test_dataset_json_is_found_beside_the_labels_above_them_or_with_the_predictions(folders):
-    predictions, references = folders
-    with pytest.raises(UserError, match="--dataset-json"):
-        find_dataset_json(predictions, references)
-    for folder in (predictions, references.parent, references):  # the later one wins
-        (folder / "dataset.json").write_text("{}")
-        assert find_dataset_json(predictions, references) == folder / "dataset.json"
-
-
-def test_what_is_written_is_read_again(folders, tmp_path):
-    evaluation = evaluate_folder(*folders, labels=LABELS, lesions=["core"])
-    for name, summary in (("metrics.csv", "summary.json"), ("dcd.csv", "dcd.summary.json")):
-        out = tmp_path / "results" / name
-        write_evaluation(evaluation, out)
-        pd.testing.assert_frame_equal(read_metrics(out), evaluation.metrics)
-        assert summary_path(out).name == summary
-        assert json.loads(summary_path(out).read_text()) == json.loads(json.dumps(evaluation.summary))
-        assert "NaN" not in summary_path(out).read_text()
-
-
-def test_summary_of_nnunet_is_not_overwritten(folders, tmp_path):
-    evaluation = evaluate_folder(*folders, labels=LABELS)
-    (tmp_path / "summary.json").write_text('{"foreground_mean": {}}')
-    with pytest.raises(UserError, match="was not made by nndistill evaluate"):
-        write_evaluation(evaluation, tmp_path / "metrics.csv")
-    assert not (tmp_path / "metrics.csv").exists()
-    write_evaluation(evaluation, tmp_path / "mine.csv")
-
-
-GOOD = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (None, "is missing"),
-        (b"\xff\xfe\x00", "cannot be read as CSV"),
-        (b"", "cannot be read as CSV"),
-        (b"case,label,dice\na,b,0.5\n", "no column hd95_mm, nsd"),
-        (GOOD.encode(), "has no rows"),
-        (f"{GOOD},b,1,1,1,1,1\n".encode(), "without a case"),
-        (f"{GOOD}a,b,high,1,1,1,1\n".encode(), "something else than numbers in its column dice"),
-        (f"{GOOD}a,b,1,1,1,1,1\na,b,1,1,1,1,1\n".encode(), "has a, b twice"),
-    ],
-)
-def test_bad_file_of_metrics_is_told_in_a_sentence(tmp_path, content, sentence):
-    path = tmp_path / "metrics.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=sentence):
-        read_metrics(path)
-
-
-def test_names_like_numbers_and_na_stay_names(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text(f"{GOOD}001,NA,1,,1,1,1\n")
-    metrics = read_metrics(path)
-    assert (metrics["case"][0], metrics["label"][0]) == ("001", "NA")
-    assert np.isnan(metrics["hd95_mm"][0])

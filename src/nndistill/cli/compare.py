@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Compare runs case by case: differences, intervals, tests, and who gains and loses most."""
     from ..evaluation.comparison import compare_metrics
-    from ..evaluation.folder import different_settings, read_metrics
+    from ..evaluation.metrics_file import different_settings, read_metrics
 
     files = [base, *others]
     against, *names = _names(files)

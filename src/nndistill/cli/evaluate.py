@@ -45,16 +45,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Dice, HD95 and NSD a case and label, volumes and lesions: predictions against references."""
-    from ..evaluation.folder import (
-        EvaluationIncomplete,
-        check_place,
-        evaluate_folder,
-        find_dataset_json,
-        ignored_value,
-        labels_of,
-        summary_path,
-        write_evaluation,
-    )
+    from ..evaluation.dataset_labels import find_dataset_json, ignored_value, labels_of
+    from ..evaluation.folder import EvaluationIncomplete, evaluate_folder
+    from ..evaluation.metrics_file import check_place, summary_path, write_evaluation
     from ..files import read_json
 
     check_place(out)

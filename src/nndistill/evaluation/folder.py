@@ -18,28 +18,10 @@ import pandas as pd
 
 from ..datasets.nifti import read_volume
 from ..errors import UserError
-from ..files import read_json, write_file, write_json
 from .case import EmptyPolicy, LabelMap, Measures, case_metrics
+from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases
 from .surfaces import Definition
-
-COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predicted_voxels")
-"""First columns of every `metrics.csv`, in this order; others may follow."""
-
-MAKER = "nndistill evaluate"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Args:
-        metrics: One row a case and label, with the columns `COLUMNS` and those of `case_metrics`.
-        summary: Means, counts, settings and versions as plain values.
-    """
-
-    metrics: pd.DataFrame
-    summary: dict[str, Any]
 
 
 class EvaluationIncomplete(UserError):
@@ -111,119 +93,6 @@ def evaluate_folder(
             listed(failures, f"{len(failures)} of {len(outcomes)} cases cannot be evaluated.{kept}"), evaluation
         )
     return evaluation
-
-
-def labels_of(dataset_json: Mapping[str, Any], *, regions: bool = False) -> dict[str, tuple[int, ...]]:
-    """What nnU-Net's `dataset.json` says is to be segmented: values by name, without background.
-
-    Args:
-        dataset_json: Its content.
-        regions: The regions, such as a whole tumour of several values; otherwise each value is a class of its own,
-            and one that has no name of its own is called `label 1`.
-
-    Raises:
-        UserError: It has no labels, or no regions.
-    """
-    named = {name: _values(value) for name, value in _labels(dataset_json).items() if name != "ignore"}
-    named = {name: values for name, values in named.items() if values != (0,)}
-    if not named:
-        raise UserError("dataset.json names no label but the background.")
-    has_regions = any(len(values) > 1 for values in named.values())
-    if regions and not has_regions:
-        raise UserError("dataset.json defines no regions: every label is one value. Leave out --regions.")
-    if regions or not has_regions:
-        return named
-    own = {values[0]: name for name, values in named.items() if len(values) == 1}
-    present = sorted({value for values in named.values() for value in values if value != 0})
-    return {own.get(value, f"label {value}"): (value,) for value in present}
-
-
-def find_dataset_json(predictions: Path, references: Path) -> Path:
-    """The `dataset.json` beside the references, in the folder above them, or with the predictions.
-
-    Raises:
-        UserError: There is none.
-    """
-    places = [folder / "dataset.json" for folder in (references, references.resolve().parent, predictions)]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise UserError(f"there is no dataset.json in {references}, above it or in {predictions}: give --dataset-json.")
-    return found
-
-
-def ignored_value(dataset_json: Mapping[str, Any]) -> int | None:
-    """The value of nnU-Net's ignore label, whose voxels are not annotated; None where there is none."""
-    value = _labels(dataset_json).get("ignore")
-    return None if value is None else _values(value)[0]
-
-
-def write_evaluation(evaluation: Evaluation, out: Path) -> None:
-    """Write the metrics as CSV, and the summary beside them: `metrics.csv` and `summary.json`.
-
-    Another name than `metrics.csv` has a summary of its own: `dcd.csv` and `dcd.summary.json`.
-
-    Raises:
-        UserError: The summary's place is taken by a file of another maker, such as nnU-Net, or cannot be written.
-    """
-    check_place(out)
-    write_file(out, evaluation.metrics.to_csv(index=False).encode())
-    write_json(summary_path(out), evaluation.summary)
-
-
-def summary_path(metrics: Path) -> Path:
-    """Where the summary of a file of metrics is."""
-    return metrics.with_name("summary.json" if metrics.stem == "metrics" else f"{metrics.stem}.summary.json")
-
-
-def different_settings(files: Sequence[Path]) -> list[str]:
-    """What files of metrics were measured differently, by their summaries: a sentence a setting."""
-    summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
-    sentences = []
-    for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
-        values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
-        if len({str(value) for value in values.values()}) > 1:
-            listing = ", ".join(f"{value} in {path}" for path, value in values.items())
-            sentences.append(f"The files were measured differently: {key} is {listing}.")
-    return sentences
-
-
-def check_place(out: Path) -> None:
-    """Refuse a place that is no file, or where writing would destroy a summary that is not ours.
-
-    Raises:
-        UserError: It is such a place.
-    """
-    if out.is_dir():
-        raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.")
-    summary = summary_path(out)
-    if summary.exists() and read_json(summary).get("maker") != MAKER:
-        raise UserError(f"{summary} was not made by nndistill evaluate: choose another folder for {out.name}.")
-
-
-def read_metrics(path: Path) -> pd.DataFrame:
-    """Read a file of metrics, as `write_evaluation` writes it.
-
-    Raises:
-        UserError: It is missing, no CSV, or its columns or values are not those of metrics.
-    """
-    try:
-        metrics = pd.read_csv(path, dtype={"case": str, "label": str}, keep_default_na=False, na_values=[""])
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing.") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise UserError(f"{path} cannot be read as CSV: {str(error).strip()}.") from error
-    lacking = [column for column in COLUMNS if column not in metrics]
-    if lacking:
-        raise UserError(f"{path} is no file of metrics: it has no column {', '.join(lacking)}.")
-    if metrics.empty or metrics[["case", "label"]].isna().any(axis=None):
-        raise UserError(f"{path} has no rows, or rows without a case or label.")
-    for column in COLUMNS[2:]:
-        if not pd.api.types.is_numeric_dtype(metrics[column]):
-            raise UserError(f"{path} has something else than numbers in its column {column}.")
-    twice = metrics[metrics.duplicated(["case", "label"])]
-    if len(twice):
-        raise UserError(f"{path} has {twice['case'].iloc[0]}, {twice['label'].iloc[0]} twice.")
-    return metrics
 
 
 @dataclass(frozen=True)
@@ -333,17 +202,3 @@ def _statistics(values: pd.Series[float]) -> dict[str, float | int | None]:
         "n": n,
         "left_out": int(values.isna().sum()),
     }
-
-
-def _labels(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
-    labels = dataset_json.get("labels")
-    if not isinstance(labels, Mapping) or not labels:
-        raise UserError("dataset.json has no labels.")
-    return labels
-
-
-def _values(value: Any) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if not values or not all(isinstance(v, int) for v in values):
-        raise UserError(f"dataset.json has a label that is no whole number, nor a list of such: {value}.")
-    return values

@@ -12,14 +12,9 @@ import pandas as pd
 
 from ..errors import UserError
 from ..evaluation.costs import model_costs
-from ..evaluation.folder import (
-    evaluate_folder,
-    ignored_value,
-    labels_of,
-    read_metrics,
-    summary_path,
-    write_evaluation,
-)
+from ..evaluation.dataset_labels import ignored_value, labels_of
+from ..evaluation.folder import evaluate_folder
+from ..evaluation.metrics_file import read_metrics, summary_path, write_evaluation
 from ..evaluation.surfaces import Definition
 from ..files import read_json
 from ..nnunet.history import History, read_history

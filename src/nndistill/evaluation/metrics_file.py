@@ -1,0 +1,100 @@
+"""Metrics and summary of an evaluation, and the two files in which they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import UserError
+from ..files import read_json, write_file, write_json
+
+COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predicted_voxels")
+"""First columns of every `metrics.csv`, in this order; others may follow."""
+
+MAKER = "nndistill evaluate"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Args:
+        metrics: One row a case and label, with the columns `COLUMNS` and those of `case_metrics`.
+        summary: Means, counts, settings and versions as plain values.
+    """
+
+    metrics: pd.DataFrame
+    summary: dict[str, Any]
+
+
+def write_evaluation(evaluation: Evaluation, out: Path) -> None:
+    """Write the metrics as CSV, and the summary beside them: `metrics.csv` and `summary.json`.
+
+    Another name than `metrics.csv` has a summary of its own: `dcd.csv` and `dcd.summary.json`.
+
+    Raises:
+        UserError: The summary's place is taken by a file of another maker, such as nnU-Net, or cannot be written.
+    """
+    check_place(out)
+    write_file(out, evaluation.metrics.to_csv(index=False).encode())
+    write_json(summary_path(out), evaluation.summary)
+
+
+def summary_path(metrics: Path) -> Path:
+    """Where the summary of a file of metrics is."""
+    return metrics.with_name("summary.json" if metrics.stem == "metrics" else f"{metrics.stem}.summary.json")
+
+
+def different_settings(files: Sequence[Path]) -> list[str]:
+    """What files of metrics were measured differently, by their summaries: a sentence a setting."""
+    summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
+    sentences = []
+    for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
+        values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
+        if len({str(value) for value in values.values()}) > 1:
+            listing = ", ".join(f"{value} in {path}" for path, value in values.items())
+            sentences.append(f"The files were measured differently: {key} is {listing}.")
+    return sentences
+
+
+def check_place(out: Path) -> None:
+    """Refuse a place that is no file, or where writing would destroy a summary that is not ours.
+
+    Raises:
+        UserError: It is such a place.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.")
+    summary = summary_path(out)
+    if summary.exists() and read_json(summary).get("maker") != MAKER:
+        raise UserError(f"{summary} was not made by nndistill evaluate: choose another folder for {out.name}.")
+
+
+def read_metrics(path: Path) -> pd.DataFrame:
+    """Read a file of metrics, as `write_evaluation` writes it.
+
+    Raises:
+        UserError: It is missing, no CSV, or its columns or values are not those of metrics.
+    """
+    try:
+        metrics = pd.read_csv(path, dtype={"case": str, "label": str}, keep_default_na=False, na_values=[""])
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing.") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(f"{path} cannot be read as CSV: {str(error).strip()}.") from error
+    lacking = [column for column in COLUMNS if column not in metrics]
+    if lacking:
+        raise UserError(f"{path} is no file of metrics: it has no column {', '.join(lacking)}.")
+    if metrics.empty or metrics[["case", "label"]].isna().any(axis=None):
+        raise UserError(f"{path} has no rows, or rows without a case or label.")
+    for column in COLUMNS[2:]:
+        if not pd.api.types.is_numeric_dtype(metrics[column]):
+            raise UserError(f"{path} has something else than numbers in its column {column}.")
+    twice = metrics[metrics.duplicated(["case", "label"])]
+    if len(twice):
+        raise UserError(f"{path} has {twice['case'].iloc[0]}, {twice['label'].iloc[0]} twice.")
+    return metrics
