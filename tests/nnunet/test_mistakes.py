@@ -294,7 +294,7 @@ def test_missing_channel_is_named(teach, world):
     [
         (["--planner", "NoSuchPlanner"], "no experiment planner"),
         (["--patch-size", "33", "32", "32"], "multiple of"),
-        (["--features", "8"], "between 2 and"),
+        (["--features", "8", "16"], "between 3 and"),
     ],
 )
 def test_plans_that_cannot_be(teach, arguments, sentence):

@@ -53,10 +53,10 @@ def test_inherited_values_are_resolved(plans):
 
 def test_fewer_features_make_a_shallower_network(plans, world):
     dataset_json = json.loads((world.dataset / "dataset.json").read_text())
-    shallow = with_features(plans, CONFIGURATION, features=[8, 16], name="shallow")
+    shallow = with_features(plans, CONFIGURATION, features=[8, 16, 32], name="shallow")
     network = build_network(shallow, CONFIGURATION, dataset_json)
-    assert len(network.encoder.stages) == 2
-    assert len(network.decoder.stages) == 1
+    assert len(network.encoder.stages) == 3
+    assert len(network.decoder.stages) == 2
 
 
 def test_patch_size_has_to_fit_the_strides(plans):

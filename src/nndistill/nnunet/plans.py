@@ -18,6 +18,9 @@ from ..errors import UnknownName, UserError
 SMALLEST_STAGE = 8
 """No student stage gets fewer channels, unless the teacher's has fewer; the paper's release does the same."""
 
+_FEWEST_STAGES = 3
+"""With two, nnU-Net's deep supervision has one output, whose weight it sets to 0 / 0."""
+
 _PER_ENCODER_STAGE = {"kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"}
 
 
@@ -111,10 +114,10 @@ def with_features(
     arguments = kept["architecture"]["arch_kwargs"]
     if features is not None:
         stages = arguments["n_stages"]
-        if not 2 <= len(features) <= stages or min(features) < 1:
+        if not _FEWEST_STAGES <= len(features) <= stages or min(features) < 1:
             raise UserError(
                 f"--features {' '.join(map(str, features))} does not fit: the plans have {stages} stages, "
-                f"so give between 2 and {stages} positive numbers."
+                f"so give between {_FEWEST_STAGES} and {stages} positive numbers."
             )
         for key in _PER_ENCODER_STAGE & arguments.keys():
             if not isinstance(arguments[key], int):
