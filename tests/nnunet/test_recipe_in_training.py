@@ -54,6 +54,15 @@ def _equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_same_seed_is_the_same_student_and_the_same_batches_whatever_the_method(distill):
+    """Otherwise a difference between two methods would be one between two seeds."""
+    first = {}
+    for method in ("none", "dcd", "ifvd"):
+        _, folder = distill(method, "--no-validate", method=method, epochs=1, iterations=1)
+        first[method] = _final(folder)["logging"]["segmentation_losses"]
+    assert first["dcd"] == first["ifvd"] == first["none"]
+
+
 def test_teacher_does_not_run_before_the_ramp_begins(distill, monkeypatch):
     runs = []
     forward = Distiller.forward

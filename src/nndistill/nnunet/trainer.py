@@ -20,6 +20,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, autocast, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
+from torch.random import fork_rng
 
 from ..distiller import Distiller
 from ..errors import UserError
@@ -288,12 +289,14 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
-        self.method = build_method(
-            self.distillation.method,
-            student_channels=self.distillation.student_channels,
-            teacher_channels=self.distillation.teacher.channels,
-            **self.distillation.options,
-        ).to(self.device)
+        with fork_rng(devices=[]):  # φ draws random numbers; the batches shall be the same with every method
+            method = build_method(
+                self.distillation.method,
+                student_channels=self.distillation.student_channels,
+                teacher_channels=self.distillation.teacher.channels,
+                **self.distillation.options,
+            )
+        self.method = method.to(self.device)
         return super().configure_optimizers()
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
@@ -303,7 +306,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        self.teacher = self._load_teacher()
+        with fork_rng(devices=[]):  # and so does a network that is built, before it gets its weights
+            self.teacher = self._load_teacher()
         self.distiller = Distiller(self.network, self.teacher, self.method)
         if self.is_ddp and any(True for _ in self.method.parameters()):
             # nnU-Net wraps the student only; φ has to be averaged over the GPUs too
