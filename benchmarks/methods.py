@@ -5,9 +5,9 @@
     python benchmarks/methods.py --only dcd freekd   # these, and feature
 
 The activations are random numbers; what the networks themselves cost is not in here. Times are medians of interleaved
-runs, so that a busy machine slows all methods alike; ratios are medians of the ratios within a round. Memory is what
-one call adds to the resident set at its peak, in a process of its own that has already run the method on a small volume
-(Linux only). It holds the gradients of the student's activations, which every method has to give.
+runs; ratios are medians of the ratios to a run of `feature` just before, which a busy machine disturbs less. Memory is
+what one call adds to the resident set at its peak, in a process of its own that has already run the method on a small
+volume (Linux only). It holds the gradients of the student's activations, which every method has to give.
 """
 
 from __future__ import annotations
@@ -88,24 +88,29 @@ def activations(needs: frozenset[str], scale: int, reduction: int, *, gradient: 
 
 
 def sizes(scale: int) -> list[tuple[int, ...]]:
-    return [tuple(max(1, axis // scale) for axis in stage) for _, *stage in BRATS]
+    return [tuple(max(2, axis // scale) for axis in stage) for _, *stage in BRATS]
 
 
 def measure(variants: list[str], scale: int, rounds: int, memory: bool) -> list[Measurement]:
+    reference = build(REFERENCE, scale)
+    reference()
     times: dict[str, list[float]] = {name: [] for name in variants}
+    ratios: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name in variants:
             call = build(name, scale)  # anew each time, so that one method's activations are there at a time
             if turn == 0:
                 call()
-            else:
-                times[name].append(seconds(call))
+                continue
+            just_before = seconds(reference)
+            times[name].append(seconds(call))
+            ratios[name].append(times[name][-1] / just_before)
     return [
         Measurement(
             method=name,
             reads=sorted(build_needs(name)),
             milliseconds=1e3 * statistics.median(taken),
-            times_feature=statistics.median(t / f for t, f in zip(taken, times[REFERENCE], strict=True)),
+            times_feature=statistics.median(ratios[name]),
             megabytes=peak_memory(name, scale) if memory else None,
         )
         for name, taken in times.items()

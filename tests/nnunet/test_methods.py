@@ -47,6 +47,18 @@ def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
     assert all(math.isfinite(loss) and (loss > 0) == (run != "none") for loss in losses)
 
 
+@pytest.mark.parametrize(
+    "option", ["bands=A", "bands=S", "bands=[LLH, HLL]", "domain=coefficients", "level=4", "wavelet=haar"]
+)
+def test_ablation_of_dcd_trains(option, nndistill, world):
+    command = ["distill", world.teacher, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"]
+    assert nndistill(*command, "--option", option, "--name", "tried").status == 0
+    folder = world.results / "nnUNetTrainerDistill__tried__3d_fullres" / "fold_0"
+    (loss,) = read_checkpoint(folder / "checkpoint_final.pth")["logging"]["distillation_losses"]
+    assert math.isfinite(loss)
+    assert loss > 0
+
+
 @pytest.fixture
 def regions(nndistill, world) -> str:
     """The tiny data set once more, with overlapping regions, an ignored label and a teacher of its own."""

@@ -13,6 +13,7 @@ from ..wavelets import SubbandProjection, wavedec3
 from ..wavelets.subbands import pywavelets_key
 from .base import StagewiseMethod
 from .projected_distance import projected_distance
+from .sum_over_channels import sum_over_channels
 
 Domain = Literal["spatial", "coefficients"]
 
@@ -74,7 +75,8 @@ class DCD(StagewiseMethod):
         if self.domain == "spatial":
             projected = self.projection(difference)
             return mse_loss(projected, projected.new_zeros(()).expand_as(projected))
-        return self._coefficient_energy(difference) / difference.numel()
+        energy: Tensor = sum_over_channels(difference, self._coefficient_energy)
+        return energy / difference.numel()
 
     def _coefficient_energy(self, x: Tensor) -> Tensor:
         spec = self.projection.filter
