@@ -13,7 +13,9 @@ from scipy.stats import sem
 
 from made_reports import OPTIONS, metrics, spread, three_models
 from nndistill.errors import UserError
+from nndistill.evaluation.comparison import compare_metrics
 from nndistill.reporting import ReportedModel
+from nndistill.reporting.measures import DICE
 from nndistill.reporting.table import Cell, Column, Table
 from nndistill.reporting.tables import ablation_table, class_table, comparison_table, cost_table, overall_table
 
@@ -70,9 +72,10 @@ def test_best_is_highest_or_lowest_as_the_measure_says_and_never_the_teacher() -
     assert r"\textbf{0.850 $\pm$ 0.050}" in table.latex()
 
 
-def test_numbers_that_read_alike_are_both_best() -> None:
+def test_numbers_that_read_alike_are_both_best_but_not_a_teachers() -> None:
     models = [student("a", {"core": [0.80001, 0.8]}), student("b", {"core": [0.8, 0.8]}), student("c", {"core": [0.1]})]
-    assert bold(overall_table(models), "Dice ↑") == ["a", "b"]
+    teacher = ReportedModel("teacher", models[0].metrics, role="teacher")
+    assert bold(overall_table([teacher, *models]), "Dice ↑") == ["a", "b"]
 
 
 def test_nothing_is_best_without_a_choice() -> None:
@@ -132,7 +135,12 @@ def test_ablation_groups_differ_in_one_option_around_the_common_setting() -> Non
     assert ablation_table([]) is None
 
 
-@pytest.mark.parametrize("make", [overall_table, class_table, cost_table])
+def statistics_table(models: list[ReportedModel]) -> Table:
+    base, worse = models[2], models[1]
+    return comparison_table({DICE: compare_metrics(base.metrics, {worse.name: worse.metrics})}, base.name)
+
+
+@pytest.mark.parametrize("make", [overall_table, class_table, cost_table, statistics_table])
 def test_latex_is_balanced_and_escapes_what_users_write(make) -> None:
     models = [replace(m, name=f"{m.name} 50%_&#{{x}}~^$\\") for m in three_models()]
     models = [replace(m, metrics=m.metrics.replace({"label": {"core": "co_re & 5%"}})) for m in models]
@@ -164,9 +172,6 @@ def test_markdown_rows_have_as_many_cells_as_the_heading() -> None:
 
 
 def test_numbers_of_a_comparison_are_those_of_the_statistics() -> None:
-    from nndistill.evaluation.comparison import compare_metrics
-    from nndistill.reporting.measures import DICE
-
     _, alone, other = three_models()
     comparison = compare_metrics(alone.metrics, {other.name: other.metrics})
     table = comparison_table({DICE: comparison}, alone.name)

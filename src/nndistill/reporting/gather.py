@@ -208,7 +208,9 @@ def _metrics(
     settings = {
         "tolerance_mm": measured.tolerance,
         "definition": measured.definition,
+        "empty": "diagonal",
         "values": {name: list(values) for name, values in labels.items()},
+        "ignored_value": ignored_value(dataset_json),
     }
     kept = _kept(place)
     if _is_fresh(kept, place, references, dataset_json["file_ending"], settings):

@@ -29,9 +29,14 @@
   /* The slice browser. */
   if (!byId("browser")) return;
   const { cases, colours, mistakes } = JSON.parse(byId("browser-data").textContent);
-  const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-  const labelColours = new Map(colours.map(({ label, colour }) => [label, rgb(colour)]));
-  const mistakeColours = mistakes.map(({ colour }) => rgb(colour));
+  /* A pixel of a colour as one number, in the order of bytes of this machine; no colour is 0, transparent. */
+  const pixel = (hex) => {
+    const channels = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    return new Uint32Array(new Uint8Array([...channels, 255]).buffer)[0];
+  };
+  const labelPixels = new Uint32Array(256);
+  for (const { label, colour } of colours) labelPixels[label] = pixel(colour);
+  const mistakePixels = mistakes.map(({ colour }) => pixel(colour));
   const visible = new Map(); // by layer name, so that a choice outlives a change of case
   let current = null; // what is shown: the case with its label maps unpacked and its sprites loaded
   let loading = 0;
@@ -138,12 +143,12 @@
     const canvas = new OffscreenCanvas(width, height);
     const context = canvas.getContext("2d");
     const pixels = context.createImageData(width, height);
+    const painted = new Uint32Array(pixels.data.buffer);
     const start = slice * width * height;
     for (let i = 0; i < width * height; i++) {
       const label = layer.voxels[start + i];
       const truth = layers[0].voxels[start + i];
-      const colour = kind === "labels" ? labelColours.get(label) : mistakeColours[mistake(truth, label)];
-      if (colour) pixels.data.set([...colour, 255], 4 * i);
+      painted[i] = kind === "labels" ? labelPixels[label] : mistakePixels[mistake(truth, label)] ?? 0;
     }
     context.putImageData(pixels, 0, 0);
     return canvas;
