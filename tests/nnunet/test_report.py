@@ -80,6 +80,27 @@ def test_validation_cases_of_the_fold_are_the_default(world, student, nndistill,
             assert here == pytest.approx(measured["Dice"], nan_ok=True)
 
 
+def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_path):
+    use_workspace(world.workspace)
+    _, before = gather([student])
+    assert before.images
+    cases = [path.name.removesuffix(".nii.gz") for path in sorted((world.dataset / "labelsTr").iterdir())]
+    for part in ("imagesTr", "labelsTr"):
+        (world.dataset / part).rename(tmp_path / part)
+    description = json.loads((world.dataset / "dataset.json").read_text())
+    description["dataset"] = {
+        case: {
+            "images": [str(tmp_path / "imagesTr" / f"{case}_{channel:04d}.nii.gz") for channel in range(4)],
+            "label": str(tmp_path / "labelsTr" / f"{case}.nii.gz"),
+        }
+        for case in cases
+    }
+    (world.dataset / "dataset.json").write_text(json.dumps(description))
+    _, after = gather([student])
+    moved = {c: {name: tmp_path / "imagesTr" / path.name for name, path in f.items()} for c, f in before.images.items()}
+    assert after.images == moved
+
+
 def test_metrics_are_measured_again_only_when_they_must(world, student, monkeypatch):
     use_workspace(world.workspace)
     measured = []

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..files import read_json
 from .case_check import Rules, names_by_value, unfit_content
 from .checking import check_cases
+from .raw_cases import raw_cases
 from .report import REPORT, known_findings
-from .source import Case
 
 
 def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
@@ -36,7 +34,7 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
             raise UserError(f"{folder / 'dataset.json'} has no {key!r}, which nnU-Net needs.")
     if description["file_ending"] not in {".nii", ".nii.gz"}:
         return
-    cases = _cases(folder, description)
+    cases = raw_cases(folder)
     if len(cases) != description["numTraining"]:
         raise UserError(
             f"{folder / 'dataset.json'} promises {description['numTraining']} training cases, but there are "
@@ -49,24 +47,3 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
         found = replace(findings[case.name], empty=[])  # some fill a missing channel with zeros
         for sentence in found.damage + unfit_content(case, found, values, empty_labels=True):
             raise UserError(sentence)
-
-
-def _cases(folder: Path, description: dict[str, Any]) -> list[Case]:
-    """Training cases, by the entry `dataset` where there is one, as nnU-Net reads it, else by their labels' files."""
-    if "dataset" in description:
-        return [
-            Case(name, name, tuple(_path(folder, image) for image in files["images"]), _path(folder, files["label"]))
-            for name, files in description["dataset"].items()
-        ]
-    ending = description["file_ending"]
-    names = [path.name.removesuffix(ending) for path in sorted((folder / "labelsTr").glob(f"*{ending}"))]
-    channels = range(len(description["channel_names"]))
-    images, labels = folder / "imagesTr", folder / "labelsTr"
-    return [
-        Case(name, name, tuple(images / f"{name}_{c:04d}{ending}" for c in channels), labels / f"{name}{ending}")
-        for name in names
-    ]
-
-
-def _path(folder: Path, listed: str) -> Path:
-    return folder / os.path.expandvars(listed)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..datasets.raw_cases import channel_names, raw_cases
 from ..errors import UserError
 from ..evaluation.costs import model_costs
 from ..evaluation.dataset_labels import ignored_value, labels_of
@@ -81,6 +82,7 @@ def gather(
         UserError: A folder is missing or does not fit the others; one sentence says which and what to do.
     """
     _check(runs, names, predictions, references)
+    raw = None
     folders = [ModelFolder.read(run) for run in runs]
     fold = fold or _common_fold(folders)
     histories = [read_history(run, fold) for run in runs]
@@ -96,7 +98,7 @@ def gather(
         dataset = folders[0].plans["dataset_name"]
         places = [_validation(folder, fold) for folder in folders]
         references = preprocessed_folder() / dataset / "gt_segmentations"
-        images = images or raw_folder() / dataset / "imagesTr"
+        raw = raw_folder() / dataset
 
     models = []
     for name, run, history, place in zip(names, runs, histories, places, strict=True):
@@ -125,7 +127,7 @@ def gather(
     return models, ReportedCases(
         references={case: references / f"{case}{dataset_json['file_ending']}" for case in cases},
         label_names=_label_names(dataset_json),
-        images=_images(images, cases, dataset_json) if images else {},
+        images=_images(images, cases, dataset_json) if images else _training_images(raw, cases) if raw else {},
         measured=measured.words,
     )
 
@@ -270,6 +272,18 @@ def _beside(references: Path) -> Path | None:
     """`imagesTs` beside `labelsTs`."""
     candidate = references.with_name(references.name.replace("labels", "images"))
     return candidate if candidate != references and candidate.is_dir() else None
+
+
+def _training_images(raw: Path, cases: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """Channel files of training cases, which may lie anywhere."""
+    if not (raw / "dataset.json").is_file():
+        return {}
+    names = channel_names(read_json(raw / "dataset.json"))
+    return {
+        case.name: dict(zip(names, case.images, strict=True))
+        for case in raw_cases(raw)
+        if case.name in cases and all(path.is_file() for path in case.images)
+    }
 
 
 def _images(folder: Path, cases: Sequence[str], dataset_json: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
