@@ -49,10 +49,12 @@ def test_several_roots_and_folders_in_folders_are_one_data_set(brats, tmp_path):
     assert all(path.exists() for case in found.cases for path in case.files)
 
 
-def test_folders_linked_in_a_circle_come_to_an_end(brats):
-    (brats.root / "self").symlink_to(brats.root)
-    found = find_brats2024([brats.root])
-    assert [case.name for case in found.cases] == brats.names
+def test_a_folder_is_taken_once_however_often_one_comes_to_it(brats):
+    for name in ("a", "self"):  # before and after the cases
+        (brats.root / name).symlink_to(brats.root)
+    found = find_brats2024([brats.root, brats.root.parent, brats(0)])
+    assert [case.images[0].parent for case in found.cases] == [brats(case) for case in range(6)]
+    assert not found.unusable
 
 
 def test_a_case_that_is_there_twice_is_told(brats, tmp_path, nndistill):

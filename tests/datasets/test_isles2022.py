@@ -94,6 +94,16 @@ def test_both_layouts_give_the_same_data_set(isles, tmp_path, grid):
         assert [c.label for c in find_isles2022(source).cases] == [c.label for c in other.source.cases]
 
 
+def test_an_image_whose_place_differs_by_rounding_keeps_its_values(isles, tmp_path):
+    place(isles(1, "adc"), shifted(0.01))
+    before = np.asarray(nib.load(isles(1, "adc")).dataobj)
+    folder = prepare(find_isles2022(isles.root, grid="dwi"), tmp_path / "raw", dataset_id=229).folder
+    (files,) = (files for name, files in read_json(folder / "dataset.json")["dataset"].items() if "case0002" in name)
+    dwi, adc = (nib.load(folder / path) for path in files["images"][1:])
+    np.testing.assert_array_equal(adc.dataobj, before)
+    np.testing.assert_array_equal(adc.affine, dwi.affine)
+
+
 def test_a_patient_without_a_visible_lesion_is_no_damage(isles, tmp_path):
     image = nib.load(isles(1, "msk"))
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * 0, image.affine, image.header), isles(1, "msk"))
@@ -191,6 +201,17 @@ def test_a_lesion_outside_of_flair_is_told(isles, tmp_path):
     with pytest.raises(DamagedData, match=r"\d\d% of the label in .*_msk\.nii\.gz lie outside .*_FLAIR\.nii\.gz"):
         prepare(find_isles2022(isles.root), tmp_path / "raw", dataset_id=229)
     prepare(find_isles2022(isles.root, grid="dwi"), tmp_path / "raw", dataset_id=229)
+
+
+def test_a_case_that_is_there_twice_is_told_and_one_that_is_linked_is_not(isles):
+    (isles.root / "again").symlink_to(isles.root)
+    assert not find_isles2022(isles.root).unusable
+    shutil.copytree(isles.root / "sub-strokecase0002", isles.root / "copy" / "sub-strokecase0002")
+    found = find_isles2022(isles.root)
+    assert len(found.cases) == 5
+    assert [sentence.split(":")[0] for sentence in found.unusable.values()] == [
+        "sub-strokecase0002_ses-0001 is there twice"
+    ]
 
 
 def test_a_source_without_cases_is_refused(tmp_path):

@@ -74,9 +74,8 @@ def check_overlap(grid: Grid, onto: Grid) -> None:
 
 
 def _set_place(image: Any, affine: Affine) -> None:
-    """Tell ITK, which points to the left and to the back, where an image lies."""
-    to_itk = np.diag([-1.0, -1.0, 1.0])
+    """Tell ITK where an image lies: in our frame instead of its own, which is the same for two images in it."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
-    image.SetDirection((to_itk @ affine[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin((to_itk @ affine[:3, 3]).tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())

@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import UserError
 from .folders import find_folders
 from .raw import FILE_ENDING
-from .source import Case, LabelValues, Source
+from .source import Case, LabelValues, Source, unique_cases
 
 CHANNELS = {"T1N": "t1n", "T1C": "t1c", "T2W": "t2w", "T2F": "t2f"}
 """Ending of the file name of each channel, in nnU-Net's order."""
@@ -41,27 +41,22 @@ def find_brats2024(roots: Sequence[Path], *, regions: bool = False, empty_labels
     Raises:
         UserError: One of the folders is missing, or holds no case.
     """
-    cases: dict[str, Case] = {}
+    cases: list[Case] = []
     unusable: dict[str, str] = {}
     for root in roots:
         folders, unreadable = find_folders(root, FOLDER)
-        unusable |= unreadable
-        for folder in folders:
-            case = _case(folder)
-            if case.name in cases:
-                first = cases[case.name].images[0].parent
-                unusable[str(folder)] = f"{case.name} is there twice: in {first} and in {folder}."
-            else:
-                cases[case.name] = case
         if not folders and not unreadable:
             raise UserError(f"{root} holds no folder BraTS-GLI-00000-000: is this the challenge's training data?")
+        cases += map(_case, folders)
+        unusable |= unreadable
+    unique, twice = unique_cases(cases)
     return Source(
         maker="brats2024",
         name="BraTS2024",
         channels=tuple(CHANNELS),
         labels=LABELS,
-        cases=tuple(cases[name] for name in sorted(cases)),
-        unusable=unusable,
+        cases=unique,
+        unusable=unusable | twice,
         empty_labels=empty_labels,
         regions=REGIONS if regions else None,
         extra={

@@ -10,14 +10,14 @@ from pathlib import Path
 from ..errors import UserError
 
 DEPTH = 4
-"""Folders to look into, one in another; also an end to links that lead in a circle."""
+"""Folders to look into, one in another."""
 
 
 def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[str, str]]:
     """Folders with a certain name, in the order of their paths; `root` itself may be one.
 
-    What is in a found folder is not searched. Hidden folders, what macOS leaves in archives, and `derivatives` are
-    passed by.
+    A folder is looked into once, also when links lead to it. What is in a found folder is not searched. Hidden folders,
+    what macOS leaves in archives, and `derivatives` are passed by.
 
     Args:
         root: Where to look.
@@ -32,7 +32,7 @@ def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[st
     if not root.is_dir():
         raise UserError(f"{root} is no folder." if root.exists() else f"{root} is missing.")
     unreadable: dict[str, str] = {}
-    return list(_search(root.absolute(), name, unreadable, DEPTH)), unreadable
+    return list(_search(root.absolute(), name, unreadable, set(), DEPTH)), unreadable
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -46,7 +46,12 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith((".", "__")) and path.name != "derivatives")
 
 
-def _search(folder: Path, name: re.Pattern[str], unreadable: dict[str, str], depth: int) -> Iterator[Path]:
+def _search(
+    folder: Path, name: re.Pattern[str], unreadable: dict[str, str], seen: set[Path], depth: int
+) -> Iterator[Path]:
+    if (real := folder.resolve()) in seen:
+        return
+    seen.add(real)
     try:
         inner = subfolders(folder)
     except OSError as error:
@@ -56,4 +61,4 @@ def _search(folder: Path, name: re.Pattern[str], unreadable: dict[str, str], dep
         yield folder
     elif depth:
         for path in inner:
-            yield from _search(path, name, unreadable, depth - 1)
+            yield from _search(path, name, unreadable, seen, depth - 1)

@@ -14,7 +14,7 @@ from typing import Literal
 from ..errors import UserError
 from .folders import find_folders, subfolders
 from .raw import FILE_ENDING
-from .source import Case, Source
+from .source import Case, Source, unique_cases
 
 CHANNELS = ("FLAIR", "DWI", "ADC")
 """In the order of the paper's release."""
@@ -49,13 +49,14 @@ def find_isles2022(root: Path, *, grid: Literal["flair", "dwi"] = "flair") -> So
                 unusable[_name(subject, session)] = f"{error.filename} cannot be read: {error.strerror}."
     if not cases and not unusable:
         raise UserError(f"{root} holds no folder sub-strokecase0000: is this the archive of ISLES 2022?")
+    unique, twice = unique_cases(cases)
     return Source(
         maker="isles2022",
         name="ISLES2022",
         channels=CHANNELS,
         labels=LABELS,
-        cases=tuple(sorted(cases, key=lambda case: case.name)),
-        unusable=unusable,
+        cases=unique,
+        unusable=unusable | twice,
         onto=CHANNELS.index(grid.upper()),
         drawn_on=CHANNELS.index("DWI"),
         empty_labels=True,  # some patients have no visible lesion

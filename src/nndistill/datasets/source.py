@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,3 +61,14 @@ class Source:
     empty_labels: bool = False
     regions: LabelValues | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+
+
+def unique_cases(found: Iterable[Case]) -> tuple[tuple[Case, ...], dict[str, str]]:
+    """One case a name, sorted; and a sentence on each folder that holds a case another folder holds too."""
+    cases: dict[str, Case] = {}
+    twice: dict[str, str] = {}
+    for case in found:
+        first, here = (of.images[0].parent for of in (cases.setdefault(case.name, case), case))
+        if first.resolve() != here.resolve():  # else below two roots
+            twice[str(here.resolve())] = f"{case.name} is there twice: in {first} and in {here}."
+    return tuple(cases[name] for name in sorted(cases)), twice
