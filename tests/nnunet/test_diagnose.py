@@ -126,18 +126,17 @@ def test_mistakes_are_sentences(diagnose, student, world, tmp_path):
 
 
 def test_student_with_other_stages_is_refused(diagnose, world):
-    shallow = world.teacher.with_name("nnUNetTrainer__shallow__3d_fullres")
-    shutil.copytree(world.teacher, shallow)
-    plans = with_features(
-        json.loads((shallow / "plans.json").read_text()), "3d_fullres", features=[8, 16], name="shallow"
-    )
-    (shallow / "plans.json").write_text(json.dumps(plans))
-    file = shallow / "fold_0" / "checkpoint_final.pth"
-    network = build_network(plans, "3d_fullres", json.loads((shallow / "dataset.json").read_text()))
+    deep = world.teacher.with_name("nnUNetTrainer__deep__3d_fullres")
+    shutil.copytree(world.teacher, deep)
+    planned = json.loads((world.preprocessed / "nnUNetResEncUNetPlans.json").read_text())
+    plans = with_features(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
+    (deep / "plans.json").write_text(json.dumps(plans))
+    file = deep / "fold_0" / "checkpoint_final.pth"
+    network = build_network(plans, "3d_fullres", json.loads((deep / "dataset.json").read_text()))
     torch.save({**read_checkpoint(file), "network_weights": network.state_dict()}, file)
-    result = diagnose("--student", shallow)
+    result = diagnose("--student", deep)
     assert result.status == 2
-    assert "the student has 2 stages and the teacher 3" in result.err
+    assert "the student has 4 stages and the teacher 3" in result.err
 
 
 def test_missing_data_are_named(diagnose, world):
