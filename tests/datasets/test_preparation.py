@@ -294,7 +294,7 @@ def test_no_space_left_is_told_and_the_next_call_completes(nndistill, brats, tmp
     assert "could not be written" in result.err
     assert "Free some space and go on" in result.err
     folder = tmp_path / "work" / "nnUNet_raw" / "Dataset226_BraTS2024"
-    assert (folder / "dataset.json").exists() == (at == "report.json")
+    assert not (folder / "dataset.json").exists()
     assert not list(folder.rglob("*.tmp"))
     assert nndistill(*command).status == 0
     assert len(list((folder / "imagesTr").iterdir())) == 24
@@ -319,6 +319,33 @@ def test_a_check_that_stopped_is_not_repeated_for_sound_cases(brats, tmp_path, r
     report = prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
     assert report.prepared
     assert {path.parent.name for path in reads()[read:]} == {brats.names[3]}
+
+
+@pytest.mark.parametrize("split", ["other", "file"])
+def test_a_mistaken_split_costs_no_second_check(brats, tmp_path, reads, split):
+    path = tmp_path / "split.json"
+    path.write_text('[{"train": ["nobody"], "val": []}]')
+    with pytest.raises(UserError, match=r"there is no split|names nobody, which is no training case"):
+        prepare(
+            find_brats2024([brats.root]),
+            tmp_path / "raw",
+            dataset_id=226,
+            split=str(path) if split == "file" else split,
+        )
+    read = len(reads())
+    assert read == (30 if split == "file" else 0)
+    prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
+    assert len(reads()) == 30
+
+
+def test_a_map_of_fractions_is_refused_without_noting_them_all(brats, tmp_path):
+    image = nib.load(brats(2, "seg"))
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((20, 20, 20), np.float32), image.affine), brats(2, "seg"))
+    with pytest.raises(DamagedData, match=r"-seg\.nii\.gz has shape 20×20×20"):
+        prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
+    report = tmp_path / "raw" / "Dataset226_BraTS2024" / "report.json"
+    assert "holds the label" in "".join(read_json(report)["damage"][brats.names[2]])
+    assert report.stat().st_size < 100_000
 
 
 def test_a_data_set_that_is_damaged_throughout_is_refused_also_when_skipping(brats, tmp_path):

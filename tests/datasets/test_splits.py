@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nndistill.datasets.splits import make_split, patient_split, patients_on_both_sides
+from nndistill.datasets.splits import check_split, make_split, patient_split, patients_on_both_sides
 from nndistill.errors import UserError
 
 
@@ -89,6 +89,8 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, content, sentence):
         make_split(str(path), {c: c for c in "abc"})
 
 
-def test_a_split_that_is_neither_name_nor_file_lists_what_there_is(tmp_path):
-    with pytest.raises(UserError, match=r"there is no split 'patients' .*: give patient, nnunet, or a file"):
-        make_split("patients", {"a": "a"})
+def test_a_split_that_is_neither_name_nor_file_lists_what_there_is():
+    with pytest.raises(UserError, match=r"there is no split 'patients': give patient, nnunet, or a file"):
+        check_split("patients")
+    for kind in ("patient", "nnunet", __file__):
+        check_split(kind)

@@ -23,6 +23,9 @@ from .source import Case, LabelValues, Source
 
 T = TypeVar("T")
 
+MANY = 1000
+"""Values of a label map to note; no task has as many labels."""
+
 OUTSIDE = 0.05
 """Share of a label that may lie outside the image onto which it is resampled."""
 
@@ -167,7 +170,7 @@ def _label(path: Path, found: Finding) -> Volume:
     volume = read_volume(path)
     _check_values(volume)
     slope, intercept = volume.scale
-    present = sorted((pd.unique(volume.stored.ravel()) * slope + intercept).tolist())
+    present = sorted((pd.unique(volume.stored.ravel(order="K")) * slope + intercept).tolist())[:MANY]
     found.labels = [int(value) if value == int(value) else value for value in present]
     return volume
 

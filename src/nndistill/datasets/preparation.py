@@ -17,14 +17,14 @@ from .placing import Placing, place
 from .raw import dataset_folder, write_dataset_json
 from .report import REPORT, Report, known_findings
 from .source import Source
-from .splits import Fold, make_split
+from .splits import Fold, check_split, make_split
 
 
 class DamagedData(UserError):
     """Cases that cannot be used; the report lists them all."""
 
     def __init__(self, report: Report) -> None:
-        total = len(report.damage) + len([case for case in report.source.cases if case.name not in report.damage])
+        total = len({*report.damage, *(case.name for case in report.source.cases)})
         first = next(iter(report.damage.values()))[0]
         super().__init__(
             f"{len(report.damage)} of {total} cases cannot be used. The first: {first} Mend them, or leave them out "
@@ -67,23 +67,21 @@ def prepare(
         UserError: No case is left, the folder or the number is taken, the split does not fit, the disk is full.
     """
     folder = _free_folder(Path(raw), dataset_id, source.name)
+    check_split(split)
     steps = 2 * len(source.cases)
     tell = progress or (lambda done, total: None)
     rules = Rules.of(source)
-    findings = check_cases(
-        source.cases,
-        rules,
-        known=known_findings(folder / REPORT, rules),
-        jobs=jobs,
-        progress=lambda done, total: tell(done, steps),
-    )
+    known = known_findings(folder / REPORT, rules)
+    findings = check_cases(source.cases, rules, known=known, jobs=jobs, progress=lambda done, total: tell(done, steps))
     report = Report(folder, source, findings, _damage(source, findings), split)
     sound = [case for case in source.cases if case.name not in report.damage]
     patients = {case.name: case.patient for case in sound if case.label}
-    if report.damage and (on_error == "stop" or not patients):
+    stop = bool(report.damage) and (on_error == "stop" or not patients)
+    if stop or findings != known:  # whatever comes next, nothing has to be read again
         if not (folder / RECORD).exists():
             claim(folder, {"maker": source.maker}, {})
         report.save()
+    if stop:
         raise DamagedData(report)
 
     folds = make_split(split, patients, left_out=list(report.damage))

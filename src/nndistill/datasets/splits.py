@@ -18,6 +18,18 @@ Fold = dict[str, list[str]]
 """Names of cases under `train` and `val`, as in nnU-Net's `splits_final.json`."""
 
 
+def check_split(kind: str) -> None:
+    """Refuse a split that does not exist, before the data is read for long.
+
+    Raises:
+        UserError: It is neither `patient` nor `nnunet`, nor a file.
+    """
+    if kind not in {"patient", "nnunet"} and not Path(kind).is_file():
+        raise UserError(
+            f"there is no split {kind!r}: give patient, nnunet, or a file like nnU-Net's splits_final.json."
+        )
+
+
 def make_split(kind: str, patients: Mapping[str, str], *, left_out: Sequence[str] = ()) -> list[Fold]:
     """Divide cases into folds.
 
@@ -77,10 +89,7 @@ def _read_split(path: Path, cases: set[str], left_out: set[str]) -> list[Fold]:
         folds = json.loads(path.read_text(encoding="utf-8"))
         named = [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
     except OSError as error:
-        raise UserError(
-            f"there is no split {str(path)!r} ({error.strerror}): give patient, nnunet, or a file like nnU-Net's "
-            "splits_final.json."
-        ) from error
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f'{path} is no list of folds with "train" and "val", as nnU-Net\'s splits_final.json.'
