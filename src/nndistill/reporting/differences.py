@@ -28,22 +28,21 @@ def draw_differences(
     styles = model_styles(models)
     names = [str(name) for name in next(iter(comparisons.values())).table.index]
     with chart_looks():
-        figure = empty_chart(0.75 + 0.36 * len(names))
+        figure = empty_chart(0.95 + 0.36 * len(names))
         panels = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
         for axes, (measure, comparison) in zip(panels, comparisons.items(), strict=True):
             axes.axvline(0, color=INK, linewidth=0.6)
             for row, name in enumerate(names):
                 _draw_model(axes, comparison, name, row, styles[name])
             better = "better →" if measure.higher_is_better else "← better"
-            axes.set(xlabel=f"{measure.label} minus that of {baseline}", title=better)
+            axes.set(xlabel=measure.label, title=better)
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
             farthest = max(map(abs, axes.get_xlim()))
             axes.set_xlim(-farthest, farthest)
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-        for axes in panels:
-            axes.xaxis.label.set_fontsize(7)
+        figure.supxlabel(f"difference from {baseline}", fontsize=7)
     return figure
 
 
