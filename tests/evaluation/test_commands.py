@@ -89,6 +89,18 @@ def test_empty_masks_missing_cases_and_strange_values_are_told(nndistill, data):
     assert "The predictions hold values that are in no label: 7." in result.out
 
 
+def test_of_many_missing_cases_the_first_are_named_and_all_are_in_the_summary(nndistill, data):
+    for k in range(12):
+        save(data / "labels", f"more{k:02d}", np.ones((12, 12, 12)))
+    out = data / "m.csv"
+    result = nndistill("evaluate", data / "dcd", data / "labels", "--allow-missing", "--jobs", 1, "--out", out)
+    assert "more09 and 2 more, all named in the summary." in result.out
+    assert "more10" not in result.out
+    assert json.loads((data / "m.summary.json").read_text())["without_prediction"] == [
+        f"more{k:02d}" for k in range(12)
+    ]
+
+
 def test_what_was_computed_is_kept_when_a_case_fails(nndistill, data):
     nib.save(nib.Nifti1Image(np.full((12, 12, 12), 0.5, np.float32), np.diag([1, 1, 2, 1])), data / "dcd/case3.nii.gz")
     out = data / "metrics.csv"

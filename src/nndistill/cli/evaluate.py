@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from ..evaluation.case import EmptyPolicy
 
+MOST_NAMES = 10
+"""Cases named on the screen."""
+
 
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder of label maps, CASE.nii.gz.")],
@@ -130,7 +133,9 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             )
     for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
         if summary[key]:
-            remarks.append(f"Without {what}, so left out: {', '.join(summary[key])}.")
+            first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
+            rest = f" and {more} more, all named in the summary" if more else ""
+            remarks.append(f"Without {what}, so left out: {', '.join(first)}{rest}.")
     for key, values in summary["other_values"].items():
         if values:
             where = key.removeprefix("in_")
