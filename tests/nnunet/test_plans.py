@@ -8,6 +8,8 @@ import pytest
 
 from nndistill.errors import UserError
 from nndistill.nnunet.plans import build_network, features_per_stage, reduced_features, with_features
+from nndistill.nnunet.run_setup import RunSetup
+from nndistill.recipes import load_recipe
 
 CONFIGURATION = "3d_fullres"
 
@@ -62,3 +64,12 @@ def test_fewer_features_make_a_shallower_network(plans, world):
 def test_patch_size_has_to_fit_the_strides(plans):
     with pytest.raises(UserError, match="axis 1"):
         with_features(plans, CONFIGURATION, patch_size=[32, 33, 32], name="odd")
+
+
+def test_setup_that_cannot_be_read_is_told_by_its_key(plans):
+    recipe = load_recipe("quick")
+    stored = RunSetup(recipe=recipe).into(plans)
+    assert RunSetup.of(stored).recipe == recipe
+    stored["nndistill"]["recipe"]["epochs"] = -1
+    with pytest.raises(UserError, match=r"nndistill\.recipe\.epochs.*greater"):
+        RunSetup.of(stored)

@@ -24,14 +24,18 @@ def labels_of(dataset_json: Mapping[str, Any], *, regions: bool = False) -> dict
     named = {name: values for name, values in named.items() if values != (0,)}
     if not named:
         raise UserError("dataset.json names no label but the background.")
-    has_regions = any(len(values) > 1 for values in named.values())
-    if regions and not has_regions:
+    if regions and not has_regions(dataset_json):
         raise UserError("dataset.json defines no regions: every label is one value. Leave out --regions.")
-    if regions or not has_regions:
+    if regions or not has_regions(dataset_json):
         return named
     own = {values[0]: name for name, values in named.items() if len(values) == 1}
     present = sorted({value for values in named.values() for value in values if value != 0})
     return {own.get(value, f"label {value}"): (value,) for value in present}
+
+
+def has_regions(dataset_json: Mapping[str, Any]) -> bool:
+    """Whether some label stands for several values."""
+    return any(len(_values(value)) > 1 for value in _labels(dataset_json).values())
 
 
 def find_dataset_json(predictions: Path, references: Path) -> Path:

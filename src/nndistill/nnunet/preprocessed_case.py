@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +12,11 @@ import numpy as np
 import torch
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-from nnunetv2.utilities.crossval_split import generate_crossval_split
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import UserError
+from .splits import SPLIT, stock_split, stored_folds
 
 _OUTSIDE = -1  # nnU-Net's label of what it cropped away or padded
 
@@ -105,9 +104,8 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
         raise UserError(f"{cases} holds no preprocessed cases; preprocess the data with the teacher's plans.")
     if fold == "all":
         return Split(names, names)
-    file = folder / "splits_final.json"
-    splits = json.loads(file.read_text()) if file.is_file() else generate_crossval_split(names, seed=12345, n_splits=5)
+    splits = stored_folds(folder) or stock_split(names)
     if not fold.isdigit() or int(fold) >= len(splits):
-        raise UserError(f"there is no fold {fold}: {file} has folds 0 to {len(splits) - 1}.")
+        raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.")
     chosen = splits[int(fold)]
     return Split(list(chosen["train"]), list(chosen["val"]))

@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ..errors import UserError
 from ..recipes import Recipe
 
 KEY = "nndistill"
@@ -51,5 +52,17 @@ class RunSetup(_Strict):
 
     @classmethod
     def of(cls, plans: dict[str, Any]) -> RunSetup:
-        """Read the setup back from plans."""
-        return cls.model_validate(plans[KEY])
+        """Read the setup back from plans.
+
+        Raises:
+            UserError: It was changed by hand, or written by a newer nnDistill.
+        """
+        try:
+            return cls.model_validate(plans[KEY])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(
+                f"the plans {plans.get('plans_name')!r} hold a setup that this nnDistill cannot read "
+                f"({KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}). Were they changed by hand, or made by a "
+                "newer version?"
+            ) from error

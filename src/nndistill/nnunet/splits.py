@@ -16,6 +16,12 @@ from .workspace import preprocessed_folder, raw_folder
 SPLIT = "splits_final.json"
 
 
+def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
+    """The folds of a preprocessed data set; none before nnU-Net's first training has stored them."""
+    file = preprocessed / SPLIT
+    return list(json.loads(file.read_text())) if file.is_file() else None
+
+
 def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:
     """The five folds that nnU-Net makes of these cases, five or more."""
     folds = generate_crossval_split(sorted(cases))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ import pandas as pd
 from ..datasets.raw_cases import channel_names, raw_cases
 from ..errors import UserError
 from ..evaluation.costs import model_costs
-from ..evaluation.dataset_labels import ignored_value, labels_of
+from ..evaluation.dataset_labels import has_regions, ignored_value, labels_of
 from ..evaluation.folder import evaluate_folder
 from ..evaluation.metrics_file import read_metrics, summary_path, write_evaluation
 from ..evaluation.surfaces import Definition
 from ..files import read_json
 from ..nnunet.history import History, read_history
 from ..nnunet.model_folder import ModelFolder
+from ..nnunet.splits import stored_folds
 from ..nnunet.workspace import preprocessed_folder, raw_folder
 from .reported import Cost, ReportedCases, ReportedModel
 
@@ -177,9 +177,9 @@ def _validation(folder: ModelFolder, fold: str) -> Path:
     place = folder.path / f"fold_{fold}" / "validation"
     ending = folder.dataset_json["file_ending"]
     present = {file.name.removesuffix(ending) for file in place.glob(f"*{ending}")}
-    splits = preprocessed_folder() / folder.plans["dataset_name"] / "splits_final.json"
-    expected = set(_split(splits, fold))
-    missing = sorted(expected - present)
+    folds = stored_folds(preprocessed_folder() / folder.plans["dataset_name"]) or []
+    expected = folds[int(fold)]["val"] if fold.isdigit() and int(fold) < len(folds) else []
+    missing = sorted(set(expected) - present)
     if missing or not present:
         what = f"lacks the validation cases {', '.join(missing[:5])}" if present else "has no validation predictions"
         raise UserError(
@@ -187,14 +187,6 @@ def _validation(folder: ModelFolder, fold: str) -> Path:
             "--predictions and --labels."
         )
     return place
-
-
-def _split(file: Path, fold: str) -> list[str]:
-    """The validation cases of a fold; none known where nnU-Net has not stored its splits."""
-    if not fold.isdigit() or not file.is_file():
-        return []
-    splits = json.loads(file.read_text())
-    return list(splits[int(fold)]["val"]) if int(fold) < len(splits) else []
 
 
 def _metrics(
@@ -206,7 +198,7 @@ def _metrics(
     complete: bool,
     progress: Callable[[int, int], None],
 ) -> pd.DataFrame:
-    labels = labels_of(dataset_json, regions=_has_regions(dataset_json))
+    labels = labels_of(dataset_json, regions=has_regions(dataset_json))
     settings = {
         "tolerance_mm": measured.tolerance,
         "definition": measured.definition,
@@ -256,14 +248,10 @@ def _files(place: Path, metrics: pd.DataFrame) -> dict[str, Path]:
     return {str(case): path for case, path in found.items()}
 
 
-def _has_regions(dataset_json: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, (list, tuple)) and len(value) > 1 for value in dataset_json["labels"].values())
-
-
 def _label_names(dataset_json: Mapping[str, Any]) -> dict[int, str]:
     """Names of the values in label maps; a region's is the value that nnU-Net writes for it."""
     labels = {name: value for name, value in dataset_json["labels"].items() if name not in {"background", "ignore"}}
-    if _has_regions(dataset_json):
+    if has_regions(dataset_json):
         return dict(zip(dataset_json["regions_class_order"], labels, strict=True))
     return {int(value[0] if isinstance(value, list) else value): name for name, value in labels.items()}
 
@@ -278,22 +266,20 @@ def _training_images(raw: Path, cases: Sequence[str]) -> dict[str, dict[str, Pat
     """Channel files of training cases, which may lie anywhere."""
     if not (raw / "dataset.json").is_file():
         return {}
-    names = channel_names(read_json(raw / "dataset.json"))
+    names, wanted = channel_names(read_json(raw / "dataset.json")), set(cases)
     return {
         case.name: dict(zip(names, case.images, strict=True))
         for case in raw_cases(raw)
-        if case.name in cases and all(path.is_file() for path in case.images)
+        if case.name in wanted and all(path.is_file() for path in case.images)
     }
 
 
 def _images(folder: Path, cases: Sequence[str], dataset_json: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
     """Channel files of the cases that have all of them."""
-    channels = dataset_json.get("channel_names") or dataset_json["modality"]
+    names, ending = channel_names(dict(dataset_json)), dataset_json["file_ending"]
     images = {}
     for case in cases:
-        files = {
-            str(name): folder / f"{case}_{int(key):04d}{dataset_json['file_ending']}" for key, name in channels.items()
-        }
+        files = {name: folder / f"{case}_{channel:04d}{ending}" for channel, name in enumerate(names)}
         if all(file.is_file() for file in files.values()):
             images[case] = files
     return images
