@@ -1,0 +1,169 @@
+"""What an exported model needs beside its network, from NIfTI to NIfTI: a JSON file that travels with the network."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..errors import UserError
+from ..files import read_json, write_json
+
+FILE_NAME = "nndistill.json"
+Format = Literal["nnunet", "onnx", "openvino", "safetensors"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Normalization(_Strict):
+    """How nnU-Net normalises a channel.
+
+    Attributes:
+        scheme: nnU-Net's class.
+        use_mask: Only voxels inside the nonzero mask are normalised, the others stay 0 (z-score only).
+        mean, std, percentile_00_5, percentile_99_5: Of the training images' foreground; CT only.
+    """
+
+    scheme: Literal[
+        "ZScoreNormalization",
+        "CTNormalization",
+        "NoNormalization",
+        "RescaleTo01Normalization",
+        "RGBTo01Normalization",
+    ]
+    use_mask: bool = False
+    mean: float | None = None
+    std: float | None = None
+    percentile_00_5: float | None = None
+    percentile_99_5: float | None = None
+
+
+class Channel(_Strict):
+    """An input channel: its name in `dataset.json`, and how it is normalised."""
+
+    name: str
+    normalization: Normalization
+
+
+class Resampling(_Strict):
+    """How nnU-Net's default resampling is called.
+
+    Attributes:
+        order: Spline order, 0 to 5.
+        order_z: Spline order along the anisotropic axis where that is resampled apart.
+        force_separate_z: Whether it is; `None` lets the spacings decide.
+    """
+
+    order: int
+    order_z: int
+    force_separate_z: bool | None = None
+
+
+class ModelDescription(_Strict):
+    """Everything between NIfTI and NIfTI that is not the network.
+
+    Axes are numpy's: images are read as (z, y, x); `spacing`, `patch_size` and `mirroring_axes` refer to axes after
+    `transpose_forward`, as in nnU-Net's plans.
+
+    Attributes:
+        name: For people: which model and fold this is.
+        format: What kind of files hold the network.
+        precision: In which the network computes.
+        files: SHA-256 of each file of the network, by name.
+        channels: Input channels in the order of `_0000`, `_0001`, …
+        file_ending: Of images and label maps, such as `.nii.gz`.
+        reorient_to: Orientation into which images are brought when read (nnU-Net's `…WithReorient`), such as `RAS`.
+        orientations: Of the training images, such as `LPS`; empty where they are not known.
+        transpose_forward, transpose_backward: nnU-Net's permutations of the spatial axes.
+        spacing: Voxel size in mm that the network wants.
+        patch_size: Voxels of a sliding window.
+        overlap: Share of a window that its neighbour covers too; nnU-Net's default is 0.5.
+        mirroring_axes: Spatial axes, 0 to 2, that mirroring at prediction may flip.
+        labels: As in `dataset.json`: values, or lists of values where regions are predicted.
+        regions_class_order: Label value that each region is written as, in the network's order; `None` without regions.
+        resample_data, resample_probabilities: nnU-Net's resampling before and after the network.
+        check: What was measured when the export was compared with PyTorch.
+        versions: Of the packages that made the export.
+    """
+
+    format_version: Literal[1] = 1
+    name: str
+    format: Format
+    precision: Precision = "float32"
+    files: dict[str, str] = {}
+    channels: tuple[Channel, ...]
+    file_ending: str
+    reorient_to: str | None = None
+    orientations: tuple[str, ...] = ()
+    transpose_forward: tuple[int, int, int]
+    transpose_backward: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    patch_size: tuple[int, int, int]
+    overlap: float = 0.5
+    mirroring_axes: tuple[int, ...] = ()
+    labels: dict[str, int | list[int]]
+    regions_class_order: tuple[int, ...] | None = None
+    resample_data: Resampling
+    resample_probabilities: Resampling
+    check: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+    @property
+    def heads(self) -> int:
+        """Channels of the network's output: regions, or labels with the background."""
+        return len(self.regions_class_order) if self.regions_class_order is not None else len(self.predicted_labels)
+
+    @property
+    def predicted_labels(self) -> list[int]:
+        """All label values with the background, without nnU-Net's `ignore`, ascending."""
+        values = [value for name, value in self.labels.items() if name != "ignore"]
+        return sorted({v for value in values for v in (value if isinstance(value, list) else [value])})
+
+    @classmethod
+    def read(cls, folder: Path) -> ModelDescription:
+        """Read the description in a folder that `nndistill export` made, and check the network's files against it.
+
+        Raises:
+            UserError: This is no exported model, or a file is missing or not the one that was exported.
+        """
+        if not (folder / FILE_NAME).is_file():
+            raise UserError(
+                f"{folder} is not an exported model: it has no {FILE_NAME}. Make one with nndistill export."
+            )
+        content = read_json(folder / FILE_NAME)
+        try:
+            description = cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "it"
+            raise UserError(
+                f"{folder / FILE_NAME} is not a description that this version reads: {where}: {first['msg']}. "
+                "Export the model again with this version."
+            ) from error
+        for name, expected in description.files.items():
+            if not (folder / name).is_file():
+                raise UserError(f"{folder / name} is missing; copy the whole exported folder, or export again.")
+            if digest(folder / name) != expected:
+                raise UserError(
+                    f"{folder / name} is not the file that was exported (its SHA-256 differs from {FILE_NAME}): "
+                    "it is damaged or was replaced. Copy it anew, or export again."
+                )
+        return description
+
+    def write(self, folder: Path) -> None:
+        """Write the description into an exported model's folder."""
+        write_json(folder / FILE_NAME, self.model_dump(mode="json"))
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    sha256 = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()
