@@ -92,9 +92,42 @@ def test_module_and_script_are_the_same_command():
     assert (Path(outputs[0].strip()) / "nndistill_trainers.py").is_file()
 
 
-def test_help_does_not_wait_for_pytorch():
-    code = "import sys, nndistill.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize("module", ["nndistill", "nndistill.cli", "nndistill.deployment"])
+def test_import_needs_no_package_of_an_extra(module):
+    extras = {"torch", "nnunetv2", "pandas", "yaml", "matplotlib", "nibabel", "jinja2", "pywt"}
+    code = f"import sys, {module}; print(*({extras} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "sentence"),
+    [
+        ("matplotlib", 'this command needs matplotlib, which is not installed: pip install "nndistill[train]"'),
+        ("onnx", 'this command needs onnx, which is not installed: pip install "nndistill[export]"'),
+        ("openvino", 'this command needs openvino, which is not installed: pip install "nndistill[openvino]"'),
+    ],
+)
+def test_missing_package_of_an_extra_is_a_sentence_that_names_it(nndistill, monkeypatch, module, sentence):
+    monkeypatch.setattr(application, "app", _importing(module))
+    result = nndistill("trainer-path")
+    assert result.status == 2
+    assert result.err == f"error: {sentence}"
+
+
+def test_missing_module_of_no_extra_is_a_fault_of_ours(nndistill, monkeypatch):
+    monkeypatch.setattr(application, "app", _importing("nndistill.misspelt"))
+    result = nndistill("trainer-path")
+    assert result.status == 1
+    assert "ModuleNotFoundError" in result.err
+
+
+def _importing(module: str):
+    """A command that imports a module which is not there."""
+
+    def command(*arguments: object, **options: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    return command
 
 
 def test_phantom_writes_a_raw_data_set(nndistill, tmp_path):

@@ -21,6 +21,7 @@ from .demo import demo
 from .diagnose import diagnose
 from .distill import distill
 from .evaluate import evaluate
+from .missing_extra import missing_extra
 from .phantom import phantom
 from .prepare import prepare
 from .recipes import recipes
@@ -62,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
         status = app(arguments, prog_name="nndistill", standalone_mode=False)
     except UserError as error:
         status = _fail(str(error))
+    except ModuleNotFoundError as error:
+        status = _fail(missing) if (missing := missing_extra(error.name)) else _fault()
     except _UsageError as error:
         context = f" See {error.ctx.command_path} --help." if error.ctx else ""
         status = _fail(error.format_message().rstrip(".") + "." + context)
@@ -71,9 +74,7 @@ def main(argv: list[str] | None = None) -> None:
         console.print("stopped; what was done is kept. Run it again to go on, with --resume where it has that.")
         status = 130
     except Exception:
-        traceback.print_exc()
-        console.print("this is a fault of nnDistill, not yours; please report it with the lines above.")
-        status = 1
+        status = _fault()
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -106,3 +107,9 @@ def _show_warnings() -> None:
 def _fail(sentence: str) -> int:
     print(f"error: {sentence}", file=sys.stderr)
     return 2
+
+
+def _fault() -> int:
+    traceback.print_exc()
+    console.print("this is a fault of nnDistill, not yours; please report it with the lines above.")
+    return 1

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from ..errors import UserError
 from .options import (
@@ -103,6 +102,8 @@ def distill(
 
 
 def _options(given: list[str]) -> dict[str, Any]:
+    import yaml
+
     options = {}
     for text in given:
         key, equals, value = text.partition("=")

@@ -1,0 +1,33 @@
+"""What to install when a command needs a package that belongs to an extra of this distribution."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+_TRAIN = "train"
+_EXTRAS = {
+    **dict.fromkeys(
+        ("batchgenerators", "dynamic_network_architectures", "jinja2", "matplotlib", "nibabel", "nnunetv2", "pandas")
+        + ("PIL", "psutil", "pywt", "torch", "yaml"),
+        _TRAIN,
+    ),
+    **dict.fromkeys(("nncf", "onnx", "onnxscript", "safetensors"), "export"),
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}
+
+
+def missing_extra(module: str | None) -> str | None:
+    """Say which extra brings a module that could not be imported; nothing if it is no module of an extra.
+
+    Args:
+        module: Its name, as in `ModuleNotFoundError.name`.
+    """
+    extra = _EXTRAS.get(module or "")
+    if extra is None:
+        return None
+    if extra == _TRAIN and find_spec("torch") is None:
+        missing = "PyTorch and nnU-Net, which are"
+    else:
+        missing = f"{module}, which is"
+    return f'this command needs {missing} not installed: pip install "nndistill[{extra}]"'
