@@ -51,6 +51,18 @@ class ModelFolder:
         """Folds with a checkpoint: `["0", "1", "all"]`."""
         return sorted({file.parent.name.removeprefix("fold_") for file in self.path.glob("fold_*/checkpoint_*.pth")})
 
+    def only_fold(self) -> str:
+        """The fold, where there is just one.
+
+        Raises:
+            UserError: There are several, which the message lists, or none.
+        """
+        if len(self.folds) == 1:
+            return self.folds[0]
+        if not self.folds:
+            raise UserError(f"{self.path} holds no trained network: it has no fold_X/checkpoint_final.pth.")
+        raise UserError(f"{self.path} holds the folds {', '.join(self.folds)}; choose one with --fold.")
+
     def checkpoint_file(self, fold: str, name: str | None = None, *, prefer: Checkpoint | None = None) -> Path:
         """Path of a fold's checkpoint: `name`, or the preferred one, or else the other.
 

@@ -1,0 +1,81 @@
+"""The network as ONNX, the exchange format that nearly every runtime reads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+FILE = "model.onnx"
+INPUT, OUTPUT = "image", "logits"
+
+_OPSET = 18
+_MOST_BYTES_IN_ONE_FILE = 2**31 - 2**24  # protobuf's limit is 2 GiB; the graph itself needs a little
+
+
+def write_onnx(network: nn.Module, output: Path, *, channels: int, patch_size: Sequence[int]) -> list[str]:
+    """Write a network: any batch of windows of one size, float32 `image` in, float32 `logits` out.
+
+    Args:
+        network: In eval mode, without deep supervision.
+        output: Folder for `model.onnx`; weights beyond 2 GiB go into a second file beside it.
+        channels: Of the input.
+        patch_size: D, H, W of a window.
+
+    Returns:
+        Names of the written files.
+    """
+    size = sum(weight.nbytes for weight in network.state_dict().values())
+    # The example has two windows, since a dimension of one would be taken for fixed.
+    example = torch.zeros(2, channels, *patch_size)
+    with _quietly():
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            str(output / FILE),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: Dim("batch")},),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=size > _MOST_BYTES_IN_ONE_FILE,
+        )
+    onnx.checker.check_model(str(output / FILE), full_check=True)
+    return sorted(file.name for file in output.glob(f"{FILE}*"))
+
+
+class Float16(nn.Module):
+    """A network in float16 that takes and gives float32.
+
+    Args:
+        network: Is changed to float16.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.network(image.half()).float()
+        return logits
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the exporters' progress, which would be in the way of our own and of `--json`."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

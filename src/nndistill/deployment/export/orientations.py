@@ -1,0 +1,36 @@
+"""How the images lie that a model was trained on, read from their headers."""
+
+from __future__ import annotations
+
+import SimpleITK as sitk
+
+from ...datasets.raw_cases import raw_cases
+from ...errors import UserError
+from ...nnunet.workspace import raw_folder
+
+MOST_CASES = 50
+"""Headers that are read; a data set's images come from few scanners and converters."""
+
+
+def training_orientations(dataset: str) -> tuple[str, ...]:
+    """Orientations of a data set's first training images, such as `("LPS", "RAS")`, the most frequent first.
+
+    Args:
+        dataset: Full name of a data set, looked for in `nnUNet_raw`.
+
+    Returns:
+        Codes as ITK writes them; none where the data set is not there or its headers cannot be read.
+    """
+    try:
+        cases = raw_cases(raw_folder() / dataset)[:MOST_CASES]
+        codes = [_orientation(str(case.images[0])) for case in cases]
+    except (UserError, RuntimeError):
+        return ()
+    return tuple(sorted(set(codes), key=lambda code: (-codes.count(code), code)))
+
+
+def _orientation(file: str) -> str:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(reader.GetDirection()))

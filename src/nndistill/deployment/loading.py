@@ -1,0 +1,111 @@
+"""From a folder to a network that is ready to compute: an export, or for PyTorch a model folder of nnU-Net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ..errors import UnknownName, UserError
+from .backends.base import Backend
+from .backends.runtime import installed
+from .description import FILE_NAME, Format, ModelDescription
+
+_BACKENDS: dict[Format, tuple[str, ...]] = {
+    "nnunet": ("torch",),
+    "safetensors": ("torch",),
+    "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
+}
+"""Who computes a format; the first does where none is named."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in a runtime, and what it needs beside it."""
+
+    description: ModelDescription
+    backend: Backend
+
+
+def load_model(
+    model: Path, *, backend: str | None = None, device: str = "auto", fold: str | None = None
+) -> LoadedModel:
+    """Load a model for prediction.
+
+    Args:
+        model: A folder that `nndistill export` made, or a model folder of nnU-Net.
+        backend: `torch`, `onnxruntime` or `openvino`; default: the one for the model's format.
+        device: `cpu`, `cuda` (NVIDIA's GPUs), `gpu` (OpenVINO: Intel's GPUs), `mps`, or `auto`.
+        fold: Of a model folder of nnU-Net with several; an export holds one.
+
+    Raises:
+        UnknownName: There is no such backend.
+        UserError: There is no model, it is damaged, not for this backend, or the backend or device is not there.
+    """
+    known = sorted({name for names in _BACKENDS.values() for name in names})
+    if backend is not None and backend not in known:
+        raise UnknownName("backend", backend, known)
+    if not model.is_dir():
+        raise UserError(f"there is no folder {model}; give one that nndistill export made, or a trained nnU-Net's.")
+    if (model / FILE_NAME).is_file():
+        return _exported(model, backend, device, fold)
+    if not (model / "plans.json").is_file():
+        raise UserError(
+            f"{model} is neither an exported model, which has {FILE_NAME}, nor a trained nnU-Net, which has plans.json."
+        )
+    if backend not in (None, "torch"):
+        raise UserError(
+            f"{model} is a trained nnU-Net, which only PyTorch computes; for {backend} run: nndistill export {model} "
+            f"--format {'openvino' if backend == 'openvino' else 'onnx'}."
+        )
+    return _model_folder(model, device, fold)
+
+
+def _exported(model: Path, backend: str | None, device: str, fold: str | None) -> LoadedModel:
+    description = ModelDescription.read(model)
+    if fold is not None:
+        raise UserError(f"{model} is an export and holds one fold; leave out --fold, or give the trained nnU-Net's folder.")
+    backends = _BACKENDS[description.format]
+    if backend is not None and backend not in backends:
+        formats = [name for name in get_args(Format) if backend in _BACKENDS[name] and name != "nnunet"]
+        raise UserError(
+            f"{model} is a model for {' or '.join(backends)}, not for {backend}; export it with --format "
+            f"{' or '.join(formats)}."
+        )
+    chosen = backend or backends[0]
+    if description.format == "nnunet":
+        return _model_folder(next(model.glob("*/*/plans.json")).parent, device, None)
+    if description.format == "safetensors":
+        return LoadedModel(description, _from_safetensors(model, device))
+    if chosen == "openvino":
+        from .backends.openvino import OpenVinoBackend
+
+        return LoadedModel(description, OpenVinoBackend(_network_file(model, description), description, device=device))
+    from .backends.onnxruntime import OnnxRuntimeBackend
+
+    return LoadedModel(description, OnnxRuntimeBackend(_network_file(model, description), description, device=device))
+
+
+def _network_file(model: Path, description: ModelDescription) -> Path:
+    return model / {"onnx": "model.onnx", "openvino": "model.xml"}[description.format]
+
+
+def _model_folder(model: Path, device: str, fold: str | None) -> LoadedModel:
+    with installed("torch", "train"), installed("nnunetv2", "train"):
+        from ..nnunet.model_folder import ModelFolder
+        from ..nnunet.run import find_device
+        from .backends.torch import TorchBackend
+        from .export.describe import describe
+    folder = ModelFolder.read(model)
+    checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
+    description = describe(folder, checkpoint_file)
+    return LoadedModel(description, TorchBackend(folder.network(checkpoint_file), device=find_device(device)))
+
+
+def _from_safetensors(model: Path, device: str) -> Backend:
+    with installed("torch", "train"), installed("nnunetv2", "train"), installed("safetensors", "export"):
+        from ..nnunet.run import find_device
+        from .backends.torch import TorchBackend
+        from .export.safetensors import read_network
+    return TorchBackend(read_network(model), device=find_device(device))
