@@ -8,7 +8,6 @@ from typing import get_args
 
 from ..errors import UnknownName, UserError
 from .backends.base import Backend
-from .backends.runtime import installed
 from .description import FILE_NAME, Format, ModelDescription
 
 _BACKENDS: dict[Format, tuple[str, ...]] = {
@@ -41,7 +40,8 @@ def load_model(
 
     Raises:
         UnknownName: There is no such backend.
-        UserError: There is no model, it is damaged, not for this backend, or the backend or device is not there.
+        UserError: There is no model, it is damaged or not for this backend, or there is no such device.
+        ModuleNotFoundError: The backend is not installed; the command line says which extra brings it.
     """
     known = sorted({name for names in _BACKENDS.values() for name in names})
     if backend is not None and backend not in known:
@@ -65,7 +65,9 @@ def load_model(
 def _exported(model: Path, backend: str | None, device: str, fold: str | None) -> LoadedModel:
     description = ModelDescription.read(model)
     if fold is not None:
-        raise UserError(f"{model} is an export and holds one fold; leave out --fold, or give the trained nnU-Net's folder.")
+        raise UserError(
+            f"{model} is an export, which holds one fold; leave out --fold, or give the trained nnU-Net's folder."
+        )
     backends = _BACKENDS[description.format]
     if backend is not None and backend not in backends:
         formats = [name for name in get_args(Format) if backend in _BACKENDS[name] and name != "nnunet"]
@@ -92,11 +94,11 @@ def _network_file(model: Path, description: ModelDescription) -> Path:
 
 
 def _model_folder(model: Path, device: str, fold: str | None) -> LoadedModel:
-    with installed("torch", "train"), installed("nnunetv2", "train"):
-        from ..nnunet.model_folder import ModelFolder
-        from ..nnunet.run import find_device
-        from .backends.torch import TorchBackend
-        from .export.describe import describe
+    from ..nnunet.model_folder import ModelFolder
+    from ..nnunet.run import find_device
+    from .backends.torch import TorchBackend
+    from .export.describe import describe
+
     folder = ModelFolder.read(model)
     checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
     description = describe(folder, checkpoint_file)
@@ -104,8 +106,8 @@ def _model_folder(model: Path, device: str, fold: str | None) -> LoadedModel:
 
 
 def _from_safetensors(model: Path, device: str) -> Backend:
-    with installed("torch", "train"), installed("nnunetv2", "train"), installed("safetensors", "export"):
-        from ..nnunet.run import find_device
-        from .backends.torch import TorchBackend
-        from .export.safetensors import read_network
+    from ..nnunet.run import find_device
+    from .backends.torch import TorchBackend
+    from .export.safetensors import read_network
+
     return TorchBackend(read_network(model), device=find_device(device))

@@ -13,7 +13,7 @@ from ..description import ModelDescription
 from ..processor import processor_name
 from .base import Array, Mirroring
 from .mirroring import MirroringAverage
-from .runtime import installed, unreadable
+from .runtime import unreadable
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -29,14 +29,14 @@ class OnnxRuntimeBackend:
         device: `cpu`, `cuda` (`cuda:1` the second GPU), or `auto`, a GPU where the installed runtime finds one.
 
     Raises:
-        UserError: ONNX Runtime is not installed, has no such device, or cannot read the file.
+        ModuleNotFoundError: ONNX Runtime is not installed.
+        UserError: It has no such device, or cannot read the file.
     """
 
     name = "onnxruntime"
 
     def __init__(self, file: Path, description: ModelDescription, *, device: str = "auto") -> None:
-        with installed("onnxruntime", "onnxruntime"):
-            import onnxruntime
+        import onnxruntime
 
         providers = _providers(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
@@ -50,7 +50,7 @@ class OnnxRuntimeBackend:
             raise unreadable(file, "ONNX Runtime", error) from error
         on_gpu = session.get_providers()[0] == _CUDA
         if device.startswith("cuda") and not on_gpu:
-            raise UserError(f"ONNX Runtime finds no GPU for --device {device}; see that NVIDIA's driver works, or use cpu.")
+            raise UserError(f"ONNX Runtime finds no GPU for --device {device}; check NVIDIA's driver, or use cpu.")
         self.device = "NVIDIA GPU" if on_gpu else processor_name()
         self._input = np.empty((1, len(description.channels), *description.patch_size), np.float32)
         self._output = np.empty((1, description.heads, *description.patch_size), np.float32)
@@ -68,7 +68,8 @@ class OnnxRuntimeBackend:
 
     def _compute(self) -> Array:
         self._session.run_with_iobinding(self._binding)
-        return self._output[0]
+        logits: Array = self._output[0]
+        return logits
 
 
 def _providers(device: str, available: Sequence[str]) -> list[object]:

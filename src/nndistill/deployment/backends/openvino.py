@@ -14,7 +14,7 @@ from ...errors import UserError
 from ..description import ModelDescription
 from .base import Array, Mirroring
 from .mirroring import MirroringAverage
-from .runtime import installed, unreadable
+from .runtime import unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ class OpenVinoBackend:
         device: `cpu`, `gpu` (Intel's; `gpu.1` the second), or `auto`, the processor.
 
     Raises:
-        UserError: OpenVINO is not installed, has no such device, or cannot read the file.
+        ModuleNotFoundError: OpenVINO is not installed.
+        UserError: It has no such device, or cannot read the file.
     """
 
     name = "openvino"
 
     def __init__(self, file: Path, description: ModelDescription, *, device: str = "auto") -> None:
-        with installed("openvino", "openvino"):
-            import openvino
+        import openvino
 
         core = openvino.Core()
         place = _find_device(device, core.available_devices)
@@ -67,7 +67,8 @@ class OpenVinoBackend:
 
     def _compute(self) -> Array:
         self._request.infer()
-        return self._output[0]
+        logits: Array = self._output[0]
+        return logits
 
 
 def _find_device(device: str, available: Sequence[str]) -> str:

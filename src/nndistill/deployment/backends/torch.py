@@ -39,5 +39,5 @@ class TorchBackend:
                 output = torch.flip(self._network(torch.flip(batch, axes)), axes)
                 total = output if total is None else total.add_(output)
         assert total is not None
-        mean = total.div_(len(mirrorings))[0].float().cpu().numpy()
-        return mean  # type: ignore[no-any-return]
+        logits: Array = total.div_(len(mirrorings))[0].float().cpu().numpy()
+        return logits

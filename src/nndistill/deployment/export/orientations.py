@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import SimpleITK as sitk
+import SimpleITK
 
 from ...datasets.raw_cases import raw_cases
 from ...errors import UserError
@@ -30,7 +30,7 @@ def training_orientations(dataset: str) -> tuple[str, ...]:
 
 
 def _orientation(file: str) -> str:
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetFileName(file)
     reader.ReadImageInformation()
-    return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(reader.GetDirection()))
+    return str(SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(reader.GetDirection()))

@@ -1,4 +1,4 @@
-"""One tiny workspace for all tests of this folder: phantom, teacher and student, made by the command line."""
+"""One tiny workspace for all tests that need a trained network: phantom, teacher and student, made once."""
 
 from __future__ import annotations
 
