@@ -1,0 +1,116 @@
+"""Which cases there are to predict, and which file is which channel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from .description import ModelDescription
+
+ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl", ".mhd", ".dcm")
+"""Of images, to say what a folder holds instead."""
+
+
+@dataclass(frozen=True)
+class InputCase:
+    """A case: its name, and its files by the number of the channel."""
+
+    name: str
+    files: Mapping[int, Path]
+
+
+def find_cases(input: Path, description: ModelDescription) -> list[InputCase]:
+    """Find the cases of a folder in nnU-Net's layout (`CASE_0000.nii.gz`, `CASE_0001.nii.gz`, …), sorted by name.
+
+    Args:
+        input: The folder, or one file of a case in it: then it is that case only.
+        description: The model's, for the ending.
+
+    Raises:
+        UserError: It does not exist, or holds no case.
+    """
+    if not input.exists():
+        raise UserError(f"{input} does not exist.")
+    folder = input if input.is_dir() else input.parent
+    named = re.compile(rf"(?P<case>[^.].*)_(?P<channel>\d{{4}}){re.escape(description.file_ending)}")
+    cases: dict[str, dict[int, Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if (match := named.fullmatch(file.name)) and file.is_file():
+            cases.setdefault(match["case"], {})[int(match["channel"])] = file
+    if input.is_file():
+        match = named.fullmatch(input.name)
+        cases = {match["case"]: cases[match["case"]]} if match else {}
+    if not cases:
+        raise UserError(_nothing_found(input, description))
+    return [InputCase(name, files) for name, files in sorted(cases.items())]
+
+
+def channel_files(case: InputCase, description: ModelDescription) -> list[Path]:
+    """The files of a case in the order of the model's channels.
+
+    Raises:
+        UserError: A channel is missing, there is one more, or a file's name says that it is another channel.
+    """
+    names = [channel.name for channel in description.channels]
+    listed = ", ".join(f"{name} (_{number:04d})" for number, name in enumerate(names))
+    if missing := [number for number in range(len(names)) if number not in case.files]:
+        lacking = ", ".join(f"{names[number]} (_{number:04d})" for number in missing)
+        raise UserError(
+            f"case {case.name} in {_folder(case)} has no {lacking}; the model wants {listed}." + _hints(case, names)
+        )
+    if surplus := sorted(set(case.files) - set(range(len(names)))):
+        raise UserError(
+            f"{case.files[surplus[0]]} is a channel too many; the model wants {listed}. "
+            "Is this the right model? If so, move the file elsewhere."
+        )
+    if hints := _hints(case, names):
+        raise UserError(f"the channels of case {case.name} seem to be in another order than {listed}." + hints)
+    return [case.files[number] for number in range(len(names))]
+
+
+def _nothing_found(input: Path, description: ModelDescription) -> str:
+    wanted = f"CASE_0000{description.file_ending}"
+    if input.is_file():
+        return f"{input} is not named {wanted}, as the first channel of a case is: rename it."
+    files = [file for file in sorted(input.iterdir()) if file.is_file() and not file.name.startswith(".")]
+    images = [file for file in files if file.name.endswith(ENDINGS)]
+    if not images:
+        return f"{input} holds no images; the model reads files named {wanted}."
+    if images[0].name.endswith(description.file_ending):
+        return (
+            f"{images[0]} is not named {wanted}, as the first channel of a case is, nor is any other file: rename them."
+        )
+    return f"{images[0]} ends otherwise than the images that the model reads ({wanted}): convert them."
+
+
+def _hints(case: InputCase, names: list[str]) -> str:
+    """What the files' names, and the names of what they link to, say against their numbers.
+
+    A word that all channels have in their names, as nnU-Net's names of a case have, says nothing.
+    """
+    words = {number: _words(file) for number, file in case.files.items()}
+    if len(words) > 1 and len(words) >= len(names):
+        shared = set.intersection(*words.values())
+        words = {number: found - shared for number, found in words.items()}
+    channels = {name.casefold(): number for number, name in enumerate(names) if not name.isdigit()}
+    for number, found in words.items():
+        own = names[number].casefold() if number < len(names) else None
+        others = sorted(word for word in found if word in channels)
+        if others and own not in found:
+            return (
+                f" The name of {case.files[number].resolve().name} says {others[0]}, "
+                f"which is _{channels[others[0]]:04d} and not _{number:04d}: check the order, and rename the files."
+            )
+    return ""
+
+
+def _words(file: Path) -> set[str]:
+    names = f"{file.name} {file.resolve().name}".casefold()
+    return set(re.split(r"[^a-z0-9]+", names))
+
+
+def _folder(case: InputCase) -> Path | str:
+    return next(iter(case.files.values())).parent if case.files else "the input"

@@ -1,0 +1,72 @@
+"""Whether a case fits into the machine's memory, told before anything of it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+
+from ..errors import UserError
+from .description import ModelDescription
+from .resampling import compute_shape
+
+
+def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], description: ModelDescription) -> None:
+    """Refuse a volume that this machine cannot hold together with what is computed from it.
+
+    Args:
+        file: Of the volume, for the sentence.
+        shape: Its voxels (z, y, x).
+        spacing: In mm.
+        description: The model's.
+
+    Raises:
+        UserError: It needs more memory than is available.
+    """
+    needed, available = case_bytes(shape, spacing, description), available_bytes()
+    if available is not None and needed > available:
+        size, at = "×".join(map(str, shape[::-1])), "×".join(f"{mm:.3g}" for mm in description.spacing)
+        raise UserError(
+            f"{file} is too large for this machine: {size} voxels, computed at {at} mm with {description.heads} "
+            f"outputs, need {_gib(needed)} of memory, {_gib(available)} are available. "
+            "Crop the volume to what is to be segmented, or use a machine with more memory."
+        )
+
+
+def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: ModelDescription) -> int:
+    """Most bytes that a case's arrays take at a time, without the network's own; less where cropping helps.
+
+    While reading: the channels and one more as stored. While preprocessing: the channels before and after, and one of
+    them in double precision. While computing: the channels, the logits, the sum of weights, and a window in and out.
+    Afterwards: the logits; resampled, one head and the largest so far, and one head in double precision in between.
+    """
+    channels, heads = len(description.channels), description.heads
+    forward = description.transpose_forward
+    transposed, mm = [shape[k] for k in forward], [spacing[k] for k in forward]
+    given = prod(shape)
+    network_shape = compute_shape(transposed, mm, description.spacing)
+    network = prod(max(n, p) for n, p in zip(network_shape, description.patch_size, strict=True))
+    window = prod(description.patch_size)
+    resampled = list(network_shape) != transposed
+    between = 8 * 2 * max(given, network) if resampled else 0
+    reading = 4 * given * channels + 8 * given
+    preprocessing = 4 * channels * (given + network) + between + 9 * given
+    computing = 4 * network * (channels + heads + 1) + 4 * window * (channels + 2 * heads)
+    labelling = 4 * network * heads + (between + 9 * given if resampled else 0) + 4 * given
+    return max(reading, preprocessing, computing, labelling)
+
+
+def available_bytes() -> int | None:
+    """Memory that can be had without swapping; `None` where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB"

@@ -1,0 +1,105 @@
+"""Resampling of images and logits with separable splines, equal to nnU-Net's default resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates
+
+from .description import Resampling
+
+ANISOTROPIC = 3.0
+"""Ratio of the largest to the smallest spacing above which nnU-Net treats the coarse axis apart."""
+
+Array = npt.NDArray[np.float32]
+Shape = tuple[int, int, int]
+
+
+def compute_shape(shape: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> Shape:
+    """Voxels along each axis after resampling to another spacing."""
+    d, h, w = (round(old / new * n) for old, new, n in zip(spacing, new_spacing, shape, strict=True))
+    return d, h, w
+
+
+def resample(
+    array: Array,
+    shape: Sequence[int],
+    *,
+    current_spacing: Sequence[float],
+    new_spacing: Sequence[float],
+    resampling: Resampling,
+) -> Array:
+    r"""Resample every channel to another number of voxels; one that has it already is returned as it is.
+
+    Spline interpolation on a grid is linear and separable: $W_z X (W_y \otimes W_x)^\top$ with one small matrix an
+    axis. nnU-Net interpolates voxel by voxel, to the same values up to rounding in double precision.
+
+    Args:
+        array: Image or logits.
+        shape: D, H, W to resample to.
+        current_spacing: Of `array`, in mm.
+        new_spacing: Of the result, in mm.
+        resampling: Orders, and whether the coarse axis is resampled apart.
+
+    Shape:
+        `(C, D, H, W)` to `(C, *shape)`. Beside the result it holds one channel in double precision, in between.
+
+    Source:
+        nnU-Net 2.8.1, `resample_data_or_seg_to_shape`, which calls scikit-image's `resize` with edge padding.
+    """
+    if array.shape[1:] == tuple(shape):
+        return array
+    apart = separate_axis(current_spacing, new_spacing, resampling.force_separate_z)
+    result = np.empty((len(array), *shape), array.dtype)
+    for channel, resampled in zip(array, result, strict=True):
+        _resample_channel(channel, resampled, apart, resampling)
+    return result
+
+
+def separate_axis(
+    current_spacing: Sequence[float], new_spacing: Sequence[float], force_separate_z: bool | None
+) -> int | None:
+    """The coarse axis that is resampled apart, slice by slice in plane and then across; `None` without one."""
+    if force_separate_z is False:
+        return None
+    spacings = [current_spacing] if force_separate_z else [current_spacing, new_spacing]
+    for spacing in spacings:
+        if force_separate_z or max(spacing) / min(spacing) > ANISOTROPIC:
+            coarse = [axis for axis in range(3) if spacing[axis] == max(spacing)]
+            return coarse[0] if len(coarse) == 1 else None
+    return None
+
+
+def _resample_channel(channel: Array, resampled: Array, apart: int | None, resampling: Resampling) -> None:
+    """Resample in plane, then across, into a given array."""
+    across = apart or 0
+    source, target = np.moveaxis(channel, across, 0), np.moveaxis(resampled, across, 0)
+    bounds_over = (0, 1, 2) if apart is None else (1, 2)
+    low, high = source.min(bounds_over, keepdims=True), source.max(bounds_over, keepdims=True)
+    between = source.astype(np.float64)
+    if source.shape[1] != target.shape[1]:
+        between = _weights(source.shape[1], target.shape[1], resampling.order) @ between
+    if source.shape[2] != target.shape[2]:
+        between = between @ _weights(source.shape[2], target.shape[2], resampling.order).T
+    if apart is not None and resampling.order > 1:
+        np.clip(between, low, high, out=between)  # splines overshoot; nnU-Net's do not where scikit-image clips
+    if source.shape[0] == target.shape[0]:
+        target[:] = between
+    else:
+        order = resampling.order if apart is None else resampling.order_z
+        weights = _weights(source.shape[0], target.shape[0], order)
+        for row in range(target.shape[1]):
+            target[:, row] = weights @ between[:, row]
+    if apart is None and resampling.order > 1:
+        np.clip(target, low, high, out=target)
+
+
+@lru_cache(maxsize=32)
+def _weights(size: int, new_size: int, order: int) -> npt.NDArray[np.float64]:
+    """What every voxel along an axis contributes to every new voxel, `(new_size, size)`."""
+    centres = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
+    units = np.eye(size)
+    return np.stack([map_coordinates(unit, centres[None], order=order, mode="nearest") for unit in units], axis=1)
