@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
@@ -38,6 +39,43 @@ class StepProgress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._bar.stop()
+
+
+class PredictionProgress:
+    """Progress of a batch of cases: one bar; and a line for each that fails, and for every case without a terminal.
+
+    Args:
+        cases: How many there are.
+    """
+
+    def __init__(self, cases: int) -> None:
+        self._bar = bar()
+        self._task = self._bar.add_task("reading", total=cases)
+        self._shares: dict[str, float] = {}
+
+    def __enter__(self) -> PredictionProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def windows(self, case: str, done: int, total: int) -> None:
+        """Count the windows of a case as a share of it, so that the time left is told early."""
+        self._advance(case, 0.99 * done / max(total, 1), description=f"{case}, window {done}/{total}")
+
+    def settled(self, case: str, outcome: str, how: Mapping[str, Any]) -> None:
+        """Count a case that is done, kept or failed."""
+        self._advance(case, 1)
+        if outcome == "failed":
+            console.print(f"[red]{escape(case)}:[/] {escape(how['failed'])}", highlight=False, soft_wrap=True)
+        elif not console.is_terminal:
+            seconds = f" in {sum(how['seconds'].values()):.1f} s" if outcome == "done" else ""
+            console.print(f"{escape(case)}: {outcome}{seconds}", highlight=False, soft_wrap=True)
+
+    def _advance(self, case: str, share: float, **fields: Any) -> None:
+        self._shares[case] = share
+        self._bar.update(self._task, completed=sum(self._shares.values()), **fields)
 
 
 class TrainingProgress:

@@ -23,6 +23,7 @@ from .distill import distill
 from .evaluate import evaluate
 from .missing_extra import missing_extra
 from .phantom import phantom
+from .predict import predict
 from .prepare import prepare
 from .recipes import recipes
 from .report import report
@@ -40,6 +41,7 @@ app.command()(phantom)
 app.add_typer(prepare, name="prepare")
 app.command()(teach)
 app.command()(distill)
+app.command()(predict)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(complexity)

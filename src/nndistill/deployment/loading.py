@@ -8,7 +8,7 @@ from typing import get_args
 
 from ..errors import UnknownName, UserError
 from .backends.base import Backend
-from .description import FILE_NAME, Format, ModelDescription
+from .description import FILE_NAME, Format, ModelDescription, digest
 
 _BACKENDS: dict[Format, tuple[str, ...]] = {
     "nnunet": ("torch",),
@@ -101,7 +101,8 @@ def _model_folder(model: Path, device: str, fold: str | None) -> LoadedModel:
 
     folder = ModelFolder.read(model)
     checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
-    description = describe(folder, checkpoint_file)
+    files = {str(checkpoint_file.relative_to(model)): digest(checkpoint_file)}
+    description = describe(folder, checkpoint_file).model_copy(update={"files": files})
     return LoadedModel(description, TorchBackend(folder.network(checkpoint_file), device=find_device(device)))
 
 
