@@ -41,6 +41,7 @@ def as_plans(description: ModelDescription) -> tuple[PlansManager, Any, dict[str
     intensities = ("mean", "std", "percentile_00_5", "percentile_99_5")
     configuration = {
         "architecture": {},
+        "preprocessor_name": "DefaultPreprocessor",
         "spacing": list(description.spacing),
         "patch_size": list(description.patch_size),
         "normalization_schemes": [how.scheme for how in schemes],

@@ -9,41 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
-from torch import nn
 
 from described import as_plans, describe
+from fake_backend import FakeBackend, small_network
 from nndistill.deployment.preprocessing import Preprocessed
 from nndistill.deployment.sliding_window import gaussian, mirrorings, predict_logits, windows
 from nndistill.errors import UserError
-
-
-class FakeBackend:
-    """A small network in PyTorch, in place of a runtime."""
-
-    name = "fake"
-    device = "processor"
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-        self.calls: list[np.ndarray] = []
-
-    @torch.inference_mode()
-    def logits(self, window, mirrorings=((),)):
-        assert window.flags.c_contiguous
-        self.calls.append(window.copy())
-        total = sum(
-            torch.flip(
-                self.network(torch.flip(torch.from_numpy(window), [axis + 1 for axis in axes])[None])[0],
-                [axis + 1 for axis in axes],
-            )
-            for axes in mirrorings
-        )
-        return (total / len(mirrorings)).numpy()
-
-
-def network(channels: int, heads: int) -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Conv3d(channels, 4, 3, padding=1), nn.LeakyReLU(), nn.Conv3d(4, heads, 3, padding=1)).eval()
 
 
 def preprocessed_of(array: np.ndarray, mask: np.ndarray | None = None) -> Preprocessed:
@@ -93,7 +64,7 @@ def test_weights_are_nnunets(patch):
 @pytest.mark.parametrize("shape", [(16, 8, 8), (11, 19, 13), (3, 20, 5), (1, 1, 1)])
 def test_logits_equal_nnunets_where_its_sums_are_made_exact(axes, mirror, shape, monkeypatch):
     description = describe("T1", "T2", mirroring_axes=axes, labels={"background": 0, "a": 1, "b": 2})
-    net, array = network(2, 3), noise(2, *shape)
+    net, array = small_network(2, 3), noise(2, *shape)
     ours = predict_logits(preprocessed_of(array.copy()), FakeBackend(net), description, mirror=mirror)
     assert ours.shape == (3, *shape)
     assert ours.dtype == np.float32
@@ -107,7 +78,7 @@ def test_logits_equal_nnunets_where_its_sums_are_made_exact(axes, mirror, shape,
 
 @pytest.mark.parametrize("overlap", [0, 0.25, 0.75])
 def test_overlap_can_be_chosen(overlap, monkeypatch):
-    net, array = network(1, 2), noise(1, 20, 17, 9)
+    net, array = small_network(1, 2), noise(1, 20, 17, 9)
     monkeypatch.setattr(torch, "half", torch.float32)
     expected = by_nnunet(array, describe(overlap=overlap), net, mirror=False)
     ours = predict_logits(preprocessed_of(array), FakeBackend(net), describe(), overlap=overlap)
@@ -123,7 +94,7 @@ def test_mirrorings_are_every_set_of_axes_once():
 def test_the_image_is_not_changed():
     array = noise(1, 12, 12, 12)
     before = array.copy()
-    predict_logits(preprocessed_of(array), FakeBackend(network(1, 2)), describe())
+    predict_logits(preprocessed_of(array), FakeBackend(small_network(1, 2)), describe())
     np.testing.assert_array_equal(array, before)
 
 
@@ -134,12 +105,12 @@ def test_windows_of_air_are_skipped_and_nothing_changes_inside_the_image(factor)
     mask = np.zeros([int(size * factor) for size in shape], bool)
     mask[: int(9 * factor), : int(7 * factor)] = True
     array = noise(1, *shape)
-    net = network(1, 2)
+    net = small_network(1, 2)
     everywhere, only_image = FakeBackend(net), FakeBackend(net)
     preprocessed = preprocessed_of(array, mask)
     expected = predict_logits(preprocessed, everywhere, describe(), skip_air=False)
     found = predict_logits(preprocessed, only_image, describe(), skip_air=True)
-    assert 0 < len(only_image.calls) < len(everywhere.calls) / 2
+    assert 0 < len(only_image.windows) < len(everywhere.windows) / 2
     inside = np.zeros(shape, bool)
     inside[:9, :7] = True
     np.testing.assert_allclose(found[:, inside], expected[:, inside], rtol=1e-5, atol=1e-6)
@@ -149,9 +120,9 @@ def test_windows_of_air_are_skipped_and_nothing_changes_inside_the_image(factor)
 def test_a_single_voxel_of_image_keeps_its_windows_however_it_is_padded():
     mask = np.zeros((5, 30, 5), bool)
     mask[4, 24, 4] = True
-    backend = FakeBackend(network(1, 2))
+    backend = FakeBackend(small_network(1, 2))
     logits = predict_logits(preprocessed_of(noise(1, 5, 30, 5), mask), backend, describe())
-    assert len(backend.calls) == 2
+    assert len(backend.windows) == 2
     assert (logits[:, 4, 24, 4] != 0).all()
 
 
@@ -159,10 +130,10 @@ def test_progress_counts_the_windows_that_are_computed():
     mask = np.zeros((40, 8, 8), bool)
     mask[0] = True
     told: list[tuple[int, int]] = []
-    backend = FakeBackend(network(1, 2))
+    backend = FakeBackend(small_network(1, 2))
     preprocessed = preprocessed_of(noise(1, 40, 8, 8), mask)
     predict_logits(preprocessed, backend, describe(), progress=lambda *counts: told.append(counts))
-    assert told == [(done, len(backend.calls)) for done in range(len(backend.calls) + 1)]
+    assert told == [(done, len(backend.windows)) for done in range(len(backend.windows) + 1)]
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1, 1.5])

@@ -37,23 +37,21 @@ def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], des
 def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: ModelDescription) -> int:
     """Most bytes that a case's arrays take at a time, without the network's own; less where cropping helps.
 
-    While reading: the channels and one more as stored. While preprocessing: the channels before and after, and one of
-    them in double precision. While computing: the channels, the logits, the sum of weights, and a window in and out.
-    Afterwards: the logits; resampled, one head and the largest so far, and one head in double precision in between.
+    While reading: the channels, and one as it is stored. While preprocessing: the channels before, cropped and
+    resampled. While computing: the channels, the logits, their weights, and a window in, out and summed. Afterwards:
+    the logits, and of the label map's voxels a head, the largest so far and the labels. While one channel or head is
+    resampled, it is there in double precision.
     """
-    channels, heads = len(description.channels), description.heads
     forward = description.transpose_forward
-    transposed, mm = [shape[k] for k in forward], [spacing[k] for k in forward]
-    given = prod(shape)
+    transposed, mm = [shape[axis] for axis in forward], [spacing[axis] for axis in forward]
     network_shape = compute_shape(transposed, mm, description.spacing)
-    network = prod(max(n, p) for n, p in zip(network_shape, description.patch_size, strict=True))
-    window = prod(description.patch_size)
+    given, network, window = prod(shape), prod(network_shape), prod(description.patch_size)
     resampled = list(network_shape) != transposed
-    between = 8 * 2 * max(given, network) if resampled else 0
+    channels, heads, between = len(description.channels), description.heads, 8 * max(given, network) * resampled
     reading = 4 * given * channels + 8 * given
-    preprocessing = 4 * channels * (given + network) + between + 9 * given
+    preprocessing = 4 * channels * (2 * given + network * resampled) + between
     computing = 4 * network * (channels + heads + 1) + 4 * window * (channels + 2 * heads)
-    labelling = 4 * network * heads + (between + 9 * given if resampled else 0) + 4 * given
+    labelling = 4 * network * heads + (2 * 4 + 2) * given + between
     return max(reading, preprocessing, computing, labelling)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import map_coordinates
+from scipy.sparse import csr_array
 
 from .description import Resampling
 
@@ -34,8 +36,8 @@ def resample(
 ) -> Array:
     r"""Resample every channel to another number of voxels; one that has it already is returned as it is.
 
-    Spline interpolation on a grid is linear and separable: $W_z X (W_y \otimes W_x)^\top$ with one small matrix an
-    axis. nnU-Net interpolates voxel by voxel, to the same values up to rounding in double precision.
+    Spline interpolation on a grid is linear and separable: $W_z X (W_y \otimes W_x)^\top$ with one sparse matrix an
+    axis, many times faster than voxel by voxel, and equal up to rounding in double precision.
 
     Args:
         array: Image or logits.
@@ -74,32 +76,40 @@ def separate_axis(
 
 
 def _resample_channel(channel: Array, resampled: Array, apart: int | None, resampling: Resampling) -> None:
-    """Resample in plane, then across, into a given array."""
-    across = apart or 0
+    """Resample every plane, then across the planes, into a given array."""
+    across = 0 if apart is None else apart
+    order_across = resampling.order if apart is None else resampling.order_z
     source, target = np.moveaxis(channel, across, 0), np.moveaxis(resampled, across, 0)
-    bounds_over = (0, 1, 2) if apart is None else (1, 2)
-    low, high = source.min(bounds_over, keepdims=True), source.max(bounds_over, keepdims=True)
-    between = source.astype(np.float64)
-    if source.shape[1] != target.shape[1]:
-        between = _weights(source.shape[1], target.shape[1], resampling.order) @ between
-    if source.shape[2] != target.shape[2]:
-        between = between @ _weights(source.shape[2], target.shape[2], resampling.order).T
-    if apart is not None and resampling.order > 1:
-        np.clip(between, low, high, out=between)  # splines overshoot; nnU-Net's do not where scikit-image clips
-    if source.shape[0] == target.shape[0]:
-        target[:] = between
-    else:
-        order = resampling.order if apart is None else resampling.order_z
-        weights = _weights(source.shape[0], target.shape[0], order)
-        for row in range(target.shape[1]):
-            target[:, row] = weights @ between[:, row]
-    if apart is None and resampling.order > 1:
-        np.clip(target, low, high, out=target)
+    over_z, over_y, over_x = (
+        _weights(size, new_size, order)
+        for size, new_size, order in zip(
+            source.shape, target.shape, (order_across, resampling.order, resampling.order), strict=True
+        )
+    )
+    overshoots = resampling.order > 1  # where scikit-image, which nnU-Net calls, clips to the given range
+    between = np.empty((len(source), *target.shape[1:]))
+    for plane, resampled_plane in zip(source, between, strict=True):
+        resampled_plane[:] = _apply(over_x, _apply(over_y, plane.astype(np.float64)).T).T
+        if overshoots and apart is not None:
+            np.clip(resampled_plane, plane.min(), plane.max(), out=resampled_plane)
+    for row in range(target.shape[1]):
+        target[:, row] = _apply(over_z, between[:, row])
+    if overshoots and apart is None:
+        np.clip(target, source.min(), source.max(), out=target)
+
+
+def _apply(weights: Any, array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A sparse product along the first axis: on one core, so that it does not stand in the way of a network."""
+    return array if weights is None else weights @ np.ascontiguousarray(array)
 
 
 @lru_cache(maxsize=32)
-def _weights(size: int, new_size: int, order: int) -> npt.NDArray[np.float64]:
-    """What every voxel along an axis contributes to every new voxel, `(new_size, size)`."""
+def _weights(size: int, new_size: int, order: int) -> Any:
+    """What every voxel along an axis contributes to every new voxel, `(new_size, size)`; `None` for the identity."""
+    if size == new_size:
+        return None
     centres = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
     units = np.eye(size)
-    return np.stack([map_coordinates(unit, centres[None], order=order, mode="nearest") for unit in units], axis=1)
+    weights = np.stack([map_coordinates(unit, centres[None], order=order, mode="nearest") for unit in units], axis=1)
+    weights[np.abs(weights) < np.finfo(np.float64).eps / 16] = 0  # a spline's reach fades by a factor of 4 a voxel
+    return csr_array(weights)

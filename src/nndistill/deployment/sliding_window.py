@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import combinations, product
 from math import ceil, floor
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,27 +52,35 @@ def predict_logits(
         nnU-Net 2.8.1, `nnUNetPredictor`, which sums in half precision where this sums in single: near the volume's
         corners, where weights are smallest, nnU-Net's sums keep few digits.
     """
-    overlap = description.overlap if overlap is None else overlap
-    padded, inner = _pad(preprocessed.array, description.patch_size)
-    boxes = windows(padded.shape[1:], description.patch_size, overlap)
+    image = preprocessed.array
+    boxes = [
+        _place(box, image.shape[1:], description.patch_size)
+        for box in windows(
+            [max(size, patch) for size, patch in zip(image.shape[1:], description.patch_size, strict=True)],
+            description.patch_size,
+            description.overlap if overlap is None else overlap,
+        )
+    ]
     if skip_air and preprocessed.mask is not None:
-        boxes = [box for box in boxes if _holds_image(preprocessed.mask, box, inner, preprocessed.array.shape[1:])]
+        boxes = [box for box in boxes if _holds_image(preprocessed.mask, box.image, image.shape[1:])]
     flips = mirrorings(description.mirroring_axes if mirror else ())
     weight = gaussian(description.patch_size)
-    logits = np.zeros((description.heads, *padded.shape[1:]), np.float32)
-    weights = np.zeros(padded.shape[1:], np.float32)
+    logits = np.zeros((description.heads, *image.shape[1:]), np.float32)
+    weights = np.zeros(image.shape[1:], np.float32)
+    window = np.zeros((len(image), *description.patch_size), np.float32)  # what an image does not fill stays 0
     for done, box in enumerate(boxes):
         if progress:
             progress(done, len(boxes))
-        window = np.ascontiguousarray(padded[(slice(None), *box)])
-        _add(backend.logits(window, flips), weight, logits[(slice(None), *box)])
-        weights[box] += weight
+        window[(slice(None), *box.window)] = image[(slice(None), *box.image)]
+        output = backend.logits(window, flips)
+        _add(output[(slice(None), *box.window)], weight[box.window], logits[(slice(None), *box.image)])
+        weights[box.image] += weight[box.window]
     if progress:
         progress(len(boxes), len(boxes))
     weights[weights == 0] = 1
     for head in logits:
         head /= weights
-    return logits[(slice(None), *inner)]
+    return logits
 
 
 def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> list[Box]:
@@ -116,27 +125,32 @@ def mirrorings(axes: Sequence[int]) -> list[Mirroring]:
     return [flipped for count in range(len(axes) + 1) for flipped in combinations(axes, count)]
 
 
-def _pad(array: Array, patch_size: Sequence[int]) -> tuple[Array, Box]:
-    """Zeros around what is smaller than a window, the odd one behind; and where the image is in it."""
-    missing = [max(0, patch - size) for size, patch in zip(array.shape[1:], patch_size, strict=True)]
-    before = [count // 2 for count in missing]
-    d, h, w = (slice(start, start + size) for start, size in zip(before, array.shape[1:], strict=True))
-    if any(missing):
-        around = [(start, count - start) for start, count in zip(before, missing, strict=True)]
-        array = np.pad(array, [(0, 0), *around])
-    return array, (d, h, w)
+class _Place(NamedTuple):
+    """Where a window lies in the image, and where the image lies in the window."""
+
+    image: Box
+    window: Box
 
 
-def _holds_image(mask: Mask, box: Box, inner: Box, shape: Sequence[int]) -> bool:
+def _place(box: Box, shape: Sequence[int], patch_size: Sequence[int]) -> _Place:
+    """An image that is smaller than a window is in the window's middle, the odd voxel behind, and zeros around it."""
+    image, window = [], []
+    for part, size, patch in zip(box, shape, patch_size, strict=True):
+        before = max(0, patch - size) // 2
+        image.append(slice(part.start, min(part.stop, size)))
+        window.append(slice(before, before + image[-1].stop - image[-1].start))
+    return _Place((image[0], image[1], image[2]), (window[0], window[1], window[2]))
+
+
+def _holds_image(mask: Mask, box: Box, shape: Sequence[int]) -> bool:
     """Whether a window holds a voxel that is not air, or one next to it.
 
     The mask is the one before resampling: what the window becomes there, and a voxel more where it is resampled.
     """
     found = []
-    for window, image, new, old in zip(box, inner, shape, mask.shape, strict=True):
-        margin, scale = int(new != old), old / new
-        start, stop = window.start - image.start - margin, window.stop - image.start + margin
-        found.append(slice(max(0, floor(start * scale)), max(0, ceil(stop * scale))))
+    for part, size, size_before in zip(box, shape, mask.shape, strict=True):
+        margin, scale = int(size != size_before), size_before / size
+        found.append(slice(max(0, floor((part.start - margin) * scale)), ceil((part.stop + margin) * scale)))
     return bool(mask[tuple(found)].any())
 
 
