@@ -22,7 +22,7 @@ COMMANDS = [
     ["prepare", "isles2022"],
     ["teach"],
     ["distill"],
-    ["report"],
+    ["benchmark"],
     ["evaluate"],
     ["report"],
     ["compare"],

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -49,7 +51,7 @@ def test_workstation_has_no_training_packages(workstation, module):
     assert f"No module named '{module}'" in _run(workstation / "python", "-c", f"import {module}").stderr
 
 
-@pytest.mark.parametrize("command", [[], ["distill"]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], ["predict"], ["benchmark"], ["distill"]], ids=" ".join)
 def test_help_works_on_the_workstation(workstation, command):
     result = _run(workstation / "nndistill", *command, "--help")
     assert result.returncode == 0, result.stderr
@@ -62,3 +64,41 @@ def test_training_on_the_workstation_ends_in_the_sentence_that_names_the_extra(w
     assert result.stderr == (
         'error: this command needs PyTorch and nnU-Net, which are not installed: pip install "nndistill[train]"\n'
     )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases of two channels, one larger and one smaller than a window."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for case, shape in {"large": (20, 30, 12), "small": (14, 20, 7)}.items():
+        for channel in range(2):
+            noise = SimpleITK.GetImageFromArray(random.standard_normal(shape).astype(np.float32) + 4)
+            noise.SetSpacing((1.0, 1.2, 0.9))
+            SimpleITK.WriteImage(noise, folder / f"{case}_{channel:04d}.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_workstation_predicts_the_label_maps_of_the_full_environment(
+    workstation, nndistill, small, images, tmp_path, backend
+):
+    model = small.folders["onnx" if backend == "onnxruntime" else "openvino"]
+    assert nndistill("predict", model, images, tmp_path / "here").status == 0
+    result = _run(workstation / "nndistill", "predict", model, images, tmp_path / "there")
+    assert result.returncode == 0, result.stderr
+    for case in ("large", "small"):
+        here, there = (SimpleITK.ReadImage(tmp_path / place / f"{case}.nii.gz") for place in ("here", "there"))
+        np.testing.assert_array_equal(*map(SimpleITK.GetArrayFromImage, (here, there)))
+        assert here.GetSpacing() == there.GetSpacing()
+        assert len(np.unique(SimpleITK.GetArrayFromImage(there))) > 1
+
+
+def test_workstation_measures_its_models(workstation, small, images, tmp_path):
+    """Without tables for papers and figures, whose packages are not there."""
+    models = [f"{name}={folder}" for name, folder in small.folders.items()]
+    arguments = [*models, "--input", images / "large_0000.nii.gz", "--rounds", 1, "--out", tmp_path]
+    result = _run(workstation / "nndistill", "benchmark", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["benchmark.json"]
+    assert all(name in result.stdout for name in small.folders)

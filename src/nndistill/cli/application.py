@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 
 from ..errors import UserError
 from ..progress import console
+from .benchmark import benchmark
 from .compare import compare
 from .complexity import complexity
 from .demo import demo
@@ -42,6 +43,7 @@ app.add_typer(prepare, name="prepare")
 app.command()(teach)
 app.command()(distill)
 app.command()(predict)
+app.command()(benchmark)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(complexity)

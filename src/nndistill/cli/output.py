@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,18 @@ if TYPE_CHECKING:
 
 
 def show(frame: pd.DataFrame, title: str) -> None:
+    show_rows(
+        [str(column) for column in frame.columns], {str(name): list(row) for name, row in frame.iterrows()}, title
+    )
+
+
+def show_rows(columns: Sequence[str], rows: Mapping[str, Sequence[object]], title: str) -> None:
+    """As `show`, for commands that do without pandas."""
     table = Table(title=title, title_justify="left")
-    for column in ["", *frame.columns]:
-        table.add_column(str(column), overflow="fold")
-    for name, row in frame.iterrows():
-        table.add_row(str(name), *(str(value) for value in row))
+    for column in ["", *columns]:
+        table.add_column(column, overflow="fold")
+    for name, row in rows.items():
+        table.add_row(name, *map(str, row))
     rich_print(table)
 
 

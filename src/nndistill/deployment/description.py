@@ -87,6 +87,8 @@ class ModelDescription(_Strict):
         labels: As in `dataset.json`: values, or lists of values where regions are predicted.
         regions_class_order: Label value that each region is written as, in the network's order; `None` without regions.
         resample_data, resample_probabilities: nnU-Net's resampling before and after the network.
+        parameters, flops_patch: Of the network as it was trained, for a window; FLOPs of convolutions, two a
+            multiply-add.
         check: What was measured when the export was compared with PyTorch.
         versions: Of the packages that made the export.
     """
@@ -110,6 +112,8 @@ class ModelDescription(_Strict):
     regions_class_order: tuple[int, ...] | None = None
     resample_data: Resampling
     resample_probabilities: Resampling
+    parameters: int | None = None
+    flops_patch: int | None = None
     check: dict[str, Any] = {}
     versions: dict[str, str] = {}
 

@@ -17,6 +17,8 @@ _BACKENDS: dict[Format, tuple[str, ...]] = {
     "openvino": ("openvino",),
 }
 """Who computes a format; the first does where none is named."""
+BACKENDS = ("onnxruntime", "openvino", "torch")
+"""Names of all runtimes."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,38 @@ def load_model(
         UserError: There is no model, it is damaged or not for this backend, or there is no such device.
         ModuleNotFoundError: The backend is not installed; the command line says which extra brings it.
     """
-    known = sorted({name for names in _BACKENDS.values() for name in names})
-    if backend is not None and backend not in known:
-        raise UnknownName("backend", backend, known)
-    if not model.is_dir():
-        raise UserError(f"there is no folder {model}; give one that nndistill export made, or a trained nnU-Net's.")
-    if (model / FILE_NAME).is_file():
+    if backend is not None and backend not in BACKENDS:
+        raise UnknownName("backend", backend, BACKENDS)
+    if _is_export(model):
         return _exported(model, backend, device, fold)
-    if not (model / "plans.json").is_file():
-        raise UserError(
-            f"{model} is neither an exported model, which has {FILE_NAME}, nor a trained nnU-Net, which has plans.json."
-        )
     if backend not in (None, "torch"):
         raise UserError(
             f"{model} is a trained nnU-Net, which only PyTorch computes; for {backend} run: nndistill export {model} "
             f"--format {'openvino' if backend == 'openvino' else 'onnx'}."
         )
     return _model_folder(model, device, fold)
+
+
+def backends_of(model: Path) -> tuple[str, ...]:
+    """Names of the runtimes that compute a model; the first does where none is named.
+
+    Raises:
+        UserError: There is no model, or it is damaged.
+    """
+    return _BACKENDS[ModelDescription.read(model).format if _is_export(model) else "nnunet"]
+
+
+def _is_export(model: Path) -> bool:
+    """Whether it is an exported model; otherwise it is a model folder of nnU-Net."""
+    if not model.is_dir():
+        raise UserError(f"there is no folder {model}; give one that nndistill export made, or a trained nnU-Net's.")
+    if (model / FILE_NAME).is_file():
+        return True
+    if not (model / "plans.json").is_file():
+        raise UserError(
+            f"{model} is neither an exported model, which has {FILE_NAME}, nor a trained nnU-Net, which has plans.json."
+        )
+    return False
 
 
 def _exported(model: Path, backend: str | None, device: str, fold: str | None) -> LoadedModel:
