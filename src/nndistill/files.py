@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise UserError(f"the disk is full: {path} could not be written.{kept} Free some space and go on.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside `path`, which takes its place when the block ends well.
+
+    An error in the block leaves what was at `path` before.
+
+    Raises:
+        UserError: The place cannot be written, or is full.
+    """
+    temporary, replaced = (path.with_name(f".{path.name}.{os.getpid()}.{what}.tmp") for what in ("new", "old"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}.") from error
+    finally:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:

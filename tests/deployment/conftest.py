@@ -61,7 +61,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     folders = {name: place / name for name in ("onnx", "openvino")}
     for folder in folders.values():
         folder.mkdir()
-    files = {"onnx": write_onnx(network, folders["onnx"], channels=2, patch_size=PATCH)}
+    files = {"onnx": write_onnx(network, folders["onnx"], (2, *PATCH))}
     files["openvino"] = write_openvino(folders["onnx"] / "model.onnx", folders["openvino"])
     for name, folder in folders.items():
         digests = {file: digest(folder / file) for file in files[name]}

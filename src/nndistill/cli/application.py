@@ -22,6 +22,7 @@ from .demo import demo
 from .diagnose import diagnose
 from .distill import distill
 from .evaluate import evaluate
+from .export import export
 from .missing_extra import missing_extra
 from .phantom import phantom
 from .predict import predict
@@ -45,6 +46,7 @@ app.command()(distill)
 app.command()(predict)
 app.command()(benchmark)
 app.command()(evaluate)
+app.command()(export)
 app.command()(compare)
 app.command()(complexity)
 app.command()(report)

@@ -21,21 +21,20 @@ _OPSET = 18
 _MOST_BYTES_IN_ONE_FILE = 2**31 - 2**24  # protobuf's limit is 2 GiB; the graph itself needs a little
 
 
-def write_onnx(network: nn.Module, output: Path, *, channels: int, patch_size: Sequence[int]) -> list[str]:
+def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[str]:
     """Write a network: any batch of windows of one size, float32 `image` in, float32 `logits` out.
 
     Args:
         network: In eval mode, without deep supervision.
         output: Folder for `model.onnx`; weights beyond 2 GiB go into a second file beside it.
-        channels: Of the input.
-        patch_size: D, H, W of a window.
+        window: (channels, D, H, W).
 
     Returns:
         Names of the written files.
     """
     size = sum(weight.nbytes for weight in network.state_dict().values())
     # The example has two windows, since a dimension of one would be taken for fixed.
-    example = torch.zeros(2, channels, *patch_size)
+    example = torch.zeros(2, *window)
     with _quietly():
         torch.onnx.export(
             network.eval(),
@@ -48,6 +47,7 @@ def write_onnx(network: nn.Module, output: Path, *, channels: int, patch_size: S
             dynamo=True,
             external_data=size > _MOST_BYTES_IN_ONE_FILE,
         )
+    _forget_origin(output / FILE)
     onnx.checker.check_model(str(output / FILE), full_check=True)
     return sorted(file.name for file in output.glob(f"{FILE}*"))
 
@@ -66,6 +66,16 @@ class Float16(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.network(image.half()).float()
         return logits
+
+
+def _forget_origin(file: Path) -> None:
+    """Remove the exporter's notes at every node: a fifth of a student's file, and the paths of this machine."""
+    model = onnx.load(str(file), load_external_data=False)
+    graph = model.graph
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, model):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, str(file))
 
 
 @contextlib.contextmanager
