@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.files import atomic_path, read_json, write_json
+from nndistill.files import atomic_folder, atomic_path, read_json, write_json
 
 
 def test_error_while_writing_keeps_the_previous_file(tmp_path):
@@ -36,6 +36,41 @@ def test_damaged_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a\.json"):
         read_json(tmp_path / "a.json")
+
+
+def test_folder_takes_the_place_of_the_previous_one(tmp_path):
+    for content in ("first", "second"):
+        with atomic_folder(tmp_path / "new" / "folder") as temporary:
+            (temporary / content).write_text(content)
+    assert [file.name for file in (tmp_path / "new").rglob("*")] == ["folder", "second"]
+
+
+def test_error_in_the_block_keeps_the_previous_folder(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("before")
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder) as temporary:
+        _half_of_it(temporary / "file")
+    assert [str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")] == ["folder", "folder/file"]
+    assert (folder / "file").read_text() == "before"
+
+
+def test_folder_that_cannot_be_put_in_its_place_keeps_the_previous_one(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("before")
+    rename = type(folder).rename
+
+    def refuse_the_new_one(self, target):
+        if self.name.endswith(".new.tmp"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(type(folder), "rename", refuse_the_new_one)
+    with pytest.raises(UserError, match=r"cannot write .*folder: No space left"), atomic_folder(folder):
+        pass
+    assert (folder / "file").read_text() == "before"
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def _half_of_it(path):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,3 +90,23 @@ def environment(world: World) -> dict[str, str]:
     """The environment of a process that works in this workspace."""
     folders = {name: str(world.workspace / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
     return {**os.environ, **folders, "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+
+
+@pytest.fixture(scope="session")
+def python_without_nndistill(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment that sees the installed packages, nnU-Net among them, but not nnDistill.
+
+    A `.pth` file adds the folder of packages; `.pth` files inside that folder, of which an editable nnDistill is one,
+    are not followed.
+    """
+    folder = tmp_path_factory.mktemp("stock")
+    venv.create(folder, with_pip=False)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    site = folder / "lib" / version / "site-packages"
+    (site / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = folder / "bin" / "python"
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    assert subprocess.run([python, "-c", "import nnunetv2"], check=False, env=alone).returncode == 0
+    missing = subprocess.run([python, "-c", "import nndistill"], capture_output=True, text=True, check=False, env=alone)
+    assert "ModuleNotFoundError" in missing.stderr
+    return python

@@ -13,6 +13,8 @@ from typing import Any
 
 from .errors import UserError
 
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -57,6 +59,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.rename(replaced)
         temporary.rename(path)
     except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
         raise UserError(f"cannot write {path}: {error.strerror}.") from error
     finally:
         if replaced.exists() and not path.exists():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from networks import residual_unet
+from nndistill.cli import main
 from nndistill.deployment.description import (
     FILE_NAME,
     Channel,
@@ -68,3 +71,24 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
         small_description(format=name, files=digests).write(folder)
         assert (folder / FILE_NAME).is_file()
     return Small(network, folders)
+
+
+@pytest.fixture(scope="session")
+def exported(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Export the trained student by the command line, each format and precision once: `exported("onnx", "int8")`."""
+    [student] = _made_once.glob("nnUNet_results/*/nnUNetTrainerDistill__student__3d_fullres")
+    [raw] = _made_once.glob("nnUNet_raw/*")
+    place = tmp_path_factory.mktemp("exports")
+
+    @cache
+    def export(format: str, precision: str) -> Path:
+        out = place / f"{format}-{precision}"
+        arguments = ["export", student, "--format", format, "--precision", precision, "--out", out]
+        if precision == "int8":  # of a network that hardly learnt anything, so any fall will do
+            arguments += ["--calibration", raw / "imagesTr", "--labels", raw / "labelsTr", "--tolerance", 1]
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        assert not stop.value.code
+        return out
+
+    return lambda format, precision="float32": export(format, precision)

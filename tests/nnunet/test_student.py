@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import nibabel as nib
@@ -21,25 +18,6 @@ from tiny import TINY
 @pytest.fixture
 def student(world) -> Path:
     return world.results / "nnUNetTrainerDistill__student__3d_fullres"
-
-
-@pytest.fixture(scope="session")
-def python_without_nndistill(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment that sees the installed packages, nnU-Net among them, but not nnDistill.
-
-    A `.pth` file adds the folder of packages; `.pth` files inside that folder, of which an editable nnDistill is one,
-    are not followed.
-    """
-    folder = tmp_path_factory.mktemp("stock")
-    venv.create(folder, with_pip=False)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = folder / "lib" / version / "site-packages"
-    (site / "installed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    python = folder / "bin" / "python"
-    assert subprocess.run([python, "-c", "import nnunetv2"], check=False).returncode == 0
-    missing = subprocess.run([python, "-c", "import nndistill"], capture_output=True, text=True, check=False)
-    assert "ModuleNotFoundError" in missing.stderr
-    return python
 
 
 def test_stock_nnunet_predicts_the_same_label_maps_without_nndistill(

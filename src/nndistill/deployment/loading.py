@@ -93,6 +93,11 @@ def _exported(model: Path, backend: str | None, device: str, fold: str | None) -
             f"{' or '.join(formats)}."
         )
     chosen = backend or backends[0]
+    if (description.format, description.precision, chosen) == ("onnx", "int8", "openvino"):
+        raise UserError(
+            f"{model} was quantised for ONNX Runtime, and OpenVINO would compute it less exactly than was measured; "
+            "export it with --format openvino --precision int8."
+        )
     if description.format == "nnunet":
         return _model_folder(next(model.glob("*/*/plans.json")).parent, device, None)
     if description.format == "safetensors":

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
+from typing import Any, get_args
 
 import torch
+from torch import nn
 
 from ...errors import UnknownName, UserError
 from ...files import atomic_folder
 from ...nnunet.model_folder import ModelFolder
+from ..backends.base import Backend
 from ..backends.torch import TorchBackend
 from ..description import FILE_NAME, Format, ModelDescription, Precision, digest
 from ..loading import load_model
-from .check import compare, noise, refuse_disagreement
+from .accuracy import measure_accuracy, refuse_fall
+from .check import Agreement, compare, noise, refuse_disagreement
 from .describe import NotDescribable, describe
+from .sample_cases import SampleCases
 from .stock import write_stock
 
 PRECISIONS: dict[Format, tuple[Precision, ...]] = {
@@ -26,6 +32,14 @@ PRECISIONS: dict[Format, tuple[Precision, ...]] = {
     "safetensors": ("float32",),
     "onnx": ("float32", "float16", "int8"),
     "openvino": ("float32", "float16", "bfloat16", "int8"),
+}
+
+_CHECKED_WINDOWS = 4
+_PACKAGES: dict[Format, tuple[str, ...]] = {
+    "nnunet": (),
+    "safetensors": ("safetensors",),
+    "onnx": ("onnx", "onnxscript"),
+    "openvino": ("openvino", "onnx", "onnxscript"),
 }
 
 
@@ -55,8 +69,16 @@ def export_model(
     precision: str = "float32",
     fold: str | None = None,
     out: Path | None = None,
+    calibration: Path | None = None,
+    labels: Path | None = None,
+    tolerance: float = 0.001,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Exported:
     """Export one fold of a trained nnU-Net.
+
+    ONNX, OpenVINO and safetensors are loaded again and compared with PyTorch, on windows of the `calibration` cases or
+    of noise. A reduced precision is also measured on whole cases where there are any: INT8 on three of four, the
+    others calibrate it (a single case does both); float16 and bfloat16 on all.
 
     Args:
         model: Its folder.
@@ -64,6 +86,10 @@ def export_model(
         precision: `float32`, or where the format has it `float16`, `bfloat16` or `int8`.
         fold: Default: the only one.
         out: Default: `exports/FORMAT-PRECISION-fold_X` in the model's folder.
+        calibration: Folder of images in nnU-Net's layout; INT8 cannot do without.
+        labels: Folder with their reference label maps; default: the float32 network's are the reference.
+        tolerance: By how much a reduced precision may lower the mean Dice.
+        progress: Called with the number of cases measured and of all.
 
     Raises:
         UserError: The model cannot be exported so, the place is taken, or the export does not compute what PyTorch
@@ -72,6 +98,7 @@ def export_model(
     chosen, precise = _choose(format, precision)
     if (model / FILE_NAME).is_file():
         raise UserError(f"{model} is an export already; give the folder of the trained nnU-Net that it was made from.")
+    _refuse_missing_cases(chosen, precise, calibration, labels)
     folder = ModelFolder.read(model)
     checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
     place = out or model / "exports" / f"{chosen}-{precise}-{checkpoint_file.parent.name}"
@@ -79,11 +106,28 @@ def export_model(
     if chosen == "nnunet":
         return _export_stock(folder, checkpoint_file, place)
     description = describe(folder, checkpoint_file).model_copy(update={"format": chosen, "precision": precise})
+    samples = None if calibration is None else SampleCases.of(calibration, description)
+    network = folder.network(checkpoint_file)
     with atomic_folder(place) as output:
-        files = _write_network(folder, checkpoint_file, description, output)
+        if chosen == "safetensors":
+            from .safetensors import write_safetensors
+
+            files = write_safetensors(folder, checkpoint_file, output)
+        else:
+            files = _write_network(deepcopy(network), description, output, samples)
         description = _finished(description, output, files)
         description.write(output)
-        description = _checked(description, folder, checkpoint_file, output)
+        exported = load_model(output, device="cpu").backend
+        reference = TorchBackend(network, device=torch.device("cpu"))
+        agreement = _agreement(exported, reference, description, samples)
+        check: dict[str, Any] = {"backend": exported.name, "device": exported.device, **agreement.as_json()}
+        if samples is not None and precise != "float32":
+            accuracy = measure_accuracy(
+                exported, reference, samples.measured, description, labels=labels, progress=progress
+            )
+            refuse_fall(accuracy, precise, tolerance)
+            check["accuracy"] = {"calibrated_on": [case.name for case in samples.calibrating], **accuracy.as_json()}
+        description = description.model_copy(update={"check": check})
         description.write(output)
     return Exported(place, [*files, FILE_NAME], description)
 
@@ -125,33 +169,55 @@ def _export_stock(folder: ModelFolder, checkpoint_file: Path, place: Path) -> Ex
     return Exported(place, [*files, FILE_NAME], description)
 
 
-def _write_network(
-    folder: ModelFolder, checkpoint_file: Path, description: ModelDescription, output: Path
-) -> list[str]:
-    if description.format == "safetensors":
-        from .safetensors import write_safetensors
+def _refuse_missing_cases(format: Format, precision: Precision, calibration: Path | None, labels: Path | None) -> None:
+    if precision == "int8" and calibration is None:
+        raise UserError(
+            "INT8 has to be calibrated on images like those it will see: give a folder of them with --calibration, and "
+            "their label maps with --labels."
+        )
+    if labels is not None and (calibration is None or precision == "float32"):
+        raise UserError("--labels tells what a reduced --precision costs on the cases of --calibration: give both.")
+    if calibration is not None and format == "nnunet":
+        raise UserError("--format nnunet keeps the network as it is and has no use for --calibration.")
 
-        return write_safetensors(folder, checkpoint_file, output)
+
+def _write_network(
+    network: nn.Module, description: ModelDescription, output: Path, samples: SampleCases | None
+) -> list[str]:
     from .onnx import FILE, Float16, write_onnx
 
-    network = folder.network(checkpoint_file)
-    shape = (len(description.channels), *description.patch_size)
-    if description.format == "onnx":
-        return write_onnx(Float16(network) if description.precision == "float16" else network, output, shape)
-    from .openvino import write_openvino
+    window = (len(description.channels), *description.patch_size)
+    kind = description.format, description.precision
+    if kind == ("onnx", "float32"):
+        return write_onnx(network, output, window)
+    if kind == ("onnx", "float16"):
+        return write_onnx(Float16(network), output, window)
+    with TemporaryDirectory(dir=output) as folder:
+        write_onnx(network, Path(folder), window)
+        file = Path(folder) / FILE
+        if description.precision != "int8":
+            from .openvino import write_openvino
 
-    with TemporaryDirectory(dir=output) as between:
-        write_onnx(network, Path(between), shape)
-        return write_openvino(Path(between) / FILE, output, float16=description.precision == "float16")
+            return write_openvino(file, output, float16=description.precision == "float16")
+        from .int8 import quantize_onnx, quantize_openvino
+
+        assert samples is not None
+        quantize = quantize_onnx if description.format == "onnx" else quantize_openvino
+        return quantize(file, output, samples.windows(description))
+
+
+def _agreement(
+    exported: Backend, reference: Backend, description: ModelDescription, samples: SampleCases | None
+) -> Agreement:
+    windows = noise(description) if samples is None else samples.windows(description, most=_CHECKED_WINDOWS)
+    of = "noise" if samples is None else f"{len(windows)} windows of {samples.shown[0].name} and others"
+    agreement = compare(exported, reference, windows, input=of, description=description)
+    refuse_disagreement(agreement, description.precision)
+    return agreement
 
 
 def _finished(description: ModelDescription, output: Path, files: list[str]) -> ModelDescription:
-    used = {
-        "onnx": ("onnx", "onnxscript"),
-        "openvino": ("openvino", "onnx", "onnxscript"),
-        "safetensors": ("safetensors",),
-    }
-    packages = used.get(description.format, ())
+    packages = [*_PACKAGES[description.format], *(["nncf"] if description.precision == "int8" else [])]
     return description.model_copy(
         update={
             "files": {file: digest(output / file) for file in files},
@@ -162,13 +228,3 @@ def _finished(description: ModelDescription, output: Path, files: list[str]) -> 
             },
         }
     )
-
-
-def _checked(
-    description: ModelDescription, folder: ModelFolder, checkpoint_file: Path, output: Path
-) -> ModelDescription:
-    reference = TorchBackend(folder.network(checkpoint_file), device=torch.device("cpu"))
-    exported = load_model(output, device="cpu").backend
-    agreement = compare(exported, reference, noise(description), input="noise", description=description)
-    refuse_disagreement(agreement, description.precision)
-    return description.model_copy(update={"check": agreement.as_json()})

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+
+from .quietly import quietly
 
 FILE = "model.onnx"
 INPUT, OUTPUT = "image", "logits"
@@ -35,7 +33,7 @@ def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[
     size = sum(weight.nbytes for weight in network.state_dict().values())
     # The example has two windows, since a dimension of one would be taken for fixed.
     example = torch.zeros(2, *window)
-    with _quietly():
+    with quietly():
         torch.onnx.export(
             network.eval(),
             (example,),
@@ -76,16 +74,3 @@ def _forget_origin(file: Path) -> None:
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
     onnx.save(model, str(file))
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the exporters' progress, which would be in the way of our own and of `--json`."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -8,12 +8,9 @@ from ...datasets.raw_cases import raw_cases
 from ...errors import UserError
 from ...nnunet.workspace import raw_folder
 
-MOST_CASES = 50
-"""Headers that are read; a data set's images come from few scanners and converters."""
-
 
 def training_orientations(dataset: str) -> tuple[str, ...]:
-    """Orientations of a data set's first training images, such as `("LPS", "RAS")`, the most frequent first.
+    """Orientations of a data set's training images, such as `("LPS", "RAS")`, the most frequent first.
 
     Args:
         dataset: Full name of a data set, looked for in `nnUNet_raw`.
@@ -22,8 +19,7 @@ def training_orientations(dataset: str) -> tuple[str, ...]:
         Codes as ITK writes them; none where the data set is not there or its headers cannot be read.
     """
     try:
-        cases = raw_cases(raw_folder() / dataset)[:MOST_CASES]
-        codes = [_orientation(str(case.images[0])) for case in cases]
+        codes = [_orientation(str(case.images[0])) for case in raw_cases(raw_folder() / dataset)]
     except (UserError, RuntimeError):
         return ()
     return tuple(sorted(set(codes), key=lambda code: (-codes.count(code), code)))

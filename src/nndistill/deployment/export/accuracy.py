@@ -1,0 +1,161 @@
+"""What a reduced precision costs on whole cases: Dice of every label before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK
+
+from ...errors import UserError
+from ..backends.base import Backend
+from ..cases import InputCase
+from ..description import ModelDescription, Precision
+from ..postprocessing import labels_of
+from ..sliding_window import predict_logits
+from .sample_cases import read_case
+
+LabelMap = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Dice in float32 and in the reduced precision, without mirroring, which evens out what the precision costs.
+
+    Attributes:
+        against: `"labels"`, the user's references, or `"float32"`: then Dice before is 1.
+        cases: Names of those measured.
+        before, after: Mean Dice of every label over the cases in which it is; labels that are in none are left out.
+        differing_voxels: Share of voxels that get another label.
+    """
+
+    against: str
+    cases: list[str]
+    before: dict[str, float]
+    after: dict[str, float]
+    differing_voxels: float
+
+    @property
+    def fall(self) -> float:
+        """By how much the mean Dice over labels falls; negative where it rises."""
+        return float(np.mean(list(self.before.values())) - np.mean(list(self.after.values()))) if self.before else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "against": self.against,
+            "cases": self.cases,
+            "dice_float32": self.before,
+            "dice": self.after,
+            "dice_fall": self.fall,
+            "differing_voxels": self.differing_voxels,
+        }
+
+
+def measure_accuracy(
+    reduced: Backend,
+    float32: Backend,
+    cases: Sequence[InputCase],
+    description: ModelDescription,
+    *,
+    labels: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Accuracy:
+    """Predict cases with both networks and compare the label maps.
+
+    Args:
+        reduced: The network in the reduced precision.
+        float32: The same in float32.
+        cases: At least one.
+        description: The model's.
+        labels: Folder with the cases' reference label maps.
+        progress: Called with the number of finished cases and of all.
+
+    Raises:
+        UserError: A case cannot be predicted, or its reference is missing or of another size.
+    """
+    names = {name: _values(value) for name, value in description.labels.items() if name != "ignore" and value != 0}
+    rows: list[dict[str, tuple[float, float]]] = []
+    differing = []
+    for done, case in enumerate(cases):
+        if progress:
+            progress(done, len(cases))
+        before, after = _predictions(case, (float32, reduced), description)
+        reference = before if labels is None else _reference(labels, case, before.shape, description)
+        counted = reference != description.labels.get("ignore", -1)
+        rows.append(
+            {
+                name: (_dice(before, reference, v, counted), _dice(after, reference, v, counted))
+                for name, v in names.items()
+            }
+        )
+        differing.append(float((before != after).mean()))
+    if progress:
+        progress(len(cases), len(cases))
+    means = {
+        name: np.nanmean(pairs, axis=0) for name in names if not np.isnan(pairs := [row[name] for row in rows]).all()
+    }
+    return Accuracy(
+        against="float32" if labels is None else "labels",
+        cases=[case.name for case in cases],
+        before={name: float(pair[0]) for name, pair in means.items()},
+        after={name: float(pair[1]) for name, pair in means.items()},
+        differing_voxels=float(np.mean(differing)),
+    )
+
+
+def refuse_fall(accuracy: Accuracy, precision: Precision, tolerance: float) -> None:
+    """Refuse a network whose mean Dice falls by more than is tolerated.
+
+    Raises:
+        UserError: It does.
+    """
+    if accuracy.fall <= tolerance:
+        return
+    listed = ", ".join(f"{name} {accuracy.before[name]:.4f} → {accuracy.after[name]:.4f}" for name in accuracy.before)
+    advice = (
+        "Take a --precision nearer to float32, calibrate on more cases, or tolerate more."
+        if accuracy.against == "labels"
+        else "This counts every voxel that differs from float32; give references with --labels to see what they cost."
+    )
+    raise UserError(
+        f"{precision} costs {accuracy.fall:.4f} of mean Dice on {len(accuracy.cases)} cases ({listed}), more than "
+        f"--tolerance {tolerance:g}. Nothing was exported. {advice}"
+    )
+
+
+def _predictions(case: InputCase, networks: Sequence[Backend], description: ModelDescription) -> list[LabelMap]:
+    preprocessed = read_case(case, description)
+    return [
+        labels_of(predict_logits(preprocessed, network, description, mirror=False), preprocessed, description)
+        for network in networks
+    ]
+
+
+def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], description: ModelDescription) -> LabelMap:
+    file = folder / f"{case.name}{description.file_ending}"
+    if not file.is_file():
+        raise UserError(
+            f"{file}, the reference of case {case.name}, is missing; give another --labels, or leave it out."
+        )
+    try:
+        reference: LabelMap = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+    except RuntimeError as error:
+        raise UserError(f"{file} cannot be read as a label map.") from error
+    if reference.shape != shape:
+        raise UserError(f"{file} has {reference.shape} voxels, and the image of case {case.name} {shape}.")
+    return reference
+
+
+def _values(value: int | list[int]) -> list[int]:
+    return value if isinstance(value, list) else [value]
+
+
+def _dice(prediction: LabelMap, reference: LabelMap, values: Sequence[int], counted: LabelMap) -> float:
+    """NaN where the label is in neither."""
+    found, wanted = np.isin(prediction, values) & counted, np.isin(reference, values) & counted
+    total = int(found.sum()) + int(wanted.sum())
+    return 2 * int((found & wanted).sum()) / total if total else float("nan")

@@ -1,0 +1,84 @@
+"""The user's own cases: windows of them calibrate an INT8 network, whole ones tell what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..backends.base import Array
+from ..cases import InputCase, channel_files, find_cases
+from ..description import ModelDescription
+from ..image import read_image
+from ..preprocessing import Preprocessed, preprocess
+
+MOST_WINDOWS = 24
+"""For calibration; more change the ranges of the activations no further, and take memory and minutes."""
+
+_EVERY = 4
+
+
+@dataclass(frozen=True)
+class SampleCases:
+    """Which cases do what.
+
+    Attributes:
+        calibrating: Of these INT8 networks see windows beforehand; none otherwise.
+        measured: On these accuracy is measured.
+    """
+
+    calibrating: list[InputCase]
+    measured: list[InputCase]
+
+    @classmethod
+    def of(cls, folder: Path, description: ModelDescription) -> SampleCases:
+        """All cases to measure on; for INT8 every fourth calibrates instead, and a single case does both.
+
+        Raises:
+            UserError: There is no case.
+        """
+        cases = find_cases(folder, description)
+        calibrating = cases[::_EVERY] if description.precision == "int8" else []
+        return cls(calibrating, [case for case in cases if case not in calibrating] or cases)
+
+    @property
+    def shown(self) -> list[InputCase]:
+        """The cases from which windows are taken."""
+        return self.calibrating or self.measured
+
+    def windows(self, description: ModelDescription, *, most: int = MOST_WINDOWS) -> list[Array]:
+        """Windows with an image in them: of every case the middle one and its corners, as many as there is room for.
+
+        Args:
+            description: The model's.
+            most: Windows in all; of more cases than that, the first.
+        """
+        each = max(1, most // len(self.shown))
+        images = (read_case(case, description).array for case in self.shown[:most])
+        return [window for image in images for window in _windows(image, description)[:each]]
+
+
+def read_case(case: InputCase, description: ModelDescription) -> Preprocessed:
+    """Read and preprocess a case as prediction does.
+
+    Raises:
+        UserError: A file is missing, damaged, or not what the model wants.
+    """
+    return preprocess(read_image(channel_files(case, description), description), description)
+
+
+def _windows(image: Array, description: ModelDescription) -> list[Array]:
+    """The middle of an image, then its corners; padded with zeros where the image is smaller."""
+    patch = description.patch_size
+    missing = [max(0, wanted - given) for wanted, given in zip(patch, image.shape[1:], strict=True)]
+    padded = np.pad(image, [(0, 0), *((count // 2, count - count // 2) for count in missing)])
+    room = [given - wanted for wanted, given in zip(patch, padded.shape[1:], strict=True)]
+    starts = [tuple(free // 2 for free in room)]
+    starts += [(z, y, x) for z in (0, room[0]) for y in (0, room[1]) for x in (0, room[2])]
+    return [
+        np.ascontiguousarray(
+            padded[(slice(None), *(slice(start, start + size) for start, size in zip(corner, patch, strict=True)))]
+        )
+        for corner in dict.fromkeys(starts)
+    ]
