@@ -29,6 +29,7 @@ class FakeBackend:
 
 
 def small_network(channels: int, heads: int) -> nn.Module:
-    """Two convolutions with weights drawn from a fixed seed."""
+    """Two convolutions with weights drawn from a fixed seed; their stride makes every place and mirroring differ."""
     torch.manual_seed(1)
-    return nn.Sequential(nn.Conv3d(channels, 4, 3, padding=1), nn.LeakyReLU(), nn.Conv3d(4, heads, 3, padding=1)).eval()
+    down, up = nn.Conv3d(channels, 4, 3, stride=2, padding=1), nn.ConvTranspose3d(4, heads, 2, stride=2)
+    return nn.Sequential(down, nn.LeakyReLU(), up).eval()

@@ -168,6 +168,12 @@ def test_what_is_no_image_of_the_kind_is_a_sentence(tmp_path, array, sentence):
         read_image([file], describe(file_ending=".nrrd"))
 
 
+def test_a_constant_image_that_is_not_zero_is_read(tmp_path):
+    file = tmp_path / "case_0000.nii.gz"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((1, 6, 7), np.uint8)), str(file))
+    assert (read_image([file], describe()).array == np.ones((1, 1, 6, 7))).all()
+
+
 def test_colours_are_a_sentence(tmp_path):
     file = tmp_path / "case_0000.nii.gz"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((5, 6, 7, 3), np.uint8), isVector=True), str(file))

@@ -37,21 +37,22 @@ def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], des
 def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: ModelDescription) -> int:
     """Most bytes that a case's arrays take at a time, without the network's own; less where cropping helps.
 
-    While reading: the channels, and one as it is stored. While preprocessing: the channels before, cropped and
-    resampled. While computing: the channels, the logits, their weights, and a window in, out and summed. Afterwards:
-    the logits, and of the label map's voxels a head, the largest so far and the labels. While one channel or head is
-    resampled, it is there in double precision.
+    Reading: the channels, and one as it is stored. Preprocessing: the channels, cropped, and resampled; of one channel
+    the deviations or a copy in double precision; the mask. Computing: the channels, the logits, their weights, and a
+    window in, out and its weights as they are made. Labelling: the channels, the logits; of a resampled image, a head,
+    the largest so far and a copy in double precision; the labels.
     """
     forward = description.transpose_forward
     transposed, mm = [shape[axis] for axis in forward], [spacing[axis] for axis in forward]
     network_shape = compute_shape(transposed, mm, description.spacing)
     given, network, window = prod(shape), prod(network_shape), prod(description.patch_size)
     resampled = list(network_shape) != transposed
-    channels, heads, between = len(description.channels), description.heads, 8 * max(given, network) * resampled
-    reading = 4 * given * channels + 8 * given
-    preprocessing = 4 * channels * (2 * given + network * resampled) + between
-    computing = 4 * network * (channels + heads + 1) + 4 * window * (channels + 2 * heads)
-    labelling = 4 * network * heads + (2 * 4 + 2) * given + between
+    between = 8 * prod(map(max, network_shape, transposed)) * resampled
+    channels, heads = len(description.channels), description.heads
+    reading = 4 * channels * given + 8 * given
+    preprocessing = 4 * channels * (2 * given + network * resampled) + max(4 * given, between) + 2 * given
+    computing = 4 * (channels + heads + 1) * network + 4 * (channels + heads + 6) * window
+    labelling = 4 * (channels + heads) * network + 2 * 4 * given + between + 3 * given
     return max(reading, preprocessing, computing, labelling)
 
 
