@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -80,8 +79,7 @@ def read_image(files: Sequence[Path], description: ModelDescription, *, any_orie
         only warns of channels that lie at different places, and takes what ITK makes of a damaged file. NaN in a NIfTI
         file is read as 0, as by nnU-Net: so ITK reads it.
     """
-    with ThreadPoolExecutor() as pool:
-        geometries = list(pool.map(_read_geometry, files))
+    geometries = [_read_geometry(file) for file in files]
     for file, geometry in zip(files[1:], geometries[1:], strict=True):
         _check_same_grid(file, geometry, files[0], geometries[0])
     if not (any_orientation or description.reorient_to):
