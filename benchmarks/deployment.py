@@ -214,7 +214,8 @@ def make_models(work: Path, images: Path, *, tiny: bool, int8: bool) -> list[Can
         if not (folder / FILE_NAME).is_file():
             print(f"exporting: {name}")
             words = ["--format", format_, "--precision", precision, "--out", str(folder)]
-            words += ["--cases", str(images)] if precision == "int8" else []
+            # With random weights nothing can be said about accuracy, so any fall of it is let pass.
+            words += ["--calibration", str(images), "--tolerance", "1"] if precision == "int8" else []
             subprocess.run(
                 [sys.executable, "-m", "nndistill", "export", str(work / "student"), *words],
                 check=True,

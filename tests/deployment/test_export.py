@@ -21,6 +21,7 @@ from nndistill.deployment.export.sample_cases import read_case
 from nndistill.deployment.loading import load_model
 from nndistill.deployment.postprocessing import labels_of
 from nndistill.deployment.sliding_window import predict_logits
+from nndistill.evaluation.costs import model_costs
 from nndistill.nnunet.prediction import predict_folder
 
 EVERY = [
@@ -74,6 +75,12 @@ def test_what_the_check_found_is_in_the_description(exported, format, precision,
     assert check["differing_labels"] <= share
     assert check["backend"] == {"onnx": "onnxruntime", "safetensors": "torch"}.get(format, "openvino")
     assert (check["max_difference"] == 0) == (format == "safetensors")
+
+
+@pytest.mark.parametrize(("format", "precision"), [("nnunet", "float32"), ("onnx", "float16"), ("openvino", "int8")])
+def test_description_tells_what_the_trained_network_costs(exported, student, format, precision):
+    description, costs = ModelDescription.read(exported(format, precision)), model_costs(student)
+    assert (description.parameters, description.flops_patch) == (costs["parameters"], costs["flops_patch"])
 
 
 def test_smaller_numbers_make_smaller_files(exported):

@@ -149,7 +149,7 @@ def _of_folder(path: Path, fold: str | None) -> tuple[int, int | None, int | Non
     """Bytes of the files that prediction needs, parameters, and FLOPs of a window."""
     if (path / FILE_NAME).is_file():
         description = ModelDescription.read(path)
-        files = [path / FILE_NAME, *(path / name for name in description.files)]
+        files = [path / FILE_NAME, *(path / name for name in description.files if not name.endswith(".zip"))]
         return _bytes(files), description.parameters, description.flops_patch
     from ..evaluation.costs import model_costs
     from ..nnunet.model_folder import ModelFolder

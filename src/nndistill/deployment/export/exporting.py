@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ...errors import UnknownName, UserError
+from ...evaluation.complexity import network_complexity
 from ...files import atomic_folder
 from ...nnunet.model_folder import ModelFolder
 from ..backends.base import Backend
@@ -108,6 +109,7 @@ def export_model(
     description = describe(folder, checkpoint_file).model_copy(update={"format": chosen, "precision": precise})
     samples = None if calibration is None else SampleCases.of(calibration, description)
     network = folder.network(checkpoint_file)
+    description = _with_costs(description, network)
     with atomic_folder(place) as output:
         if chosen == "safetensors":
             from .safetensors import write_safetensors
@@ -164,9 +166,15 @@ def _export_stock(folder: ModelFolder, checkpoint_file: Path, place: Path) -> Ex
         files = write_stock(folder, checkpoint_file, output)
         if description is None:
             return Exported(place, files, None)
+        description = _with_costs(description, folder.network(checkpoint_file))
         description = _finished(description, output, files)
         description.write(output)
     return Exported(place, [*files, FILE_NAME], description)
+
+
+def _with_costs(description: ModelDescription, network: nn.Module) -> ModelDescription:
+    cost = network_complexity(network, (1, len(description.channels), *description.patch_size))
+    return description.model_copy(update={"parameters": cost.parameters, "flops_patch": cost.flops})
 
 
 def _refuse_missing_cases(format: Format, precision: Precision, calibration: Path | None, labels: Path | None) -> None:
