@@ -246,10 +246,14 @@ def test_network_that_was_translated_wrongly_is_not_kept(nndistill, student, mon
 
 
 def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, student, world, exported, monkeypatch):
+    file = exported("onnx") / "model.onnx"
+
     def write_another(network, description, output, samples):
-        model = onnx.load(exported("onnx") / "model.onnx")
+        model = onnx.load(file)
         [bias] = [values for values in model.graph.initializer if values.name.endswith("seg_layers.1.bias")]
-        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32([0, 0, 0, 0, 1000]), bias.name))
+        bias.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32([0, 0, 0, 0, 1000]), bias.name)
+        )
         onnx.save(model, output / "model.onnx")
         return ["model.onnx"]
 
@@ -266,7 +270,8 @@ def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, stud
 
 
 def test_missing_reference_is_a_sentence(nndistill, student, world, exported, monkeypatch):
-    monkeypatch.setattr(exporting, "_write_network", lambda *_: _copied(exported("onnx"), _[2]))
+    export = exported("onnx")
+    monkeypatch.setattr(exporting, "_write_network", lambda *given: _copied(export, given[2]))
     shutil.rmtree(world.dataset / "labelsTr")
     (world.dataset / "labelsTr").mkdir()
     result = nndistill(
