@@ -84,6 +84,7 @@ def exported(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     def export(format: str, precision: str) -> Path:
         out = place / f"{format}-{precision}"
         arguments = ["export", student, "--format", format, "--precision", precision, "--out", out]
+        arguments += ["--workspace", _made_once]  # the training images, whose orientation is described
         if precision == "int8":  # of a network that hardly learnt anything, so any fall will do
             arguments += ["--calibration", raw / "imagesTr", "--labels", raw / "labelsTr", "--tolerance", 1]
         with pytest.raises(SystemExit) as stop:

@@ -56,6 +56,7 @@ app.command("trainer-path")(trainer_path)
 
 _LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names": bool, "--predictions": bool}
 """Options of several values, and what a value looks like; another option ends the list."""
+_INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
 
@@ -77,10 +78,11 @@ def main(argv: list[str] | None = None) -> None:
     except typer.Exit as stop:
         status = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        console.print("stopped; what was done is kept. Run it again to go on, with --resume where it has that.")
-        status = 130
+        status = _INTERRUPTED
     except Exception:
         status = _fault()
+    if status == _INTERRUPTED:  # Typer, too, makes this of a KeyboardInterrupt
+        console.print("stopped; what was done is kept. Run it again to go on, with --resume where it has that.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
