@@ -135,15 +135,14 @@ def _write_report(measured: Benchmark, metrics: dict[str, pd.DataFrame], out: Pa
 def _show(measured: Benchmark, commands: Sequence[CommandCosts]) -> None:
     base = measured.models[0]
     rows = {
-        costs.name: [
-            f"{costs.facts['backend']}\n{costs.facts['precision']}",
+        f"{costs.name}\n{costs.facts['backend']}\n{costs.facts['precision']}": [
             *_timing(costs.patch, base.patch),
             *(_timing(costs.case, base.case) if costs.case and base.case else ("–", "–")),
             _mebibytes(costs.memory_bytes),
         ]
         for costs in measured.models
     }
-    columns = ["runtime", "s a patch", "× as fast", "s a case", "× as fast", "memory"]
+    columns = ["s a patch", "× as fast", "s a case", "× as fast", "memory"]
     show_rows(columns, rows, f"Medians and below them the extremes; compared with {base.name}")
     if commands:
         first = commands[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -28,9 +29,14 @@ class Timing:
         return min(self.seconds), max(self.seconds)
 
     def speed(self, base: Timing) -> Speed:
-        """How many times as fast as `base` this is, whose rounds took turns with these."""
-        rounds = [other / own for other, own in zip(base.seconds, self.seconds, strict=False)]
-        return Speed(base.median / self.median, min(rounds), max(rounds))
+        """How many times as fast as `base` this is, whose rounds took turns with these.
+
+        Where one of them had fewer rounds, the spread is that of any round of one with any of the other.
+        """
+        paired = len(self.seconds) == len(base.seconds)
+        pairs = zip(base.seconds, self.seconds, strict=True) if paired else product(base.seconds, self.seconds)
+        ratios = [other / own for other, own in pairs]
+        return Speed(base.median / self.median, min(ratios), max(ratios))
 
     def numbers(self, what: str, base: Timing) -> dict[str, Any]:
         """As plain values whose names begin with `what`: the rounds, and the speed compared with `base`."""
@@ -44,7 +50,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Speed:
-    """A ratio of medians, and the least and the greatest ratio of a round's two times."""
+    """A ratio of medians, and the least and the greatest ratio of the times of two rounds."""
 
     ratio: float
     least: float
