@@ -99,6 +99,7 @@ def test_hippocampi(nndistill, real_data, student, tmp_path):
     check_label_maps(nndistill, model, images, tmp_path)
 
 
+@pytest.mark.slow
 def test_whole_head_of_four_contrasts(nndistill, real_data, student, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
