@@ -32,7 +32,7 @@ docs: $(VENV)/.dev
 
 benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark
 	mkdir -p benchmarks/results
-	for name in projection methods training_step evaluation preparation; do \
+	for name in projection methods training_step evaluation preparation deployment; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
 

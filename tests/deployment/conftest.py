@@ -11,16 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from described import describe
 from networks import residual_unet
 from nndistill.cli import main
-from nndistill.deployment.description import (
-    FILE_NAME,
-    Channel,
-    ModelDescription,
-    Normalization,
-    Resampling,
-    digest,
-)
+from nndistill.deployment.description import FILE_NAME, ModelDescription, digest
 
 PATCH = (16, 24, 8)
 
@@ -35,22 +29,13 @@ class Small:
 
 def small_description(**changes: object) -> ModelDescription:
     """Of the small network."""
-    scheme = Normalization(scheme="ZScoreNormalization")
-    values = {
+    usual = {
         "name": "small",
-        "format": "onnx",
-        "channels": (Channel(name="T1", normalization=scheme), Channel(name="T2", normalization=scheme)),
-        "file_ending": ".nii.gz",
-        "transpose_forward": (0, 1, 2),
-        "transpose_backward": (0, 1, 2),
-        "spacing": (1.0, 1.0, 1.0),
         "patch_size": PATCH,
         "mirroring_axes": (0, 1, 2),
         "labels": {"background": 0, "a": 1, "b": 2},
-        "resample_data": Resampling(order=3, order_z=0),
-        "resample_probabilities": Resampling(order=1, order_z=0),
     }
-    return ModelDescription(**{**values, **changes})
+    return describe("T1", "T2", **usual | changes)
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +69,12 @@ def exported(_made_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     def export(format: str, precision: str) -> Path:
         out = place / f"{format}-{precision}"
         arguments = ["export", student, "--format", format, "--precision", precision, "--out", out]
-        arguments += ["--workspace", _made_once]  # the training images, whose orientation is described
         if precision == "int8":  # of a network that hardly learnt anything, so any fall will do
             arguments += ["--calibration", raw / "imagesTr", "--labels", raw / "labelsTr", "--tolerance", 1]
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("nnUNet_raw", str(raw.parent))  # the training images, whose orientation is described
+            with pytest.raises(SystemExit) as stop:
+                main([str(argument) for argument in arguments])
         assert not stop.value.code
         return out
 

@@ -58,9 +58,11 @@ FLOAT32 = boxes((1, 0, 4), (2, 8, 10))  # Dice 1 and 2·2/(2+4)
 REDUCED = boxes((1, 1, 4), (2, 8, 10))  # Dice 2·3/(3+4) and as before
 
 
-def measured(images: Path, references: Path | None, **changes):
+def measured(
+    images: Path, references: Path | None, *, before: np.ndarray = FLOAT32, after: np.ndarray = REDUCED, **changes
+):
     description = small_description(**changes)
-    reduced, float32 = Fixed(REDUCED, description.heads), Fixed(FLOAT32, description.heads)
+    reduced, float32 = Fixed(after, description.heads), Fixed(before, description.heads)
     return measure_accuracy(reduced, float32, find_cases(images, description), description, labels=references)
 
 
@@ -95,6 +97,13 @@ def test_ignored_voxels_do_not_count(images, tmp_path):
 def test_label_that_is_nowhere_is_left_out(images, tmp_path):
     labels = {"background": 0, "a": 1, "b": 2, "none": 3}
     assert set(measured(images, with_reference(tmp_path, REFERENCE), labels=labels).before) == {"a", "b"}
+
+
+def test_label_is_measured_in_cases_that_have_it(images, tmp_path):
+    reference, wrong = boxes((1, 0, 4)), boxes((1, 0, 4), (2, 8, 12))
+    accuracy = measured(images, with_reference(tmp_path, reference), before=reference, after=wrong)
+    assert (accuracy.before, accuracy.after) == ({"a": 1.0}, {"a": 1.0})
+    assert accuracy.differing_voxels == 4 / PATCH[0]
 
 
 def test_fall_is_tolerated_up_to_the_tolerance(images, tmp_path):

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -212,7 +213,9 @@ def many_images(images) -> Path:
 def started(model: Path, images: Path, out: Path) -> subprocess.Popen[str]:
     """A process that predicts, once it has written three label maps."""
     command = [sys.executable, "-m", "nndistill", "predict", *map(str, (model, images, out))]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Shells start what they put into the background with SIGINT ignored, and tests, too, may run there.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     end = time.monotonic() + 120
     while len(names(out)) < 3:
         assert process.poll() is None, "it ended before it could be stopped"
@@ -233,7 +236,7 @@ def test_killed_and_started_again_gives_the_same_label_maps(nndistill, models, m
     assert nndistill("predict", models["openvino"], many_images, out).status == 0
     assert contents(out) == contents(whole)
     assert len(set(contents(whole).values())) > 5
-    assert hidden_files(out) == []
+    assert temporary_files(out) == []
 
 
 def test_interrupted_batch_stops_soon_and_leaves_whole_files_only(nndistill, models, many_images, tmp_path):
@@ -245,14 +248,14 @@ def test_interrupted_batch_stops_soon_and_leaves_whole_files_only(nndistill, mod
     assert "what was done is kept" in err
     assert "Traceback" not in err
     assert 3 <= len(names(out)) < 25
-    assert hidden_files(out) == []
+    assert temporary_files(out) == []
     assert sorted(read_json(out / RECORD)["cases"]) == names(out)
     assert nndistill("predict", models["openvino"], many_images, out).status == 0
     assert len(names(out)) == 25
 
 
-def hidden_files(folder: Path) -> list[Path]:
-    return [file for file in folder.iterdir() if file.name.startswith(".")]
+def temporary_files(folder: Path) -> list[Path]:
+    return [*folder.glob(".*.tmp")]
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

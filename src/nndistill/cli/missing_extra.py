@@ -8,7 +8,7 @@ _TRAIN = "train"
 _EXTRAS = {
     **dict.fromkeys(
         ("batchgenerators", "dynamic_network_architectures", "jinja2", "matplotlib", "nibabel", "nnunetv2", "pandas")
-        + ("PIL", "psutil", "pywt", "torch", "yaml"),
+        + ("PIL", "pywt", "torch", "yaml"),
         _TRAIN,
     ),
     **dict.fromkeys(("nncf", "onnx", "onnxscript", "safetensors"), "export"),

@@ -10,6 +10,8 @@ import sys
 from datetime import datetime
 from typing import Any
 
+import psutil
+
 from .. import __version__
 from .processor import processor_name
 
@@ -21,12 +23,12 @@ def describe_machine() -> dict[str, Any]:
         "processor": processor_name(),
         "cores": cores,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": psutil.virtual_memory().total,
         "gpus": _gpus(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "nndistill": __version__,
-        "load_before": os.getloadavg()[0],
+        "load_before": psutil.getloadavg()[0],
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
     }

@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import UserError
 
@@ -154,6 +153,7 @@ class _Model:
         from .image import read_image
         from .loading import load_model
         from .preprocessing import preprocess
+        from .sample_windows import sample_windows
 
         warnings: list[str] = []
         logging.getLogger("nndistill").addHandler(_Collector(warnings))
@@ -168,7 +168,7 @@ class _Model:
         self._case = cases[0]
         image = read_image(channel_files(self._case, description), description, any_orientation=True)
         prepared = preprocess(image, description)
-        self._window = _central_window(prepared.array, description.patch_size)
+        self._window = next(sample_windows(prepared.array, description.patch_size))
         self.facts = {
             "model": description.name,
             "format": description.format,
@@ -221,15 +221,6 @@ def _lap(compute: Callable[[], object]) -> dict[str, Any]:
     processor, start = time.process_time(), time.perf_counter()
     compute()
     return {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - processor}
-
-
-def _central_window(array: npt.NDArray[np.float32], patch: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    """The middle of an image, with zeros around where it is smaller than the window."""
-    missing = [max(0, size - have) for size, have in zip(patch, array.shape[1:], strict=True)]
-    padded = np.pad(array, [(0, 0), *((m // 2, m - m // 2) for m in missing)])
-    starts = [(have - size) // 2 for size, have in zip(patch, padded.shape[1:], strict=True)]
-    middle = tuple(slice(start, start + size) for start, size in zip(starts, patch, strict=True))
-    return np.ascontiguousarray(padded[(slice(None), *middle)])
 
 
 def _versions(backend: str) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+
+import psutil
 
 from ..errors import UserError
 from .description import ModelDescription
@@ -25,7 +26,7 @@ def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], des
         UserError: It needs more memory than is available.
     """
     needed, available = case_bytes(shape, spacing, description), available_bytes()
-    if available is not None and needed > available:
+    if needed > available:
         size, at = "×".join(map(str, shape[::-1])), "×".join(f"{mm:.3g}" for mm in description.spacing)
         raise UserError(
             f"{file} is too large for this machine: {size} voxels, computed at {at} mm with {description.heads} "
@@ -56,15 +57,9 @@ def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: Mode
     return max(reading, preprocessing, computing, labelling)
 
 
-def available_bytes() -> int | None:
-    """Memory that can be had without swapping; `None` where the system does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, AttributeError):
-        return None
+def available_bytes() -> int:
+    """Memory that can be had without swapping."""
+    return int(psutil.virtual_memory().available)
 
 
 def _gib(count: int) -> str:

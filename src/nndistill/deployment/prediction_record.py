@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..errors import UserError
 from ..files import read_json, update_json, write_json
@@ -107,27 +107,24 @@ def alone_in(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{folder} cannot hold the label maps: {error.strerror}.") from error
-    try:
-        _lock(folder, handle)
+    with _locked(folder):
         for leftover in folder.glob(".*.tmp"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
-    finally:
-        os.close(handle)
 
 
-def _lock(folder: Path, handle: int) -> None:
+def _locked(folder: Path) -> AbstractContextManager[object]:
+    """A lock that ends with the process, however that ends."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-    except BlockingIOError:
+        return FileLock(folder / ".nndistill.lock", blocking=False).acquire()
+    except Timeout:
         raise UserError(
             f"another nndistill predict is writing into {folder}: wait for its end, or choose another folder."
         ) from None
-    except OSError:
-        pass  # a network disk that knows no locks
+    except OSError:  # a network disk that knows no locks
+        return nullcontext()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -94,6 +94,12 @@ def case_metrics(
     return metrics
 
 
+def dice(reference: Mask, prediction: Mask) -> float:
+    """Dice of two masks, from 0 to 1; NaN where both are empty."""
+    total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
+    return 2 * int(np.count_nonzero(reference & prediction)) / total if total else float("nan")
+
+
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:
     """The smallest box around a mask; nothing where it is empty."""
     box: tuple[slice, ...] = ()
@@ -115,7 +121,7 @@ def _overlap(reference: Mask, prediction: Mask, spacing: Sequence[float]) -> dic
     voxels = int(np.count_nonzero(reference)), int(np.count_nonzero(prediction))
     millilitres = float(np.prod(spacing)) / 1000
     return {
-        "dice": 2 * int(np.count_nonzero(reference & prediction)) / sum(voxels) if sum(voxels) else np.nan,
+        "dice": dice(reference, prediction),
         "reference_voxels": voxels[0],
         "predicted_voxels": voxels[1],
         "reference_ml": voxels[0] * millilitres,

@@ -12,6 +12,9 @@ import numpy.typing as npt
 import SimpleITK
 
 from ...errors import UserError
+from ...evaluation.case import dice
+from ...evaluation.dataset_labels import ignored_value
+from ...evaluation.dataset_labels import labels_of as values_of_labels
 from ..backends.base import Backend
 from ..cases import InputCase
 from ..description import ModelDescription, Precision
@@ -29,7 +32,8 @@ class Accuracy:
     Attributes:
         against: `"labels"`, the user's references, or `"float32"`: then Dice before is 1.
         cases: Names of those measured.
-        before, after: Mean Dice of every label over the cases in which it is; labels that are in none are left out.
+        before, after: Mean Dice of every label over the cases whose reference has it. A label that is found where
+            there is none shows in `differing_voxels` only.
         differing_voxels: Share of voxels that get another label.
     """
 
@@ -77,27 +81,25 @@ def measure_accuracy(
     Raises:
         UserError: A case cannot be predicted, or its reference is missing or of another size.
     """
-    names = {name: _values(value) for name, value in description.labels.items() if name != "ignore" and value != 0}
-    rows: list[dict[str, tuple[float, float]]] = []
+    dataset = {"labels": description.labels}
+    values = values_of_labels(dataset, regions=description.regions_class_order is not None)
+    ignored = ignored_value(dataset)
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in values}
     differing = []
     for done, case in enumerate(cases):
         if progress:
             progress(done, len(cases))
         before, after = _predictions(case, (float32, reduced), description)
         reference = before if labels is None else _reference(labels, case, before.shape, description)
-        counted = reference != description.labels.get("ignore", -1)
-        rows.append(
-            {
-                name: (_dice(before, reference, v, counted), _dice(after, reference, v, counted))
-                for name, v in names.items()
-            }
-        )
+        counted = np.full(reference.shape, True) if ignored is None else reference != ignored
+        for name, of_label in values.items():
+            wanted, mine, theirs = (np.isin(map, of_label) & counted for map in (reference, before, after))
+            if wanted.any():
+                pairs[name].append((dice(wanted, mine), dice(wanted, theirs)))
         differing.append(float((before != after).mean()))
     if progress:
         progress(len(cases), len(cases))
-    means = {
-        name: np.nanmean(pairs, axis=0) for name in names if not np.isnan(pairs := [row[name] for row in rows]).all()
-    }
+    means = {name: np.mean(of_label, axis=0) for name, of_label in pairs.items() if of_label}
     return Accuracy(
         against="float32" if labels is None else "labels",
         cases=[case.name for case in cases],
@@ -148,14 +150,3 @@ def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], descriptio
     if reference.shape != shape:
         raise UserError(f"{file} has {reference.shape} voxels, and the image of case {case.name} {shape}.")
     return reference
-
-
-def _values(value: int | list[int]) -> list[int]:
-    return value if isinstance(value, list) else [value]
-
-
-def _dice(prediction: LabelMap, reference: LabelMap, values: Sequence[int], counted: LabelMap) -> float:
-    """NaN where the label is in neither."""
-    found, wanted = np.isin(prediction, values) & counted, np.isin(reference, values) & counted
-    total = int(found.sum()) + int(wanted.sum())
-    return 2 * int((found & wanted).sum()) / total if total else float("nan")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from ...files import atomic_folder
 from ...nnunet.model_folder import ModelFolder
 from ..backends.base import Backend
 from ..backends.torch import TorchBackend
+from ..cases import InputCase
 from ..description import FILE_NAME, Format, ModelDescription, Precision, digest
 from ..loading import load_model
 from .accuracy import measure_accuracy, refuse_fall
@@ -218,10 +219,14 @@ def _agreement(
     exported: Backend, reference: Backend, description: ModelDescription, samples: SampleCases | None
 ) -> Agreement:
     windows = noise(description) if samples is None else samples.windows(description, most=_CHECKED_WINDOWS)
-    of = "noise" if samples is None else f"{len(windows)} windows of {samples.shown[0].name} and others"
+    of = "noise" if samples is None else f"{len(windows)} windows of {_some_of(samples.shown)}"
     agreement = compare(exported, reference, windows, input=of, description=description)
     refuse_disagreement(agreement, description.precision)
     return agreement
+
+
+def _some_of(cases: Sequence[InputCase]) -> str:
+    return cases[0].name if len(cases) == 1 else f"{cases[0].name} and others"
 
 
 def _finished(description: ModelDescription, output: Path, files: list[str]) -> ModelDescription:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from ..backends.base import Array
 from ..cases import InputCase, channel_files, find_cases
 from ..description import ModelDescription
 from ..image import read_image
 from ..preprocessing import Preprocessed, preprocess
+from ..sample_windows import sample_windows
 
 MOST_WINDOWS = 24
 """For calibration; more change the ranges of the activations no further, and take memory and minutes."""
@@ -56,7 +56,7 @@ class SampleCases:
         """
         each = max(1, most // len(self.shown))
         images = (read_case(case, description).array for case in self.shown[:most])
-        return [window for image in images for window in _windows(image, description)[:each]]
+        return [w for image in images for w in islice(sample_windows(image, description.patch_size), each)]
 
 
 def read_case(case: InputCase, description: ModelDescription) -> Preprocessed:
@@ -66,19 +66,3 @@ def read_case(case: InputCase, description: ModelDescription) -> Preprocessed:
         UserError: A file is missing, damaged, or not what the model wants.
     """
     return preprocess(read_image(channel_files(case, description), description), description)
-
-
-def _windows(image: Array, description: ModelDescription) -> list[Array]:
-    """The middle of an image, then its corners; padded with zeros where the image is smaller."""
-    patch = description.patch_size
-    missing = [max(0, wanted - given) for wanted, given in zip(patch, image.shape[1:], strict=True)]
-    padded = np.pad(image, [(0, 0), *((count // 2, count - count // 2) for count in missing)])
-    room = [given - wanted for wanted, given in zip(patch, padded.shape[1:], strict=True)]
-    starts = [tuple(free // 2 for free in room)]
-    starts += [(z, y, x) for z in (0, room[0]) for y in (0, room[1]) for x in (0, room[2])]
-    return [
-        np.ascontiguousarray(
-            padded[(slice(None), *(slice(start, start + size) for start, size in zip(corner, patch, strict=True)))]
-        )
-        for corner in dict.fromkeys(starts)
-    ]
