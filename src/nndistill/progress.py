@@ -42,7 +42,7 @@ class StepProgress:
 
 
 class PredictionProgress:
-    """Progress of a batch of cases: one bar; and a line for each that fails, and for every case without a terminal.
+    """Progress of a batch of cases: one bar; a line for each that fails or has a remark, without a terminal for all.
 
     Args:
         cases: How many there are.
@@ -72,6 +72,8 @@ class PredictionProgress:
         elif not console.is_terminal:
             seconds = f" in {sum(how['seconds'].values()):.1f} s" if outcome == "done" else ""
             console.print(f"{escape(case)}: {outcome}{seconds}", highlight=False, soft_wrap=True)
+        if "remark" in how:
+            console.print(f"[yellow]{escape(case)}:[/] {escape(how['remark'])}", highlight=False, soft_wrap=True)
 
     def _advance(self, case: str, share: float, **fields: Any) -> None:
         self._shares[case] = share

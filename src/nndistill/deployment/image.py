@@ -232,4 +232,4 @@ def _reason(error: RuntimeError) -> str:
 
 
 def _listed(numbers: Sequence[float]) -> str:
-    return str(tuple(round(float(number), 4) for number in numbers))
+    return f"({', '.join(f'{number:.8g}' for number in numbers)})"

@@ -17,6 +17,8 @@ from .description import FILE_NAME, ModelDescription
 RECORD = "nndistill_prediction.json"
 FAILED = "failed"
 """Key of the sentence that says why a case has no label map."""
+REMARK = "remark"
+"""Key of a sentence that says what to keep in mind about a label map."""
 
 
 class PredictionRecord:

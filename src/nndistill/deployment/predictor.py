@@ -22,9 +22,10 @@ from .description import digest
 from .image import Geometry, read_image, write_labels
 from .loading import LoadedModel
 from .postprocessing import labels_of
-from .prediction_record import FAILED, PredictionRecord, alone_in
+from .prediction_record import FAILED, REMARK, PredictionRecord, alone_in
 from .preprocessing import Preprocessed, preprocess
 from .sliding_window import predict_logits, windows
+from .small_volume import small_volume
 
 FAULTS = "nndistill_faults.log"
 Outcome = Literal["done", "kept", "failed"]
@@ -185,6 +186,8 @@ class _Batch:
                 if self._stopped:
                     return None
                 preprocessed = preprocess(image, self._model.description)
+                if remark := small_volume(preprocessed.array.shape[1:], self._model.description.patch_size):
+                    how[REMARK] = remark
             return _Read(case.name, how, preprocessed, image.geometry)
         return None
 
