@@ -93,7 +93,7 @@ def measure_accuracy(
         reference = before if labels is None else _reference(labels, case, before.shape, description)
         counted = np.full(reference.shape, True) if ignored is None else reference != ignored
         for name, of_label in values.items():
-            wanted, mine, theirs = (np.isin(map, of_label) & counted for map in (reference, before, after))
+            wanted, mine, theirs = (np.isin(found, of_label) & counted for found in (reference, before, after))
             if wanted.any():
                 pairs[name].append((dice(wanted, mine), dice(wanted, theirs)))
         differing.append(float((before != after).mean()))

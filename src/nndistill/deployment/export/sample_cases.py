@@ -56,7 +56,8 @@ class SampleCases:
         """
         each = max(1, most // len(self.shown))
         images = (read_case(case, description).array for case in self.shown[:most])
-        return [w for image in images for w in islice(sample_windows(image, description.patch_size), each)]
+        patch_size = description.patch_size
+        return [window for image in images for window in islice(sample_windows(image, patch_size), each)]
 
 
 def read_case(case: InputCase, description: ModelDescription) -> Preprocessed:
