@@ -21,7 +21,7 @@ import torch
 import trained_world
 from nndistill.datasets import generate_phantom
 from nndistill.deployment import memory, predictor
-from nndistill.deployment.prediction_record import RECORD
+from nndistill.deployment.prediction_record import LOCK, RECORD
 from nndistill.files import read_json
 from nndistill.nnunet.prediction import predict_folder
 
@@ -257,7 +257,8 @@ def test_interrupted_batch_stops_soon_and_leaves_whole_files_only(nndistill, mod
 
 
 def temporary_files(folder: Path) -> list[Path]:
-    return [*folder.glob(".*.tmp")]
+    """Whatever is hidden, but for the lock, which stays."""
+    return [file for file in folder.iterdir() if file.name.startswith(".") and file.name != LOCK]
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -14,7 +14,7 @@ import SimpleITK
 from nndistill.deployment import predictor
 from nndistill.deployment.cases import find_cases
 from nndistill.deployment.loading import LoadedModel
-from nndistill.deployment.prediction_record import RECORD, alone_in
+from nndistill.deployment.prediction_record import LOCK, RECORD, alone_in
 from nndistill.deployment.predictor import FAULTS, predict_cases
 from nndistill.errors import UserError
 from nndistill.files import read_json
@@ -69,7 +69,8 @@ def label_maps(output: Path) -> dict[str, bytes]:
 
 
 def temporary_files(output: Path) -> list[Path]:
-    return [*output.glob(".*.tmp")]
+    """Whatever is hidden, but for the lock, which stays."""
+    return [file for file in output.iterdir() if file.name.startswith(".") and file.name != LOCK]
 
 
 def observed(function, tell):

@@ -15,6 +15,7 @@ from ..files import read_json, update_json, write_json
 from .description import FILE_NAME, ModelDescription
 
 RECORD = "nndistill_prediction.json"
+LOCK = ".nndistill.lock"
 FAILED = "failed"
 """Key of the sentence that says why a case has no label map."""
 REMARK = "remark"
@@ -120,7 +121,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 def _locked(folder: Path) -> AbstractContextManager[object]:
     """A lock that ends with the process, however that ends."""
     try:
-        return FileLock(folder / ".nndistill.lock", blocking=False).acquire()
+        return FileLock(folder / LOCK, blocking=False).acquire()
     except Timeout:
         raise UserError(
             f"another nndistill predict is writing into {folder}: wait for its end, or choose another folder."
