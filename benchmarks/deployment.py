@@ -31,17 +31,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nndistill.deployment.benchmark import benchmark
-from nndistill.deployment.candidates import Candidate
-from nndistill.deployment.cases import InputCase
-from nndistill.deployment.command_benchmark import Command, commands_for, measure_commands
-from nndistill.deployment.costs import ABOUT
-from nndistill.deployment.description import FILE_NAME
-from nndistill.deployment.machine import describe_machine
+from nndistill.benchmark.candidates import Candidate
+from nndistill.benchmark.commands import Command, commands_for, measure_commands
+from nndistill.benchmark.models import benchmark
+from nndistill.benchmark.result import ABOUT
 from nndistill.files import read_json, write_json
-from nndistill.nnunet.checkpoints import write_checkpoint
+from nndistill.nnunet.models.checkpoints import write_checkpoint
 from nndistill.nnunet.plans import build_network
 from nndistill.progress import StepProgress
+from nndistill.runtime.cases import InputCase
+from nndistill.runtime.description import FILE_NAME
+from nndistill.runtime.machine import describe_machine
 
 CHANNELS = ("T1", "T1POST", "T2", "FLAIR")
 LABELS = {"background": 0, "NETC": 1, "SNFH": 2, "ET": 3, "RC": 4}

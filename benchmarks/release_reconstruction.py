@@ -20,7 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from nndistill.methods.release_pyramid import ReleasePyramid, along, analysis_matrix, pyramid_energy, synthesis_matrix
+from nndistill.methods.parts.release_pyramid import (
+    ReleasePyramid,
+    along,
+    analysis_matrix,
+    pyramid_energy,
+    synthesis_matrix,
+)
 from nndistill.wavelets import SubbandProjection
 from nndistill.wavelets.subbands import GROUPS
 

@@ -92,7 +92,7 @@ def test_module_and_script_are_the_same_command():
     assert (Path(outputs[0].strip()) / "nndistill_trainers.py").is_file()
 
 
-@pytest.mark.parametrize("module", ["nndistill", "nndistill.cli", "nndistill.deployment"])
+@pytest.mark.parametrize("module", ["nndistill", "nndistill.cli", "nndistill.runtime"])
 def test_import_needs_no_package_of_an_extra(module):
     extras = {"torch", "nnunetv2", "pandas", "yaml", "matplotlib", "nibabel", "jinja2", "pywt"}
     code = f"import sys, {module}; print(*({extras} & sys.modules.keys()))"

@@ -3,11 +3,15 @@
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from .moved import lead_to_moved_modules
+
 if TYPE_CHECKING:
     from .distiller import Distiller
 
 __all__ = ["Distiller"]
 __version__ = version("nndistill")
+
+lead_to_moved_modules()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,17 +12,18 @@ from typing import Any
 
 import pandas as pd
 
+from .analysis.costs import network_costs
 from .datasets import generate_phantom
-from .evaluation.costs import network_costs
-from .nnunet.distillation import prepare_student
-from .nnunet.prediction import predict_folder
-from .nnunet.preprocessing import plan_and_preprocess
-from .nnunet.run import Run, train
-from .nnunet.teaching import prepare_teacher
+from .gather import gather
+from .nnunet.data.preprocessing import plan_and_preprocess
+from .nnunet.models.prediction import predict_folder
+from .nnunet.training.run import Run, train
+from .nnunet.training.student import prepare_student
+from .nnunet.training.teacher import prepare_teacher
 from .nnunet.workspace import raw_folder, use_workspace
 from .progress import StepProgress, TrainingProgress, console
 from .recipes import Recipe, load_recipe
-from .reporting import Report, gather, write_report
+from .reporting import Report, write_report
 
 FOLD = "0"
 
@@ -76,7 +77,7 @@ def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize
 
     Args:
         workspace: Folder for data, models and results.
-        device: As in `nndistill.nnunet.run.train`.
+        device: As in `nndistill.nnunet.training.run.train`.
         size: How much to do.
     """
     use_workspace(workspace)

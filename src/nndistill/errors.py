@@ -1,4 +1,4 @@
-"""The mistakes a user can make, each told in one clear sentence and never as a traceback.
+"""The mistakes a user can make, each explained in one clear sentence and never as a traceback.
 
 The command line prints the sentence after `error: ` and exits with status 2.
 """
@@ -10,7 +10,32 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the user can mend: the message says what is wrong, where, and what to do."""
+    """Something the user can correct: the message says what is wrong, where, and what to do.
+
+    The message names parameters of Python functions; what the same thing is called on the command line is added there.
+
+    Args:
+        message: One sentence, or a few.
+        option: The command-line options that the message is about, without dashes: `option="reduction"`, or several:
+            `option=("resume", "name")`.
+
+    Example:
+        >>> error = UserError("a reduction of 3 does not divide 32 channels.", option="reduction")
+        >>> str(error)
+        'a reduction of 3 does not divide 32 channels.'
+        >>> error.flags
+        ['--reduction']
+    """
+
+    def __init__(self, message: str, *, option: str | tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.option = option
+
+    @property
+    def flags(self) -> list[str]:
+        """The options as they are written on the command line."""
+        names = [self.option] if isinstance(self.option, str) else self.option
+        return [f"--{name.replace('_', '-')}" for name in names]
 
 
 class UnknownName(UserError, KeyError):
@@ -20,14 +45,15 @@ class UnknownName(UserError, KeyError):
         kind: What was named, for example `"method"`.
         name: What the user wrote.
         allowed: The names that exist.
+        option: As in `UserError`.
     """
 
-    def __init__(self, kind: str, name: str, allowed: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, allowed: Iterable[str], *, option: str | tuple[str, ...] = ()) -> None:
         names = sorted(allowed)
         nearest = get_close_matches(name, names, n=1, cutoff=0.4)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-        super().__init__(f"there is no {kind} {name!r}.{hint} Known: {listed}.")
+        super().__init__(f"there is no {kind} {name!r}.{hint} Known: {listed}.", option=option)
 
     def __str__(self) -> str:  # KeyError would print the repr
         return str(self.args[0])

@@ -11,21 +11,6 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def affine():
-    return np.array([[-1.0, 0, 0, 30], [0, 2.0, 0, -12], [0, 0, 1.5, 7], [0, 0, 0, 1]])
-
-
-@pytest.fixture(scope="session")
-def save(affine):
-    def save(path: Path, array: np.ndarray, affine: np.ndarray = affine) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(array, affine), path)
-        return path
-
-    return save
-
-
-@pytest.fixture(scope="session")
 def hippocampus():
     source = Path(os.environ.get("NNDISTILL_DATA", "")) / "Task04_Hippocampus"
     if not (source / "dataset.json").exists():

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from nndistill.datasets.alignment import check_alignable, check_overlap, resample
-from nndistill.datasets.grid import Grid
-from nndistill.datasets.nifti import read_volume
+from nndistill.datasets.preparation.alignment import check_alignable, check_overlap, resample
 from nndistill.errors import UserError
+from nndistill.volumes.grid import Grid
+from nndistill.volumes.nifti import read_volume
 
 
 def tilted(spacing, origin, degrees=20.0):

@@ -105,5 +105,5 @@ def test_regions_give_each_label_back(brats, tmp_path):
 
 def test_regions_need_no_second_check(brats, tmp_path, monkeypatch):
     prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
-    monkeypatch.setattr("nndistill.datasets.checking.check_case", None)
+    monkeypatch.setattr("nndistill.datasets.preparation.checking.check_case", None)
     prepare(find_brats2024([brats.root], regions=True), tmp_path / "raw", dataset_id=226)

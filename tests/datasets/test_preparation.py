@@ -13,17 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from nndistill.datasets import (
-    DamagedData,
-    check_raw_dataset,
-    find_brats2024,
-    find_decathlon,
-    find_isles2022,
-    nifti,
-    prepare,
-)
+from nndistill.datasets import DamagedData, check_raw_dataset, find_brats2024, find_decathlon, find_isles2022, prepare
 from nndistill.errors import UserError
 from nndistill.files import read_json
+from nndistill.volumes import nifti
 
 
 @pytest.fixture

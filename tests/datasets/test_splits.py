@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nndistill.datasets.splits import check_split, make_split, patient_split, patients_on_both_sides
+from nndistill.datasets.preparation.splits import check_split, make_split, patient_split, patients_on_both_sides
 from nndistill.errors import UserError
 
 

@@ -9,14 +9,7 @@ import pandas as pd
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.evaluation.metrics_file import (
-    COLUMNS,
-    MAKER,
-    Evaluation,
-    read_metrics,
-    summary_path,
-    write_evaluation,
-)
+from nndistill.evaluation.metrics_file import COLUMNS, MAKER, Evaluation, read_metrics, summary_path, write_evaluation
 
 
 @pytest.fixture

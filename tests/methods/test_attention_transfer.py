@@ -10,7 +10,7 @@ import torch
 from activations import SPACE, of_network, volume
 from nndistill.errors import StageMismatch
 from nndistill.methods import Activations, AttentionTransfer
-from nndistill.methods.channel_energy import channel_energy
+from nndistill.methods.parts.reductions import channel_energy
 
 
 def loss(student, teacher):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from nndistill.errors import StageMismatch, UnknownName
 from nndistill.methods import DCD, Activations
-from nndistill.methods.projected_distance import projected_distance
+from nndistill.methods.parts.projected_distance import projected_distance
 from nndistill.wavelets.band_filter import BandFilter
 from nndistill.wavelets.subbands import parse_bands
 from plain_wavelets import decompose, projection_matrix
@@ -50,8 +50,8 @@ def test_loss_and_gradients_equal_the_plain_definition(bands: str, mode: str) ->
 
 
 def test_many_groups_and_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nndistill.methods.projected_distance.GROUP_ELEMENTS", 1)
-    monkeypatch.setattr("nndistill.methods.projected_distance.GROUP_CHANNELS", 3)
+    monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_ELEMENTS", 1)
+    monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_CHANNELS", 3)
     monkeypatch.setattr("nndistill.wavelets.band_filter.CHUNK_ELEMENTS", 2 * 4 * 5 * 7)
     test_loss_and_gradients_equal_the_plain_definition("D", "symmetric")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nndistill.errors import UserError
 from nndistill.methods import Activations, DCDRelease
-from nndistill.methods.release_pyramid import ReleasePyramid, pyramid_energy
+from nndistill.methods.parts.release_pyramid import ReleasePyramid, pyramid_energy
 from plain_release import BANDS, analyse, release_loss, synthesise
 from plain_wavelets import GROUPS
 
@@ -51,7 +51,7 @@ def test_equals_the_formulas_for_any_size_and_any_bands(shape, level, bands) -> 
 
 
 def test_equals_the_formulas_in_single_precision_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nndistill.methods.release_pyramid.CHUNK_ELEMENTS", 2 * 20 * 14 * 9)
+    monkeypatch.setattr("nndistill.methods.parts.release_pyramid.CHUNK_ELEMENTS", 2 * 20 * 14 * 9)
     method = DCDRelease([4], [7])
     student, teacher = volume(2, 4, 20, 14, 9).float().requires_grad_(), volume(2, 7, 20, 14, 9, seed=1).float()
     loss = loss_of(method, [student], [teacher])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nndistill.errors import StageMismatch, UserError
 from nndistill.methods import Activations, FreeKD
-from nndistill.methods.frequency_prompts import FrequencyPrompts
+from nndistill.methods.parts.frequency_prompts import FrequencyPrompts
 from plain_wavelets import compose, decompose
 
 DETAILS = ["aad", "ada", "add", "daa", "dad", "dda", "ddd"]
@@ -69,7 +69,7 @@ def test_loss_and_gradients_equal_the_definition(shape, level, number) -> None:
 
 
 def test_a_few_channels_at_a_time_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nndistill.methods.sum_over_channels.CHUNK_ELEMENTS", 2 * 2 * 4 * 5 * 7)
+    monkeypatch.setattr("nndistill.methods.parts.reductions.CHUNK_ELEMENTS", 2 * 2 * 4 * 5 * 7)
     test_loss_and_gradients_equal_the_definition((4, 5, 7), 3, 6)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from nndistill.datasets import generate_phantom
-from nndistill.nnunet.splits import adopt_split
+from nndistill.nnunet.data.splits import adopt_split
 from tiny import TINY
 
 NAMES = {"brats2024": "Dataset226_BraTS2024", "isles2022": "Dataset229_ISLES2022"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nndistill.errors import UserError
-from nndistill.nnunet.checkpoints import (
+from nndistill.nnunet.models.checkpoints import (
     random_state,
     read_checkpoint,
     restore_random_state,

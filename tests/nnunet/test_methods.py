@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from nndistill.methods import METHODS
-from nndistill.nnunet.checkpoints import read_checkpoint
-from nndistill.nnunet.trainer import nnUNetTrainerDistill
+from nndistill.nnunet.models.checkpoints import read_checkpoint
+from nndistill.nnunet.training.trainer import nnUNetTrainerDistill
 from tiny import TINY
 
 SHORT = {"freekd": ["--option", "prompt_iterations=2"]}

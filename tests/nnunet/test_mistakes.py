@@ -181,7 +181,7 @@ def test_features_of_unequal_size_name_the_stage(distill, world):
     for file in (world.results / "nnUNetTrainerDistill__edited__3d_fullres" / "fold_0").glob("checkpoint_*"):
         file.unlink()
     from nndistill.errors import StageMismatch
-    from nndistill.nnunet.run import Run, train
+    from nndistill.nnunet.training.run import Run, train
 
     with pytest.raises(StageMismatch, match="stage 2"):
         train(Run(world.dataset.name, "3d_fullres", "0", "nnUNetTrainerDistill", "edited"), device="cpu")

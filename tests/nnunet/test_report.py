@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.nnunet.history import read_history
+from nndistill.gather import Evaluated, gather
+from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.workspace import use_workspace
-from nndistill.reporting import Evaluated, gather
 
 module = sys.modules[gather.__module__]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nndistill.nnunet.checkpoints import read_checkpoint
+from nndistill.nnunet.models.checkpoints import read_checkpoint
 from tiny import TINY
 
 EPOCHS = 4

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nndistill.nnunet.prediction import predict_folder
+from nndistill.nnunet.models.prediction import predict_folder
 from tiny import TINY
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from nndistill.nnunet.weight_average import WeightAverage
+from nndistill.nnunet.training.weight_average import WeightAverage
 
 
 def _network() -> nn.Module:

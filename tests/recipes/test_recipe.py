@@ -12,7 +12,7 @@ from torch.optim import SGD, AdamW
 
 from nndistill.errors import UnknownName, UserError
 from nndistill.recipes import load_recipe, recipe_names
-from nndistill.recipes.schedules import CosineRamp
+from nndistill.recipes.recipe import CosineRamp
 
 
 def test_paper_recipe_is_the_papers():

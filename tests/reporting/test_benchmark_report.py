@@ -10,12 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from made_reports import spread
-from nndistill.deployment.cases import InputCase
-from nndistill.deployment.costs import Benchmark, Costs
-from nndistill.deployment.measurement import Timing
-from nndistill.reporting.benchmark_figure import draw_benchmark
-from nndistill.reporting.benchmark_table import benchmark_table
-from nndistill.reporting.chart import save_chart
+from nndistill.benchmark.result import Benchmark, Costs
+from nndistill.benchmark.timing import Timing
+from nndistill.reporting.figures.benchmark import draw_benchmark
+from nndistill.reporting.figures.chart import save_chart
+from nndistill.reporting.tables.benchmark import benchmark_table
+from nndistill.runtime.cases import InputCase
 
 MACHINE = {"processor": "Some CPU", "cores": 2}
 

@@ -14,12 +14,12 @@ from PIL import Image
 from made_reports import metrics, spread, three_models
 from nndistill.evaluation.comparison import compare_metrics
 from nndistill.reporting import ReportedModel
-from nndistill.reporting.chart import save_chart
-from nndistill.reporting.differences import draw_differences
-from nndistill.reporting.distributions import FEWEST_FOR_A_BOX, draw_distributions
+from nndistill.reporting.figures.chart import save_chart
+from nndistill.reporting.figures.differences import draw_differences
+from nndistill.reporting.figures.distributions import FEWEST_FOR_A_BOX, draw_distributions
+from nndistill.reporting.figures.palette import GREY, INK, LABELS, STUDENTS, model_styles
+from nndistill.reporting.figures.training_curves import draw_training_curves
 from nndistill.reporting.measures import DICE, HD95, MEASURES
-from nndistill.reporting.palette import GREY, INK, LABELS, STUDENTS, model_styles
-from nndistill.reporting.training_curves import draw_training_curves
 
 NAN = float("nan")
 

@@ -13,8 +13,8 @@ from chromium import EXECUTABLE, Page, chromium
 from made_reports import three_models, with_pictures
 from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
-from nndistill.reporting.page import inline_svg
-from nndistill.reporting.palette import INK
+from nndistill.reporting.figures.palette import INK
+from nndistill.reporting.page.page import inline_svg
 
 
 @pytest.fixture(scope="module")

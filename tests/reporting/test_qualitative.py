@@ -11,10 +11,10 @@ from matplotlib.image import imread
 
 from nndistill.errors import UserError
 from nndistill.reporting import draw_comparison
-from nndistill.reporting.chart import save_chart
-from nndistill.reporting.palette import VERMILLION, label_colours
-from nndistill.reporting.qualitative import _round_length
-from nndistill.reporting.view import display_window
+from nndistill.reporting.figures.chart import save_chart
+from nndistill.reporting.figures.palette import VERMILLION, label_colours
+from nndistill.reporting.figures.qualitative import _round_length
+from nndistill.reporting.figures.view import display_window
 
 SHAPE = (24, 30, 12)
 NAMES = {0: "background", 1: "core", 2: "rim"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from nndistill.evaluation.spectrum import DETAILS
-from nndistill.reporting.spectrum_sentences import mismatch_sentences, spectrum_sentences
+from nndistill.analysis.spectrum import DETAILS
+from nndistill.reporting.text.spectrum import mismatch_sentences, spectrum_sentences
 
 
 def spectrum(energies: dict[tuple[int, int], float], *, noise: float = 1.0, hhh: float = 0.5) -> pd.DataFrame:

@@ -16,8 +16,14 @@ from nndistill.errors import UserError
 from nndistill.evaluation.comparison import compare_metrics
 from nndistill.reporting import ReportedModel
 from nndistill.reporting.measures import DICE
-from nndistill.reporting.table import Cell, Column, Table
-from nndistill.reporting.tables import ablation_table, class_table, comparison_table, cost_table, overall_table
+from nndistill.reporting.tables.results import (
+    ablation_table,
+    class_table,
+    comparison_table,
+    cost_table,
+    overall_table,
+)
+from nndistill.reporting.tables.table import Cell, Column, Table
 
 NAN = float("nan")
 

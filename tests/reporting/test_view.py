@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nndistill.reporting.view import (
+from nndistill.reporting.figures.view import (
     Box,
     axial_picture,
     choose_box,

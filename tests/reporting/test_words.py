@@ -8,7 +8,7 @@ from made_reports import metrics, three_models
 from nndistill.evaluation.comparison import compare_metrics
 from nndistill.reporting import ReportedModel
 from nndistill.reporting.measures import DICE, HD95
-from nndistill.reporting.words import cautions, comparison_words, p_text, summary_words
+from nndistill.reporting.text.results import cautions, comparison_words, p_text, summary_words
 
 
 def test_summary_names_teacher_and_best_student_and_what_is_saved() -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,22 +15,22 @@ from rich.logging import RichHandler
 
 from ..errors import UserError
 from ..progress import console
-from .benchmark import benchmark
-from .compare import compare
-from .complexity import complexity
-from .demo import demo
-from .diagnose import diagnose
-from .distill import distill
-from .evaluate import evaluate
-from .export import export
+from .commands.benchmark import benchmark
+from .commands.compare import compare
+from .commands.complexity import complexity
+from .commands.demo import demo
+from .commands.diagnose import diagnose
+from .commands.distill import distill
+from .commands.evaluate import evaluate
+from .commands.export import export
+from .commands.phantom import phantom
+from .commands.predict import predict
+from .commands.prepare import prepare
+from .commands.recipes import recipes
+from .commands.report import report
+from .commands.teach import teach
+from .commands.trainer_path import trainer_path
 from .missing_extra import missing_extra
-from .phantom import phantom
-from .predict import predict
-from .prepare import prepare
-from .recipes import recipes
-from .report import report
-from .teach import teach
-from .trainer_path import trainer_path
 
 app = typer.Typer(
     help="Distil a trained 3D nnU-Net into a student many times smaller that keeps the fine detail.",
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         status = app(arguments, prog_name="nndistill", standalone_mode=False)
     except UserError as error:
-        status = _fail(str(error))
+        status = _fail(str(error), error.flags)
     except ModuleNotFoundError as error:
         status = _fail(missing) if (missing := missing_extra(error.name)) else _fault()
     except _UsageError as error:
@@ -112,8 +112,10 @@ def _show_warnings() -> None:
         package.addHandler(RichHandler(console=console, show_time=False, show_path=False))
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, flags: Sequence[str] = ()) -> int:
     print(f"error: {sentence}", file=sys.stderr)
+    if flags:
+        print(f"       See the option{'s' if len(flags) > 1 else ''} {', '.join(flags)}.", file=sys.stderr)
     return 2
 
 

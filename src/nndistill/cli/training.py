@@ -8,7 +8,7 @@ from ..progress import TrainingProgress
 from .output import print_json, show
 
 if TYPE_CHECKING:
-    from ..nnunet.run import Run
+    from ..nnunet.training.run import Run
     from ..recipes import Recipe
 
 
@@ -19,7 +19,7 @@ def adjusted_recipe(name: str, **changes: Any) -> Recipe:
 
 
 def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validate: bool) -> None:
-    from ..nnunet.run import train
+    from ..nnunet.training.run import train
 
     with TrainingProgress(title) as progress:
         train(
@@ -34,7 +34,7 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
 
 
 def report_training(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
-    from ..nnunet.scores import validation_scores
+    from ..nnunet.models.scores import validation_scores
     from ..reporting import dice_table
 
     scores = validation_scores(run.model_folder, run.fold).assign(model=run.plans_name) if validate else None

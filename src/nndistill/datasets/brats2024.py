@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..nnunet.data.raw import FILE_ENDING
 from .folders import find_folders
-from .raw import FILE_ENDING
 from .source import Case, LabelValues, Source, unique_cases
 
 CHANNELS = {"T1N": "t1n", "T1C": "t1c", "T2W": "t2w", "T2F": "t2f"}

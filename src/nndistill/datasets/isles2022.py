@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
+from ..nnunet.data.raw import FILE_ENDING
 from .folders import find_folders, subfolders
-from .raw import FILE_ENDING
 from .source import Case, Source, unique_cases
 
 CHANNELS = ("FLAIR", "DWI", "ADC")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import read_json
-from .case_check import Rules, names_by_value, unfit_content
-from .checking import check_cases
-from .raw_cases import raw_cases
-from .report import REPORT, known_findings
+from ..nnunet.data.raw_cases import raw_cases
+from .preparation.case_check import Rules, names_by_value, unfit_content
+from .preparation.checking import check_cases
+from .preparation.report import REPORT, known_findings
 
 
 def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..datasets.nifti import read_volume
 from ..errors import UserError
+from ..volumes.nifti import read_volume
 from .case import EmptyPolicy, LabelMap, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases

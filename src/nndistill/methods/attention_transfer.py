@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss, normalize
 
 from .base import Activations, Method, check_numbers_of_stages, check_sizes
-from .channel_energy import channel_energy
+from .parts.reductions import channel_energy
 
 
 class AttentionTransfer(Method):

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import UnknownName
 from .base import Activations, StagewiseMethod
-from .softening import checked_temperature, matching_logits, widened
+from .parts.reductions import widened
+from .parts.softening import checked_temperature, matching_logits
 
 Match = Literal["logits", "encoder"]
 

@@ -12,8 +12,8 @@ from ..errors import UnknownName
 from ..wavelets import SubbandProjection, wavedec3
 from ..wavelets.subbands import pywavelets_key
 from .base import StagewiseMethod
-from .projected_distance import projected_distance
-from .sum_over_channels import sum_over_channels
+from .parts.projected_distance import projected_distance
+from .parts.reductions import sum_over_channels
 
 Domain = Literal["spatial", "coefficients"]
 

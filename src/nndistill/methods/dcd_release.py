@@ -10,7 +10,7 @@ from ..wavelets.operators import check_level, check_wavelet
 from ..wavelets.subbands import parse_bands
 from ..wavelets.transform import working_precision
 from .base import Activations, StagewiseMethod
-from .release_pyramid import ReleasePyramid, pyramid_energy
+from .parts.release_pyramid import ReleasePyramid, pyramid_energy
 
 
 class DCDRelease(StagewiseMethod):

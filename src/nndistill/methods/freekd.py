@@ -14,8 +14,8 @@ from ..errors import UserError
 from ..wavelets import wavedec3
 from ..wavelets.transform import working_precision
 from .base import Activations, RunTeacher, StagewiseMethod
-from .frequency_prompts import FrequencyPrompts, train_prompts
-from .sum_over_channels import sum_over_channels
+from .parts.frequency_prompts import FrequencyPrompts, train_prompts
+from .parts.reductions import sum_over_channels
 
 logger = logging.getLogger(__name__)
 

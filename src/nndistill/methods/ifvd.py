@@ -10,9 +10,8 @@ from torch.nn.functional import interpolate, normalize
 
 from ..errors import StageMismatch, UserError
 from .base import Activations, Method, check_sizes
-from .channel_energy import channel_energy
-from .softening import widened
-from .target import memberships
+from .parts.reductions import channel_energy, widened
+from .parts.target import memberships
 
 EPSILON = 1e-8
 

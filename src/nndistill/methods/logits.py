@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .base import Activations, Method
-from .softening import checked_temperature, soft_logits
-from .target import counted
+from .parts.softening import checked_temperature, soft_logits
+from .parts.target import counted
 
 
 class Logits(Method):

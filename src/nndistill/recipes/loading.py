@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from ..errors import UnknownName, UserError
-from .mistakes import explain
+from ..validation import explain
 from .recipe import Recipe
 
 

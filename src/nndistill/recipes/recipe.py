@@ -2,15 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from math import cos, pi
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, ValidationError
+from torch.optim import SGD, AdamW, Optimizer
 
 from ..errors import UserError
-from .mistakes import explain
-from .optimizers import Adamw, Sgd
-from .schedules import Constant, CosineRamp
-from .strict import Strict
+from ..validation import Strict, explain
+
+
+class Sgd(Strict):
+    """Stochastic gradient descent with momentum, nnU-Net's own optimiser."""
+
+    name: Literal["sgd"] = "sgd"
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(default=3e-5, ge=0)
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+        return SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+        )
+
+
+class Adamw(Strict):
+    """Adam with decoupled weight decay, for short budgets."""
+
+    name: Literal["adamw"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+        return AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+class Constant(Strict):
+    """The full weight from the first epoch on (Eq. 8 of the paper)."""
+
+    name: Literal["constant"] = "constant"
+
+    def factor(self, share: float) -> float:
+        """Share of the weight at `share` of the training, both in [0, 1]."""
+        return 1.0
+
+
+class CosineRamp(Strict):
+    r"""Nothing until `start`, then up to the full weight along half a cosine of the given length.
+
+    $$\tfrac12\big(1-\cos(\pi\,\min(1, \max(0, (s - s_0)/\Delta)))\big)$$
+
+    Args:
+        start: $s_0$, share of the training before the ramp, in [0, 1).
+        length: $\Delta$, share of the training it takes, in (0, 1].
+    """
+
+    name: Literal["cosine-ramp"]
+    start: float = Field(default=0.0, ge=0, lt=1)
+    length: float = Field(gt=0, le=1)
+
+    def factor(self, share: float) -> float:
+        """Share of the weight at `share` of the training, both in [0, 1]."""
+        return (1 - cos(pi * min(1.0, max(0.0, (share - self.start) / self.length)))) / 2
+
 
 Checkpoint = Literal["final", "best"]
 

@@ -1,19 +1,19 @@
 """Reporting: tables, figures and an HTML page of what teacher and students got right."""
 
-from .dice_table import dice_table
-from .gather import Evaluated, gather
-from .qualitative import draw_comparison
+from ..moved import names_from
+from .figures.qualitative import draw_comparison
+from .model_results import Cost, ReportedCases, ReportedModel
 from .report import Report, write_report
-from .reported import Cost, ReportedCases, ReportedModel
+from .tables.dice import dice_table
 
 __all__ = [
     "Cost",
-    "Evaluated",
     "Report",
     "ReportedCases",
     "ReportedModel",
     "dice_table",
     "draw_comparison",
-    "gather",
     "write_report",
 ]
+
+__getattr__ = names_from({"Evaluated": "nndistill.gather", "gather": "nndistill.gather"}, old=__name__)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.diagnosis import Diagnosis
-from ..evaluation.reductions import reduced_scales
+from ..analysis.diagnosis import Diagnosis
+from ..analysis.reductions import reduced_scales
 from ..files import atomic_path, write_json
-from .mismatch_figure import draw_mismatch
-from .reductions_figure import draw_reductions
-from .spectrum_figure import draw_spectrum
-from .spectrum_sentences import mismatch_sentences, spectrum_sentences
+from .figures.mismatch import draw_mismatch
+from .figures.reductions import draw_reductions
+from .figures.spectrum import draw_spectrum
+from .text.spectrum import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
 

@@ -15,19 +15,19 @@ import pandas as pd
 
 from ..errors import UnknownName, UserError
 from ..evaluation.comparison import Comparison, compare_metrics
-from .browser import browsable_case
-from .chart import save_chart
-from .differences import draw_differences
-from .distributions import FEWEST_FOR_A_BOX, draw_distributions
+from .figures.chart import save_chart
+from .figures.differences import draw_differences
+from .figures.distributions import FEWEST_FOR_A_BOX, draw_distributions
+from .figures.qualitative import draw_comparison
+from .figures.training_curves import draw_training_curves
 from .measures import DICE, MEASURES, Measure, case_means, labels_in_order
-from .page import Drawing, Page, Statistics, write_page
-from .qualitative import draw_comparison
-from .reported import ReportedCases, ReportedModel, check_models, students_of, teacher_of
-from .table import Table
-from .tables import ablation_table, class_table, comparison_table, cost_table, overall_table, score_table
-from .training_curves import draw_training_curves
+from .model_results import ReportedCases, ReportedModel, check_models, students_of, teacher_of
+from .page.browser import browsable_case
+from .page.page import Drawing, Page, Statistics, write_page
+from .tables.results import ablation_table, class_table, comparison_table, cost_table, overall_table, score_table
+from .tables.table import Table
+from .text.results import cautions, comparison_words, summary_words
 from .volume import read_image, read_labels
-from .words import cautions, comparison_words, summary_words
 
 BROWSED = 3
 """Cases in the page's slice browser, at most."""

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import UserError
-from .view import Volume
+from .figures.view import Volume
 
 
 class Image(NamedTuple):

@@ -10,8 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from ...errors import UnknownName, UserError
-from ..claim import claim
-from ..raw import dataset_folder, write_dataset_json
+from ...nnunet.data.raw import dataset_folder, write_dataset_json
+from ..provenance import claim
 from .acquisition import CHANNELS
 from .case import check_grid
 from .layouts import FOLDERS, LAYOUTS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..alignment import resample
-from ..nifti import write_nifti
-from ..raw import FILE_ENDING
+from ...nnunet.data.raw import FILE_ENDING
+from ...volumes.nifti import write_nifti
+from ..preparation.alignment import resample
 from .case import phantom_case
 from .order import Order
 from .stroke import diffusion, thick_slices

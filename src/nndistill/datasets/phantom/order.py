@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..grid import Affine
-from ..nifti import write_nifti
-from ..raw import image_name, label_name
+from ...nnunet.data.raw import image_name, label_name
+from ...volumes.grid import Affine
+from ...volumes.nifti import write_nifti
 from .acquisition import CHANNELS
 from .case import phantom_case, voxel_centres
 

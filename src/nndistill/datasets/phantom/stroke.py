@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..grid import Affine, Grid
+from ...volumes.grid import Affine, Grid
 from .lattice import Field
 
 TISSUE, FLUID, LESION = 0.75, 3.0, 0.42

@@ -1,5 +1,5 @@
 """The folder of this file is what `nnUNet_extTrainer` has to name for stock nnU-Net to find nnDistill's trainers."""
 
-from nndistill.nnunet.trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
+from nndistill.nnunet.training.trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
 
 __all__ = ["nnUNetTrainerDistill", "nnUNetTrainerRecipe"]

@@ -1,0 +1,197 @@
+"""What the bands of a teacher's features hold, and how far a student is from them: on validation cases of a fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from ..errors import StageMismatch, UserError
+from ..nnunet.data.preprocessed_case import Patch, PreprocessedCase, split_of_fold
+from ..nnunet.models.checkpoints import read_checkpoint
+from ..nnunet.models.model_folder import ModelFolder
+from ..nnunet.models.trained_phi import trained_phi
+from ..nnunet.plans import features_per_stage, resolved_configuration
+from ..nnunet.training.run import find_device
+from ..nnunet.training.student import refuse_other_data
+from ..nnunet.workspace import dataset_folder, preprocessed_folder
+from ..taps import TappedNetwork, nnunet_taps
+from ..wavelets.operators import check_level, check_mode, check_wavelet
+from .mismatch import LeastSquaresPhi, mismatch
+from .spectrum import pooled_spectrum, stage_spectrum
+
+RUN, LEAST_SQUARES = "run", "least squares"
+"""Where a φ comes from."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was measured.
+
+    Args:
+        teacher: Its model folder.
+        student: Its model folder, if there is one.
+        settings: Wavelet, level, mode and fold.
+        sizes: D, H, W of each stage's features, fine to coarse.
+        cases: Names of the validation cases.
+        fitted_on: Names of the training cases that the least-squares φ was fitted on.
+        spectrum: As `pooled_spectrum`; stages count from 1, as in the paper.
+        mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`, `high`, `low`; `None` without a student.
+        example: The first case.
+        spacing: Voxel size of its image in mm.
+    """
+
+    teacher: Path
+    student: Path | None
+    settings: dict[str, Any]
+    sizes: list[tuple[int, ...]]
+    cases: list[str]
+    fitted_on: list[str]
+    spectrum: pd.DataFrame
+    mismatch: pd.DataFrame | None
+    example: PreprocessedCase
+    spacing: tuple[float, ...]
+
+
+def diagnose(
+    teacher_folder: Path,
+    *,
+    student_folder: Path | None = None,
+    fold: str = "0",
+    cases: int = 4,
+    wavelet: str = "db4",
+    level: int = 3,
+    mode: str = "symmetric",
+    device: str = "auto",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Diagnosis:
+    """Measure a teacher's spectrum, and a student's mismatch, on validation cases of the teacher's fold.
+
+    Of each case one patch is used, around its foreground, as the network sees it. The least-squares φ is fitted on as
+    many training cases, so that it is judged on cases it has not seen.
+
+    Args:
+        teacher_folder: A model folder of nnU-Net.
+        student_folder: Another, with the same stages and strides.
+        fold: Fold of both.
+        cases: Number of validation cases.
+        wavelet: Any discrete wavelet PyWavelets knows.
+        level: Number of levels, fewer where a stage is small.
+        mode: Boundary mode.
+        device: As in `nndistill.nnunet.training.run.train`.
+        progress: Called with the number of cases done and to do.
+
+    Raises:
+        UserError: Teacher, student and data do not fit together, or there are fewer cases.
+        StageMismatch: The student has other stages than the teacher.
+    """
+    settings = {"wavelet": check_wavelet(wavelet), "level": check_level(level, lowest=1), "mode": check_mode(mode)}
+    torch_device = find_device(device)
+    teacher = _Model.read(teacher_folder, fold, torch_device)
+    plans = resolved_configuration(teacher.folder.plans, teacher.configuration)
+    data = dataset_folder(preprocessed_folder(), teacher.folder.plans["dataset_name"])
+    identifier = plans["data_identifier"]
+    refuse_other_data(teacher.folder, teacher.configuration, data)
+    student = None
+    if student_folder is not None:
+        student = _Model.read(student_folder, fold, torch_device)
+        refuse_other_data(student.folder, student.configuration, data, identifier=identifier, role="student")
+        _refuse_other_stages(student, teacher)
+    split = split_of_fold(data, identifier, fold)
+    if cases > len(split.validation):
+        raise UserError(f"--cases {cases} is too many: fold {fold} has {len(split.validation)} validation cases.")
+    chosen = split.validation[:cases]
+    others = [name for name in split.train if name not in chosen][:cases] if student else []
+
+    def read(name: str) -> PreprocessedCase:
+        return PreprocessedCase.read(data / identifier, name)
+
+    def patches(names: Sequence[str], done: int) -> Iterator[tuple[str, Patch]]:
+        for name in names:
+            yield name, read(name).patch(plans["patch_size"])
+            done += 1
+            progress(done, len(others) + len(chosen))
+
+    phis = _phis(student, teacher, patches(others, 0)) if student else {}
+    spectra: list[pd.DataFrame] = []
+    mismatches: list[dict[str, Any]] = []
+    for name, patch in patches(chosen, len(others)):
+        theirs = teacher(patch.image)
+        for stage, features in enumerate(theirs, start=1):
+            spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=stage))
+        ours = student(patch.image) if student else []
+        for origin, stages in phis.items():
+            for stage, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
+                values = mismatch(t, s, phi.to(t.device), **settings)
+                mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
+    return Diagnosis(
+        teacher=teacher_folder,
+        student=student_folder,
+        settings={**settings, "fold": fold},
+        sizes=[tuple(features.shape[2:]) for features in theirs],
+        cases=chosen,
+        fitted_on=others,
+        spectrum=pooled_spectrum(spectra),
+        mismatch=pd.DataFrame(mismatches) if student else None,
+        example=read(chosen[0]),
+        spacing=tuple(plans["spacing"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A trained network, run as far as its encoder goes: image in, features of every stage out."""
+
+    folder: ModelFolder
+    checkpoint_file: Path
+    configuration: str
+    network: TappedNetwork
+    device: torch.device
+
+    @classmethod
+    def read(cls, path: Path, fold: str, device: torch.device) -> _Model:
+        folder = ModelFolder.read(path.resolve())
+        file = folder.checkpoint_file(fold)
+        network = folder.network(file).to(device).eval()
+        tapped = TappedNetwork(network, nnunet_taps(network).only({"encoder"}))
+        return cls(folder, file, folder.configuration(read_checkpoint(file)), tapped, device)
+
+    @property
+    def channels(self) -> list[int]:
+        return features_per_stage(self.folder.plans, self.configuration)
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        with torch.inference_mode():
+            features = self.network.run_for_taps(image.to(self.device)).encoder
+        # Apple's GPUs have no double precision, which the sums need
+        return [feature.cpu() if feature.device.type == "mps" else feature for feature in features]
+
+
+def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
+    if len(student.channels) != len(teacher.channels):
+        raise StageMismatch(
+            f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}; stages are "
+            "compared one by one, so give a student made from this teacher."
+        )
+
+
+def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]) -> dict[str, Sequence[nn.Module]]:
+    """φ of every stage: the best for the patches to fit on, and the run's own where there is one."""
+    fits = [LeastSquaresPhi(s, t) for s, t in zip(student.channels, teacher.channels, strict=True)]
+    fitted = 0
+    for _, patch in fitting:
+        for fit, s, t in zip(fits, student(patch.image), teacher(patch.image), strict=True):
+            fit.add(s, t)
+        fitted += 1
+    if not fitted:
+        raise UserError("there is no training case left to fit φ on; ask for fewer --cases.")
+    phis: dict[str, Sequence[nn.Module]] = {LEAST_SQUARES: [fit.solve().float() for fit in fits]}
+    own = trained_phi(student.folder, read_checkpoint(student.checkpoint_file), teacher.folder, teacher.channels)
+    if own:
+        phis[RUN] = own
+    return phis

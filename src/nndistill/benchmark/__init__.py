@@ -1,0 +1,1 @@
+"""What models cost to run, measured side by side."""

@@ -1,0 +1,62 @@
+"""Which models are measured, under which names and with which runtimes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UnknownName, UserError
+from ..runtime.loading import BACKENDS, backends_of
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to measure.
+
+    Args:
+        name: For people, another one for every candidate.
+        path: An exported folder, or a model folder of nnU-Net.
+        backend: Its runtime.
+    """
+
+    name: str
+    path: Path
+    backend: str
+
+
+def find_candidates(given: Sequence[str], backends: Sequence[str] = ()) -> list[Candidate]:
+    """Understand the models of a command line.
+
+    Args:
+        given: `PATH`, which is called like its folder, or `NAME=PATH`.
+        backends: Every model is measured with each of these that computes it, and where none does, or none is given,
+            with the one for its format.
+
+    Raises:
+        UnknownName: There is no such backend.
+        UserError: There is no such model, or two have one name.
+    """
+    if unknown := next((backend for backend in backends if backend not in BACKENDS), None):
+        raise UnknownName("backend", unknown, BACKENDS)
+    candidates = []
+    for text in given:
+        name, path = _name_and_path(text)
+        able = backends_of(path)
+        chosen = [backend for backend in dict.fromkeys(backends) if backend in able] or [able[0]]
+        candidates += [
+            Candidate(name if len(chosen) == 1 else f"{name} ({backend})", path, backend) for backend in chosen
+        ]
+    names = [candidate.name for candidate in candidates]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two models are named {twice!r}; tell them apart: NAME={candidates[names.index(twice)].path}.")
+    return candidates
+
+
+def _name_and_path(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or Path(text).is_dir():
+        return Path(text).resolve().name, Path(text)
+    if not name or not path:
+        raise UserError(f"{text} is not of the form NAME=MODEL.")
+    return name, Path(path)

@@ -1,0 +1,104 @@
+"""`nndistill compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...errors import UserError
+from ..options import AsJson
+from ..output import print_json, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...evaluation.comparison import Comparison
+
+
+def compare(
+    base: Annotated[Path, typer.Argument(help="Metrics to compare with, from nndistill evaluate.")],
+    others: Annotated[list[Path], typer.Argument(help="Metrics of the runs to compare.")],
+    metric: Annotated[str, typer.Option(help="Column of the files: dice, hd95_mm, nsd, lesion_f1, …")] = "dice",
+    label: Annotated[str | None, typer.Option(help="A label; default: a case's mean over labels.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The teacher's metrics: tells the share of its lead that is recovered.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs case by case: differences, intervals, tests, and who gains and loses most."""
+    from ...evaluation.comparison import compare_metrics
+    from ...evaluation.metrics_file import different_settings, read_metrics
+
+    files = [base, *others]
+    against, *names = _names(files)
+    comparison = compare_metrics(
+        read_metrics(base),
+        dict(zip(names, map(read_metrics, others), strict=True)),
+        metric=metric,
+        label=label,
+        teacher=None if teacher is None else read_metrics(teacher),
+        seed=seed,
+    )
+    notes = [*different_settings([*files, *([teacher] if teacher else [])]), *comparison.notes]
+    if as_json:
+        print_json(_plain(comparison, metric, label, notes))
+        return
+    better = "lower" if comparison.lower_is_better else "higher"
+    over = label or "mean over labels"
+    show(_readable(comparison.table).T, f"{metric} ({better} is better), {over}, against {against}")
+    for name in comparison.table.index:
+        gains, losses = comparison.extremes(name)
+        for what, cases in (("gain", gains), ("lose", losses)):
+            if len(cases):
+                listed = ", ".join(f"{case} {value:+.4g}" for case, value in cases.items())
+                print(f"{name}: {what} most: {listed}")
+    print(*notes, sep="\n")
+
+
+def _names(files: list[Path]) -> list[str]:
+    """The shortest names that tell files apart: their own without ending, those of their folders, or all of it."""
+    for choice in ([path.stem for path in files], [path.resolve().parent.name for path in files], map(str, files)):
+        names = list(choice)
+        if len(set(names)) == len(names):
+            return names
+    raise UserError("a file of metrics is given twice: compare different runs.")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    def cells(column: str, form: str) -> pd.Series[str]:
+        return table[column].map(lambda value: "–" if pd.isna(value) else format(value, form))
+
+    return pd.DataFrame(
+        {
+            "pairs": table["pairs"],
+            "base": cells("base", ".4g"),
+            "mean": cells("other", ".4g"),
+            "difference": cells("difference", "+.4g"),
+            "95 % interval": cells("ci_low", "+.4g") + " … " + cells("ci_high", "+.4g"),
+            "p, t-test": cells("t_p", ".3g"),
+            "… Holm": cells("t_p_holm", ".3g"),
+            "p, Wilcoxon": cells("wilcoxon_p", ".3g"),
+            "… Holm ": cells("wilcoxon_p_holm", ".3g"),
+            "effect d_z": cells("cohen_dz", "+.2f"),
+            "rank-biserial": cells("rank_biserial", "+.2f"),
+            "gap recovered": cells("gap_recovered", ".0%"),
+        }
+    )
+
+
+def _plain(comparison: Comparison, metric: str, label: str | None, notes: list[str]) -> dict[str, Any]:
+    """As JSON has it: no NaN."""
+    table = comparison.table.astype(object).where(comparison.table.notna(), None)
+    return {
+        "metric": metric,
+        "label": label,
+        "lower_is_better": comparison.lower_is_better,
+        "comparisons": table.to_dict(orient="index"),
+        "differences": {name: comparison.differences[name].dropna().to_dict() for name in comparison.differences},
+        "notes": notes,
+    }

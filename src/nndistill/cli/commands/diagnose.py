@@ -1,0 +1,88 @@
+"""`nndistill diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...progress import StepProgress
+from ..options import AsJson, Device, Fold, Workspace
+from ..output import print_json, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def diagnose(
+    teacher: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
+    student: Annotated[Path | None, typer.Option(help="Model folder of a student with the same stages.")] = None,
+    cases: Annotated[int, typer.Option(min=1, help="Validation cases to look at.")] = 4,
+    fold: Fold = "0",
+    wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
+    level: Annotated[int, typer.Option(min=1, help="Levels, fewer where a stage is small.")] = 3,
+    mode: Annotated[str, typer.Option(help="Boundary mode; periodization is exactly orthonormal.")] = "symmetric",
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("nndistill-diagnosis"),
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which wavelet bands of a teacher carry signal, how deep to look, and where a student is far from it."""
+    from ...analysis.diagnosis import diagnose as measure
+    from ...nnunet.workspace import use_workspace
+    from ...reporting.diagnosis_report import diagnosis_numbers, diagnosis_sentences, write_diagnosis
+
+    use_workspace(workspace)
+    with StepProgress("cases") as report:
+        diagnosis = measure(
+            teacher,
+            student_folder=student,
+            fold=fold,
+            cases=cases,
+            wavelet=wavelet,
+            level=level,
+            mode=mode,
+            device=device,
+            progress=report,
+        )
+    files = write_diagnosis(diagnosis, out)
+    if as_json:
+        print_json({**diagnosis_numbers(diagnosis), "files": [str(file) for file in files]})
+        return
+    show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR in dB of every band ({wavelet}, {mode})")
+    if diagnosis.mismatch is not None:
+        show(
+            readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (through φ of …), mean over cases"
+        )
+    for sentence in diagnosis_sentences(diagnosis):
+        print(f"- {sentence}")
+    print(f"\nTables and figures: {out}")
+
+
+def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> pd.DataFrame:
+    """Arrange the SNR as a table that fits 80 columns: a row a stage and level, a column a band."""
+    import numpy as np
+
+    from ...analysis.spectrum import DETAILS
+
+    cells = spectrum["snr"].map(
+        lambda snr: "–" if np.isnan(snr) else f"{10 * np.log10(snr):.0f}" if snr > 10**-0.95 else "<-9"
+    )
+    table = spectrum.assign(cell=cells).pivot(index=["stage", "level"], columns="band", values="cell")
+    table = table.reindex(columns=[*DETAILS, "LLL"]).fillna("").reset_index()
+    first = ~table["stage"].duplicated()
+    table.insert(0, "size", table["stage"].map(lambda s: "×".join(map(str, sizes[s - 1]))).where(first, ""))
+    return table.set_index(table.pop("stage").astype(str).where(first, ""))
+
+
+def readable_mismatch(mismatch: pd.DataFrame) -> pd.DataFrame:
+    """Arrange the mismatch as a table: a row a stage, high and low for each φ."""
+    import pandas as pd
+
+    columns = {
+        f"{band} ({origin})": rows.groupby("stage")[band].mean()
+        for origin, rows in mismatch.groupby("phi", sort=False)
+        for band in ("high", "low")
+    }
+    return pd.DataFrame(columns).map("{:.3f}".format).replace("nan", "–")

@@ -1,0 +1,116 @@
+"""`nndistill distill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ...errors import UserError
+from ..options import (
+    AsJson,
+    BatchSize,
+    Device,
+    Epochs,
+    Features,
+    Fold,
+    Gpus,
+    Iterations,
+    LearningRate,
+    Name,
+    RecipeName,
+    Resume,
+    Seed,
+    Validate,
+    Workspace,
+)
+from ..training import adjusted_recipe, report_training, train_with_progress
+
+
+def distill(
+    teacher_folder: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
+    fold: Fold = "0",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="dcd, dcd-release, feature, freekd, cwd, ifvd, at, logits, dist; several joined with + (dcd+logits); "
+            "or none: the student alone. Default: the recipe's."
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An option of the method, such as --option bands=D, or of one of several: --option dcd.bands=D; "
+            "repeat for more."
+        ),
+    ] = None,
+    weight: Annotated[float | None, typer.Option(min=0, help="μ, instead of the recipe's.")] = None,
+    reduction: Annotated[int, typer.Option(help="The teacher's channels are divided by this.")] = 4,
+    features: Features = None,
+    recipe_name: RecipeName = "paper",
+    epochs: Epochs = None,
+    iterations: Iterations = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    gpus: Gpus = 1,
+    teacher_fold: Annotated[str | None, typer.Option(help="Fold of the teacher's weights; default: --fold.")] = None,
+    teacher_checkpoint: Annotated[
+        str | None, typer.Option(help="Such as checkpoint_best.pth; default: the final one, or else the best.")
+    ] = None,
+    dataset_id: Annotated[int | None, typer.Option(help="Data set to train on; default: the teacher's.")] = None,
+    name: Name = None,
+    resume: Resume = False,
+    validate: Validate = True,
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Distil a teacher into a smaller student."""
+    from ...nnunet.training.student import prepare_student
+    from ...nnunet.workspace import use_workspace
+
+    use_workspace(workspace)
+    recipe = adjusted_recipe(
+        recipe_name,
+        epochs=epochs,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        seed=seed,
+        distillation_weight=weight,
+        method=method,
+        method_options=_options(option or []) or None,
+    )
+    run = prepare_student(
+        teacher_folder,
+        fold=fold,
+        recipe=recipe,
+        reduction=reduction,
+        features=features,
+        batch_size=batch_size,
+        teacher_fold=teacher_fold,
+        teacher_checkpoint=teacher_checkpoint,
+        dataset=None if dataset_id is None else str(dataset_id),
+        name=name,
+        resume=resume,
+    )
+    train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
+    best = " -chk checkpoint_best.pth" if recipe.checkpoint == "best" else ""
+    next_step = f"nnUNetv2_predict_from_modelfolder -m {run.model_folder} -f {fold}{best} -i IMAGES -o OUTPUT"
+    report_training(run, validate=validate, as_json=as_json, next_step=next_step)
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    import yaml
+
+    options = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--option {text} is not of the form NAME=VALUE.")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--option {text} has a value that cannot be read; a list is written [1, 2].") from error
+    return options

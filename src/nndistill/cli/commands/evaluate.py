@@ -1,0 +1,143 @@
+"""`nndistill evaluate`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...progress import StepProgress, console
+from ..options import AsJson
+from ..output import print_json, show
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...evaluation.case import EmptyPolicy
+
+MOST_NAMES = 10
+"""Cases named on the screen."""
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, CASE.nii.gz.")],
+    labels: Annotated[Path, typer.Argument(help="Folder of reference label maps of the same names.")],
+    out: Annotated[Path, typer.Option(help="The metrics; a summary is put beside them.")] = Path("metrics.csv"),
+    regions: Annotated[bool, typer.Option("--regions", help="The regions of dataset.json, not its single values.")] = (
+        False
+    ),
+    tolerance: Annotated[float, typer.Option(help="Of NSD, in mm.")] = 1.0,
+    definition: Annotated[
+        str, typer.Option(help="Of surfaces: surface_elements (DeepMind's) or boundary_voxels (MONAI's).")
+    ] = "surface_elements",
+    empty: Annotated[
+        str, typer.Option(help="HD95 where one mask is empty: the image's diagonal, a number of mm, or leave_out.")
+    ] = "diagonal",
+    lesions: Annotated[list[str] | None, typer.Option(help="A label whose lesions are counted; repeat for more.")] = (
+        None
+    ),
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor core.")] = None,
+    dataset_json: Annotated[
+        Path | None, typer.Option(help="Names the labels; default: beside the labels, or with the predictions.")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out cases that are in one folder only.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Dice, HD95 and NSD a case and label, volumes and lesions: predictions against references."""
+    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, labels_of
+    from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
+    from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
+    from ...files import read_json
+
+    check_place(out)
+    description = read_json(dataset_json or find_dataset_json(predictions, labels))
+    with StepProgress("cases") as report:
+        try:
+            evaluation = evaluate_folder(
+                predictions,
+                labels,
+                labels=labels_of(description, regions=regions),
+                tolerance=tolerance,
+                definition=definition,  # type: ignore[arg-type]
+                empty=_policy(empty),
+                lesions=lesions or [],
+                ignore=ignored_value(description),
+                jobs=jobs or os.cpu_count() or 1,
+                allow_missing=allow_missing,
+                progress=report,
+            )
+        except EvaluationIncomplete as incomplete:
+            if incomplete.evaluation is not None:
+                write_evaluation(incomplete.evaluation, out)
+                console.print(f"What could be evaluated is in {out}.", highlight=False, soft_wrap=True)
+            raise
+    write_evaluation(evaluation, out)
+    if as_json:
+        print_json(evaluation.summary | {"metrics": str(out)})
+        return
+    summary = evaluation.summary
+    surfaces = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": f"NSD at {tolerance:g} mm"}
+    show(_readable(summary, list(summary["labels"]), surfaces), f"{summary['cases']} cases, mean ± SEM")
+    if lesions:
+        of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
+        show(_readable(summary, lesions, of_lesions), "Lesions")
+    for sentence in _remarks(summary):
+        print(sentence)
+    print(f"\nMetrics:  {out}\nSummary:  {summary_path(out)}")
+
+
+def _policy(empty: str) -> EmptyPolicy:
+    try:
+        return float(empty)
+    except ValueError:
+        return empty  # type: ignore[return-value]
+
+
+def _readable(summary: dict[str, Any], labels: list[str], headings: dict[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = {label: summary["labels"][label] for label in labels}
+    if len(summary["labels"]) == len(rows) > 1:
+        rows["mean over labels"] = summary["mean_over_labels"]
+    return pd.DataFrame(
+        {heading: [_cell(row[column], column) for row in rows.values()] for column, heading in headings.items()},
+        index=list(rows),
+    )
+
+
+def _cell(statistics: dict[str, Any], column: str) -> str:
+    if statistics["mean"] is None:
+        return "–"
+    digits = 2 if column == "hd95_mm" else 3
+    error = "" if statistics["sem"] is None else f" ± {statistics['sem']:.{digits}f}"
+    left_out = f" (n={statistics['n']})" if statistics["left_out"] else ""
+    return f"{statistics['mean']:.{digits}f}{error}{left_out}"
+
+
+def _remarks(summary: dict[str, Any]) -> list[str]:
+    """What the table does not show: which empty masks there were, who is missing, which values have no name."""
+    remarks = []
+    one_empty = "left out of HD95" if summary["empty"] == "leave_out" else "with Dice and NSD 0 and HD95 as a penalty"
+    for label, row in summary["labels"].items():
+        one = row["reference_empty"] + row["prediction_empty"]
+        if row["both_empty"]:
+            remarks.append(f"{label}: {row['both_empty']} cases left out, empty in reference and prediction.")
+        if one:
+            remarks.append(
+                f"{label}: {one} cases {one_empty}: the reference is empty in {row['reference_empty']}, "
+                f"the prediction in {row['prediction_empty']}."
+            )
+    for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
+        if summary[key]:
+            first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
+            rest = f" and {more} more, all named in the summary" if more else ""
+            remarks.append(f"Without {what}, so left out: {', '.join(first)}{rest}.")
+    for key, values in summary["other_values"].items():
+        if values:
+            where = key.removeprefix("in_")
+            remarks.append(f"The {where} hold values that are in no label: {', '.join(map(str, values))}.")
+    return remarks

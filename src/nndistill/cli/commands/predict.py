@@ -1,0 +1,81 @@
+"""`nndistill predict`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import UserError
+from ...progress import PredictionProgress
+from ..options import AsJson
+from ..output import print_json
+
+
+def predict(
+    model: Annotated[
+        Path, typer.Argument(help="Folder that nndistill export made, or for torch a trained nnU-Net's model folder.")
+    ],
+    images: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Folder with CASE_0000.nii.gz, …, or the first file of one case.")
+    ],
+    output: Annotated[Path, typer.Argument(help="Folder for the label maps, CASE.nii.gz.")],
+    backend: Annotated[
+        str | None, typer.Option(help="torch, onnxruntime or openvino; default: the one for the model's format.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
+    fold: Annotated[str | None, typer.Option(help="Of a trained nnU-Net's model folder: 0 to 4, or all.")] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of a window that its neighbour covers too; default: the model's."),
+    ] = None,
+    mirror: Annotated[bool, typer.Option(help="Average over mirrorings, as nnU-Net does.")] = True,
+    all_windows: Annotated[
+        bool, typer.Option("--all-windows", help="Compute windows that hold only background air, too.")
+    ] = False,
+    any_orientation: Annotated[
+        bool, typer.Option("--any-orientation", help="Accept images in another orientation than the training's.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Predict again what has a label map from an earlier run.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Label maps of a folder of images; finished cases of an earlier run are kept."""
+    from ...runtime.cases import find_cases
+    from ...runtime.loading import load_model
+    from ...runtime.predictor import predict_cases
+    from ...runtime.record import RECORD
+
+    loaded = load_model(model, backend=backend, device=device, fold=fold)
+    cases = find_cases(images, loaded.description)
+    with PredictionProgress(len(cases)) as progress:
+        predictions = predict_cases(
+            loaded,
+            cases,
+            output,
+            overlap=overlap,
+            mirror=mirror,
+            skip_air=not all_windows,
+            any_orientation=any_orientation,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    record = output / RECORD
+    finished = len(predictions.done) + len(predictions.kept)
+    if as_json:
+        print_json({"output": str(output), "record": str(record), **asdict(predictions)})
+    elif finished:
+        kept = f", {len(predictions.kept)} of them from an earlier run" if predictions.kept else ""
+        print(f"Label maps: {output} ({finished} cases{kept})\nRecord:     {record}")
+        print(f"Next:       nndistill evaluate {output} LABELS")
+    if predictions.failed:
+        failures = "".join(f"\n  - {case}: {sentence}" for case, sentence in predictions.failed.items())
+        sentence = f"{len(predictions.failed)} of {len(cases)} cases have no label map, see {record}:{failures}"
+        if predictions.faults:
+            print(f"error: {sentence}", file=sys.stderr)
+            raise typer.Exit(1)
+        raise UserError(sentence)

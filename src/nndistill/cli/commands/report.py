@@ -1,0 +1,83 @@
+"""`nndistill report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..options import AsJson, Workspace
+from ..output import print_json, show
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Model folders of nnU-Net: a teacher and its students.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, tables and figures.")],
+    names: Annotated[
+        list[str] | None, typer.Option(help="Headings of the models: --names Teacher Alone DCD. Default: the methods.")
+    ] = None,
+    fold: Annotated[str | None, typer.Option(help="Default: the only fold that all models have.")] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of predictions a model, in their order; default: the fold's validation cases."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Reference label maps for --predictions.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Images as nnU-Net names them; default: the data set's, or beside --labels.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with this model; default: the one without distillation.")
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Case to draw; default: where the students differ most.")] = None,
+    slice_index: Annotated[int | None, typer.Option("--slice", help="Its axial slice.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Channel to draw, by its name in dataset.json.")] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in mm.")] = 1.0,
+    definition: Annotated[
+        Literal["surface_elements", "boundary_voxels"], typer.Option(help="What a surface is: see docs on evaluation.")
+    ] = "surface_elements",
+    benchmark: Annotated[
+        Path | None, typer.Option(help="JSON of measured latency_s and memory_bytes by model, for the table of costs.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that measure; default: one a core.")] = None,
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare trained models: tables, figures, statistics and an HTML page that holds them all."""
+    import os
+
+    from ...files import read_json
+    from ...gather import Evaluated, gather
+    from ...nnunet.workspace import use_workspace
+    from ...progress import StepProgress
+    from ...reporting import write_report
+
+    use_workspace(workspace)
+    with StepProgress("measuring") as progress:
+        models, cases = gather(
+            runs,
+            names=names or (),
+            fold=fold,
+            predictions=predictions or (),
+            references=labels,
+            images=images,
+            measured=Evaluated(tolerance=tolerance, definition=definition, jobs=jobs or os.cpu_count() or 1),
+            benchmark=read_json(benchmark) if benchmark else None,
+            progress=progress,
+        )
+    made = write_report(
+        models,
+        cases,
+        out,
+        title=title or "Distillation report",
+        baseline=baseline,
+        case=case,
+        slice_index=slice_index,
+        channel=channel,
+    )
+    if as_json:
+        print_json(made.numbers)
+        return
+    show(made.tables["overall"].texts, "Mean ± SEM over cases")
+    print(f"\nReport:  {made.page}\nTables:  {out / 'tables'}\nFigures: {out / 'figures'}")

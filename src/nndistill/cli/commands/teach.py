@@ -1,0 +1,75 @@
+"""`nndistill teach`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from ..options import (
+    AsJson,
+    BatchSize,
+    Device,
+    Epochs,
+    Features,
+    Fold,
+    Gpus,
+    Iterations,
+    LearningRate,
+    Name,
+    RecipeName,
+    Resume,
+    Seed,
+    Validate,
+    Workspace,
+)
+from ..output import workspace_option
+from ..training import adjusted_recipe, report_training, train_with_progress
+
+
+def teach(
+    dataset: Annotated[str, typer.Argument(help="Name or number of a data set in nnUNet_raw.")],
+    planner: Annotated[str, typer.Option(help="Experiment planner of nnU-Net.")] = "ResEncUNetPlanner",
+    fold: Fold = "0",
+    features: Features = None,
+    recipe_name: RecipeName = "paper",
+    epochs: Epochs = None,
+    iterations: Iterations = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = None,
+    patch_size: Annotated[tuple[int, int, int] | None, typer.Option(help="Voxels: --patch-size 64 64 64.")] = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    gpus: Gpus = 1,
+    name: Name = None,
+    resume: Resume = False,
+    validate: Validate = True,
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher on a small budget: plans, preprocesses, trains. A full one is stock nnUNetv2_train."""
+    from ...datasets import check_raw_dataset
+    from ...nnunet.data.preprocessing import plan_and_preprocess
+    from ...nnunet.training.teacher import prepare_teacher
+    from ...nnunet.workspace import dataset_folder, raw_folder, use_workspace
+
+    use_workspace(workspace)
+    recipe = adjusted_recipe(recipe_name, epochs=epochs, iterations=iterations, learning_rate=learning_rate, seed=seed)
+    folder = dataset_folder(raw_folder(), dataset)
+    check_raw_dataset(folder)
+    plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)
+    run = prepare_teacher(
+        folder.name,
+        plans_file,
+        fold=fold,
+        recipe=recipe,
+        name=name,
+        features=features,
+        patch_size=patch_size,
+        batch_size=batch_size,
+        resume=resume,
+    )
+    train_with_progress(run, "teacher", device=device, gpus=gpus, validate=validate)
+    next_step = f"nndistill distill {run.model_folder} --fold {fold}{workspace_option(workspace)}"
+    report_training(run, validate=validate, as_json=as_json, next_step=next_step)

@@ -1,0 +1,81 @@
+"""Images of one examination that lie on different grids, brought onto one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import UserError
+from ...volumes.grid import Affine, Grid
+from ...volumes.nifti import Volume
+
+ENOUGH = 0.5
+"""Share of the smaller of two volumes that has to lie within the other."""
+
+
+def resample(array: NDArray[Any], affine: Affine, onto: Grid, *, nearest: bool = False) -> NDArray[Any]:
+    """The values of an image at another grid's voxels, zero outside the image.
+
+    Args:
+        array: `(X, Y, Z)`.
+        affine: From its voxels to mm to the right, to the front and upwards, `(4, 4)`.
+        onto: The other grid.
+        nearest: Take the nearest voxel's value, as for labels, instead of a linear interpolation.
+
+    Returns:
+        An array of `onto.shape`: of the image's own type when `nearest`, else float32.
+    """
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray((array if nearest else array.astype(np.float32)).T)
+    _set_place(image, affine)
+    target = SimpleITK.Image([int(n) for n in onto.shape], image.GetPixelID())
+    _set_place(target, onto.affine)
+    how = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+    moved = SimpleITK.Resample(image, target, SimpleITK.Transform(), how, 0.0)
+    return np.asarray(SimpleITK.GetArrayFromImage(moved)).T
+
+
+def check_alignable(volume: Volume) -> None:
+    """Refuse an image whose header does not say, in one voice, where it lies.
+
+    Raises:
+        UserError: It has no orientation, or two that differ by more than half a voxel.
+    """
+    qform, sform = volume.header.get_qform(coded=True)[0], volume.header.get_sform(coded=True)[0]
+    if qform is None and sform is None:
+        raise UserError(
+            f"{volume.path} says nothing about its orientation (qform and sform codes are 0): it cannot be aligned."
+        )
+    if qform is None or sform is None:
+        return
+    apart = Grid(volume.path, volume.grid.shape, sform).apart(qform)
+    if apart > 0.5 * volume.grid.spacing.min():
+        raise UserError(
+            f"{volume.path} names two places in space, its qform and its sform, up to {apart:.3g} mm apart: "
+            "which one holds is not guessed."
+        )
+
+
+def check_overlap(grid: Grid, onto: Grid) -> None:
+    """Refuse two images that do not show the same part of the body.
+
+    Raises:
+        UserError: Less than half of either lies within the other.
+    """
+    shared = max(grid.share_inside(onto), onto.share_inside(grid))
+    if shared < ENOUGH:
+        raise UserError(
+            f"{grid.path} and {onto.path} cannot be aligned: by their headers "
+            + ("they do not overlap in space." if shared == 0 else f"only {shared:.0%} of the smaller overlap.")
+        )
+
+
+def _set_place(image: Any, affine: Affine) -> None:
+    """Tell ITK where an image lies: in our frame instead of its own, which is the same for two images in it."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())

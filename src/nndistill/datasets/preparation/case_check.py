@@ -1,0 +1,204 @@
+"""Check one case: its files are there and whole, lie where they should, and hold what they may.
+
+Reading takes the time, so what is read is noted, and what a data set allows is judged by the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ...errors import UserError
+from ...nnunet.data.raw import FILE_ENDING
+from ...volumes.grid import Grid, check_right_angles, check_same_grid, is_equal_grid, is_same_grid, times
+from ...volumes.nifti import Volume, read_volume
+from ..source import Case, LabelValues, Source
+from .alignment import check_alignable, check_overlap, resample
+
+T = TypeVar("T")
+
+MANY = 1000
+"""Values of a label map to note; no task has as many labels."""
+
+OUTSIDE = 0.05
+"""Share of a label that may lie outside the image onto which it is resampled."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is read by; the arguments are those of `Source`."""
+
+    channels: tuple[str, ...]
+    onto: int | None = None
+    drawn_on: int = 0
+
+    @classmethod
+    def of(cls, source: Source) -> Rules:
+        """The rules of a data set."""
+        return cls(channels=source.channels, onto=source.onto, drawn_on=source.drawn_on)
+
+
+@dataclass
+class Finding:
+    """What a check of a case found, in values that JSON can hold.
+
+    Args:
+        files: Path, size in bytes and time of change of every file; size and time are None where it is missing.
+        damage: One sentence for each thing that is wrong.
+        remarks: One sentence for each thing that is worth knowing.
+        digests: Of the voxels of each image file that could be read, by path.
+        as_is: Whether nnU-Net can take the file as it is, one for each file.
+        shape: Voxels of the finished case.
+        spacing: Size of its voxels in mm.
+        labels: Values in the label map, whole or not.
+        empty: Images in which all voxels are equal.
+        label_ml: Volume of all labels before and after resampling.
+    """
+
+    files: list[list[Any]]
+    damage: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+    as_is: list[bool] = field(default_factory=list)
+    shape: list[int] = field(default_factory=list)
+    spacing: list[float] = field(default_factory=list)
+    labels: list[float] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    label_ml: list[float] = field(default_factory=list)
+
+
+def check_case(case: Case, rules: Rules) -> Finding:
+    """Read every file of a case, and tell all that is wrong with it."""
+    found = Finding(files=fingerprint(case))
+    images = [_attempt(found, _image, path, case, rules, found) for path in case.images]
+    found.digests = {str(image.path): image.digest for image in images if image}
+    label = _attempt(found, _label, case.label, found) if case.label else None
+    reference = images[rules.onto or 0]
+    if reference is None:
+        return found
+
+    grid = reference.grid
+    found.shape, found.spacing = list(grid.shape), np.round(grid.spacing, 4).tolist()
+    others = [volume for volume in (*images, label) if volume and volume is not reference]
+    if rules.onto is None:
+        for volume in others:
+            _attempt(found, check_same_grid, volume.grid, grid)
+    else:
+        for volume in (reference, *others):
+            _attempt(found, check_alignable, volume)
+            _attempt(found, check_overlap, volume.grid, grid)
+        drawn_on = images[rules.drawn_on]
+        if label and drawn_on:
+            _attempt(found, check_same_grid, label.grid, drawn_on.grid)
+        if label and not found.damage:
+            _attempt(found, _compare_label, label, grid, found)
+    same = is_same_grid if rules.onto is None else is_equal_grid
+    files = [*images, label] if case.label else images
+    found.as_is = [volume is not None and _usable(volume) and same(volume.grid, grid) for volume in files]
+    return found
+
+
+def unfit_content(case: Case, found: Finding, values: Mapping[int, str], *, empty_labels: bool) -> list[str]:
+    """What a case holds that its data set does not allow, one sentence each.
+
+    Args:
+        case: The case.
+        found: Its check.
+        values: Names of the labels by value.
+        empty_labels: Whether a label map may hold nothing but background.
+    """
+    unfit = [f"{path} is empty: all voxels are equal." for path in found.empty]
+    unknown = [value for value in found.labels if value not in values]
+    if unknown:
+        known = ", ".join(f"{value} {name}" for value, name in values.items())
+        unfit.append(f"{case.label} holds the label {unknown[0]:g}, which is not known (known are {known}).")
+    elif found.labels == [0] and not empty_labels:
+        unfit.append(f"{case.label} holds nothing but background.")
+    return unfit
+
+
+def fingerprint(case: Case) -> list[list[Any]]:
+    """Path, size and time of change of every file: equal ones need no second check."""
+    return [[str(path.absolute()), *_status(path)] for path in case.files]
+
+
+def names_by_value(labels: LabelValues) -> dict[int, str]:
+    """Names of labels by value; a value of several regions has all their names."""
+    names: dict[int, str] = {}
+    for name, values in labels.items():
+        for value in values if isinstance(values, list | tuple) else [values]:
+            names[int(value)] = f"{names[value]}/{name}" if value in names else name
+    return dict(sorted(names.items()))
+
+
+def _status(path: Path) -> tuple[int | None, int | None]:
+    try:
+        status = path.stat()
+    except OSError:
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def _attempt(found: Finding, step: Callable[..., T], *arguments: Any) -> T | None:
+    """What a step returns; None, and a line in the finding, when it refuses."""
+    try:
+        return step(*arguments)
+    except UserError as error:
+        found.damage.append(str(error))
+        return None
+
+
+def _image(path: Path, case: Case, rules: Rules, found: Finding) -> Volume:
+    volume = read_volume(path)
+    shape, channels = volume.stored.shape, len(rules.channels) if len(case.images) == 1 else 1
+    if not ((len(shape) == 4 and shape[3] == channels) or (len(shape) == 3 and channels == 1)):
+        named = ", ".join(rules.channels) if len(case.images) == 1 else "one"
+        raise UserError(f"{path} has shape {times(shape)}: not three dimensions with {channels} channel(s) ({named}).")
+    _check_values(volume)
+    if volume.stored.min() == volume.stored.max():
+        found.empty.append(str(path))
+    return volume
+
+
+def _label(path: Path, found: Finding) -> Volume:
+    volume = read_volume(path)
+    _check_values(volume)
+    slope, intercept = volume.scale
+    present = sorted((pd.unique(volume.stored.ravel(order="K")) * slope + intercept).tolist())[:MANY]
+    found.labels = [int(value) if value == int(value) else value for value in present]
+    return volume
+
+
+def _check_values(volume: Volume) -> None:
+    if volume.stored.dtype.kind in "fc" and not np.isfinite(volume.stored).all():
+        raise UserError(f"{volume.path} holds NaN or infinite values; mend or leave out this case.")
+    check_right_angles(volume.grid)
+
+
+def _compare_label(label: Volume, onto: Grid, found: Finding) -> None:
+    """Note the label's volume before and after resampling, and refuse one that is cut off."""
+    inside = np.argwhere(label.stored != 0)
+    points = np.linalg.inv(onto.affine) @ label.affine @ np.c_[inside, np.ones(len(inside))].T
+    outside = ((points[:3] < -0.5) | (points[:3] > np.array(onto.shape)[:, None] - 0.5)).any(axis=0)
+    if len(inside) and outside.mean() > OUTSIDE:
+        raise UserError(f"{outside.mean():.0%} of the label in {label.path} lie outside {onto.path}.")
+    moved = label.stored if is_same_grid(label.grid, onto) else resample(label.stored, label.affine, onto, nearest=True)
+    found.label_ml = [round(_millilitres(label.stored, label.grid), 4), round(_millilitres(moved, onto), 4)]
+    before, after = found.label_ml
+    if before and not after:
+        found.remarks.append(f"{label.path} is lost on the grid of {onto.path}: its {before:g} ml fall between voxels.")
+
+
+def _millilitres(label: NDArray[Any], grid: Grid) -> float:
+    return float(np.count_nonzero(label) * grid.spacing.prod() / 1000)
+
+
+def _usable(volume: Volume) -> bool:
+    """Whether nnU-Net can read this very file."""
+    return volume.path.name.endswith(FILE_ENDING) and volume.stored.ndim == 3

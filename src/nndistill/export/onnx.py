@@ -1,0 +1,76 @@
+"""The network as ONNX, the exchange format that nearly every runtime reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from .suppress_output import quietly
+
+FILE = "model.onnx"
+INPUT, OUTPUT = "image", "logits"
+
+_OPSET = 18
+_MOST_BYTES_IN_ONE_FILE = 2**31 - 2**24  # protobuf's limit is 2 GiB; the graph itself needs a little
+
+
+def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[str]:
+    """Write a network: any batch of windows of one size, float32 `image` in, float32 `logits` out.
+
+    Args:
+        network: In eval mode, without deep supervision.
+        output: Folder for `model.onnx`; weights beyond 2 GiB go into a second file beside it.
+        window: (channels, D, H, W).
+
+    Returns:
+        Names of the written files.
+    """
+    size = sum(weight.nbytes for weight in network.state_dict().values())
+    # The example has two windows, since a dimension of one would be taken for fixed.
+    example = torch.zeros(2, *window)
+    with quietly():
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            str(output / FILE),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: Dim("batch")},),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=size > _MOST_BYTES_IN_ONE_FILE,
+        )
+    _forget_origin(output / FILE)
+    onnx.checker.check_model(str(output / FILE), full_check=True)
+    return sorted(file.name for file in output.glob(f"{FILE}*"))
+
+
+class Float16(nn.Module):
+    """A network in float16 that takes and gives float32.
+
+    Args:
+        network: Is changed to float16.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.network(image.half()).float()
+        return logits
+
+
+def _forget_origin(file: Path) -> None:
+    """Remove the exporter's notes at every node: a fifth of a student's file, and the paths of this machine."""
+    model = onnx.load(str(file), load_external_data=False)
+    graph = model.graph
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, model):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, str(file))

@@ -1,0 +1,38 @@
+"""A model folder for stock nnU-Net, and the zip that installs it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+from ..files import write_json
+from ..nnunet.models.checkpoints import write_checkpoint
+from ..nnunet.models.model_folder import ModelFolder
+from ..nnunet.models.stock_model import portable_plans, stock_checkpoint
+
+
+def write_stock(folder: ModelFolder, checkpoint_file: Path, output: Path) -> list[str]:
+    """Write `DATASET/TRAINER__PLANS__CONFIGURATION` with one fold, and a zip of it beside `DATASET`.
+
+    The checkpoint holds the weights and what prediction reads, nothing of the training, and no Python objects:
+    `torch.load(..., weights_only=True)` takes it.
+
+    Returns:
+        Paths of the written files in `output`.
+    """
+    checkpoint = stock_checkpoint(folder, checkpoint_file)
+    plans = portable_plans(folder.plans)
+    trainer, configuration = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]
+    model = output / plans["dataset_name"] / f"{trainer}__{plans['plans_name']}__{configuration}"
+    write_json(model / "plans.json", plans)
+    write_json(model / "dataset.json", folder.dataset_json)
+    if (fingerprint := folder.path / "dataset_fingerprint.json").is_file():
+        shutil.copyfile(fingerprint, model / fingerprint.name)
+    write_checkpoint(model / checkpoint_file.parent.name / "checkpoint_final.pth", checkpoint)
+    files = sorted(file for file in model.rglob("*") if file.is_file())
+    archive = output / f"{plans['dataset_name']}__{model.name}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
+        for file in files:
+            content.write(file, file.relative_to(output))
+    return [str(file.relative_to(output)) for file in [*files, archive]]

@@ -1,0 +1,163 @@
+r"""Frequency prompts: what a frozen teacher learns about which positions of its subbands matter.
+
+A stage's features are decomposed into bands $R_b$. Each band has $T$ prompts $p_{b,t}$, vectors over the channels, and
+each prompt attends to every position by itself:
+
+$$m_{b,t} = \sigma\big(p_{b,t}^\top R_b\big)$$
+
+While the prompts are learnt, the teacher runs on $\xi^{-1}\big(\sum_t m_{b,t} R_b\big)$ instead of its own features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import UserError
+from ...wavelets import wavedec3, waverec3
+from ...wavelets.operators import check_level, check_mode, check_wavelet
+from ...wavelets.transform import KEYS
+from ..base import RunTeacher
+
+_FIRST_DEVIATION = 0.01
+_WEIGHT_DECAY = 1e-3
+_LAST_LEARNING_RATE = 1e-6
+
+
+class FrequencyPrompts(nn.Module):
+    """The prompts of one stage. They are no parameters of the module's: only `train_prompts` changes them.
+
+    Before that they are zero, and every mask is one half everywhere.
+
+    Args:
+        channels: Channels of the teacher's stage.
+        number: Prompts a band, T.
+        wavelet: Any discrete wavelet PyWavelets knows.
+        level: Number of levels.
+        mode: One of PyWavelets' nine boundary modes.
+
+    Shape:
+        `(B, channels, D, H, W)` → the same, filtered, and the overlap of the masks, a scalar.
+    """
+
+    prompts: Tensor
+
+    def __init__(self, channels: int, *, number: int, wavelet: str, level: int, mode: str) -> None:
+        super().__init__()
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise UserError(f"prompts must be a whole number of at least 1, not {number!r}.")
+        self.wavelet, self.level, self.mode = check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
+        bands = 1 + len(KEYS[1:]) * self.level
+        self.register_buffer("prompts", torch.zeros(bands, number, channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            approximation, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
+            prompt, *prompts = self._by_level()
+            masks = _attend(prompt, approximation)
+            overlap, kept = _overlap(masks), [approximation * masks.sum(1, keepdim=True)]
+            for bands, of_bands in zip(details, prompts, strict=True):
+                of_level = {key: _attend(p, bands[key]) for key, p in zip(KEYS[1:], of_bands, strict=True)}
+                overlap = overlap + torch.stack([_overlap(masks) for masks in of_level.values()]).mean()
+                kept.append({key: bands[key] * masks.sum(1, keepdim=True) for key, masks in of_level.items()})
+            filtered = waverec3(kept, self.wavelet, mode=self.mode, shape=x.shape[-3:])
+        return filtered.to(x.dtype), overlap
+
+    def weights(self, x: Tensor) -> list[dict[str, Tensor]]:
+        """How much each position of each detail counts: the mean of its masks.
+
+        Shape:
+            `(B, channels, D, H, W)` → a level's bands by PyWavelets' keys, coarsest first, `(B, 1, d, h, w)` each.
+        """
+        _, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
+        _, *prompts = self._by_level()
+        with torch.autocast(x.device.type, enabled=False):
+            return [
+                {key: _attend(p, bands[key]).mean(1, keepdim=True) for key, p in zip(KEYS[1:], of_bands, strict=True)}
+                for bands, of_bands in zip(details, prompts, strict=True)
+            ]
+
+    def _by_level(self) -> list[Tensor]:
+        """The approximation's prompts, then each level's seven times, coarsest first, as `wavedec3` orders them."""
+        return [self.prompts[0], *self.prompts[1:].unflatten(0, (self.level, -1))]  # type: ignore[no-untyped-call]
+
+
+def train_prompts(
+    stages: Iterable[FrequencyPrompts],
+    run_teacher: RunTeacher,
+    batches: Iterable[tuple[Tensor, Any]],
+    task_loss: Callable[[Any, Any], Tensor],
+    *,
+    iterations: int,
+    learning_rate: float,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    r"""Learn the prompts of all stages: $\mathcal L_{task} + \sum_{i,b}\mathrm{overlap}(m_{i,b})$, teacher frozen.
+
+    Adam with a cosine schedule. Within a level of the pyramid the bands' overlaps are averaged, so that the seven bands
+    weigh what a level weighs in two dimensions.
+
+    Args:
+        stages: Prompts a stage, in the order in which `run_teacher` takes its filters.
+        run_teacher: Runs the whole frozen teacher on filtered features.
+        batches: Input and target, as many as `iterations` at least.
+        task_loss: Of the teacher's output and a target.
+        iterations: Batches to learn from.
+        learning_rate: At the start.
+        report: Called with the iterations done and their number.
+
+    Raises:
+        UserError: The prompts are no longer finite numbers.
+    """
+    stages = list(stages)
+    learnt = [stage.prompts.normal_(0, _FIRST_DEVIATION).requires_grad_() for stage in stages]
+    optimizer = torch.optim.Adam(learnt, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, eta_min=_LAST_LEARNING_RATE)
+    device = learnt[0].device
+    on_cuda = device.type == "cuda"
+    scaler = torch.amp.GradScaler(device.type, enabled=on_cuda)
+    try:
+        for done, (x, target) in zip(range(1, iterations + 1), batches, strict=False):
+            overlaps: list[Tensor] = []
+            filters = [partial(_filter, stage, overlaps) for stage in stages]
+            with torch.enable_grad(), torch.autocast(device.type, enabled=on_cuda):
+                loss = task_loss(run_teacher(x, filters), target) + torch.stack(overlaps).sum()
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+            schedule.step()
+            report(done, iterations)
+    finally:
+        for prompts in learnt:
+            prompts.requires_grad_(False).grad = None
+    if not all(torch.isfinite(prompts).all() for prompts in learnt):
+        raise UserError("the frequency prompts are no longer finite numbers; lower prompt_learning_rate.")
+
+
+def _filter(stage: FrequencyPrompts, overlaps: list[Tensor], x: Tensor) -> Tensor:
+    filtered, overlap = stage.forward(x)
+    overlaps.append(overlap)
+    return filtered
+
+
+def _attend(prompts: Tensor, band: Tensor) -> Tensor:
+    """`(T, C)` and `(B, C, d, h, w)` → masks `(B, T, d, h, w)`."""
+    masks: Tensor = torch.einsum("tc,bcdhw->btdhw", prompts.to(band.dtype), band).sigmoid()
+    return masks
+
+
+def _overlap(masks: Tensor) -> Tensor:
+    """Mean Dice of a sample's masks with each other, `(B, T, d, h, w)` → scalar."""
+    flat = masks.flatten(2)
+    products = flat @ flat.mT
+    squares = products.diagonal(dim1=1, dim2=2)
+    dice = 2 * products / (squares[:, :, None] + squares[:, None] + 2e-12)
+    number = masks.shape[1]
+    others = dice.sum() - dice.diagonal(dim1=1, dim2=2).sum()
+    overlap: Tensor = others / max(1, len(masks) * number * (number - 1))
+    return overlap

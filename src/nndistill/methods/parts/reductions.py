@@ -1,0 +1,88 @@
+"""Reductions over channels that keep no copy of the features: a loss that is a sum, and the energy at a position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ...wavelets.band_filter import chunks
+
+CHUNK_ELEMENTS = 1 << 19
+"""Samples at a time: autograd keeps several copies of them."""
+
+
+def widened(x: Tensor) -> Tensor:
+    """Half precision becomes single; anything else stays as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def sum_over_channels(x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `loss(x)`.
+
+    Args:
+        x: What is compared.
+        loss: A sum over the channels, so that `loss(x)` is `loss(x[:, :n]) + loss(x[:, n:])`; trains nothing itself.
+
+    Shape:
+        `(B, C, D, H, W)` → scalar.
+    """
+    total: Tensor = _SumOverChannels.apply(x.as_subclass(Tensor), loss)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _SumOverChannels(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(x) if wanted else None
+        total = x.new_zeros(())
+        for channels in chunks(x.transpose(0, 1), CHUNK_ELEMENTS):
+            with torch.set_grad_enabled(wanted):
+                part = x[:, channels].detach().requires_grad_(wanted)
+                value = loss(part)
+            if gradient is not None:
+                (gradient[:, channels],) = torch.autograd.grad(value, part)
+            total += value.detach()
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (saved,) = ctx.saved_tensors
+        return saved * gradient, None
+
+
+def channel_energy(features: Tensor) -> Tensor:
+    r"""Return $\sum_c F_c^2$, in single precision at least.
+
+    `features.square().sum(1)` writes all squares down first, which takes as much memory as the features and, on a CPU,
+    several times as long.
+
+    Shape:
+        `(B, C, *positions)` → `(B, *positions)`.
+    """
+    energy: Tensor = _ChannelEnergy.apply(features)  # type: ignore[no-untyped-call]
+    return energy
+
+
+class _ChannelEnergy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        energy = widened(features[:, 0]).square()
+        for channel in features.unbind(1)[1:]:
+            energy.addcmul_(widened(channel), widened(channel))
+        return energy
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        return torch.mul(features, 2 * gradient.unsqueeze(1), out=torch.empty_like(features))

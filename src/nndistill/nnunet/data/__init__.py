@@ -1,0 +1,1 @@
+"""nnU-Net's data: raw format, folds, preprocessed cases."""

@@ -1,0 +1,32 @@
+"""One examination of a data set: its images and its label map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+LabelValues = Mapping[str, int | list[int]]
+"""nnU-Net's labels by name: a value, or the values that a region is made of; `background` is 0."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination.
+
+    Args:
+        name: Its name in nnU-Net.
+        patient: Examinations of one patient share it.
+        images: One file a channel, or one file of four dimensions; files that should be there and are not, too.
+        label: None for a test case.
+    """
+
+    name: str
+    patient: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Images, then the label."""
+        return (*self.images, self.label) if self.label else self.images

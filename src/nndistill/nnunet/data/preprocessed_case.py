@@ -1,0 +1,111 @@
+"""A preprocessed case as nnU-Net stores it, the patch of it that a network sees, and which cases a fold validates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import UserError
+from .splits import SPLIT, stock_split, stored_folds
+
+_OUTSIDE = -1  # nnU-Net's label of what it cropped away or padded
+
+
+class Split(NamedTuple):
+    """The cases of a fold."""
+
+    train: list[str]
+    validation: list[str]
+
+
+class Patch(NamedTuple):
+    """What a network sees of a case, as a batch of one."""
+
+    image: Tensor
+    """`(1, C, D, H, W)`."""
+    inside: Tensor
+    """Where the image is and not padding or masked background, `(1, D, H, W)`."""
+
+
+@dataclass(frozen=True)
+class PreprocessedCase:
+    """One case of a preprocessed data set.
+
+    Args:
+        name: Its identifier.
+        image: `(C, D, H, W)`, normalised, at the plans' spacing, in nnU-Net's order of axes.
+        segmentation: `(D, H, W)`; 0 is background, -1 what nnU-Net took for no image.
+    """
+
+    name: str
+    image: NDArray[Any]
+    segmentation: NDArray[Any]
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> PreprocessedCase:
+        """Read a case from a folder such as `nnUNetPlans_3d_fullres`.
+
+        Raises:
+            UserError: It is not there, or cannot be read.
+        """
+        try:
+            image, segmentation, _, _ = infer_dataset_class(str(folder))(str(folder), [name]).load_case(name)
+            return cls(name, np.asarray(image[:]), np.asarray(segmentation[:])[0])
+        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"case {name} in {folder} cannot be read ({error}); preprocess the data again.") from error
+
+    @cached_property
+    def centre(self) -> tuple[int, int, int]:
+        """The middle of the box around the foreground; of the image, if there is no foreground."""
+        where = np.argwhere(self.segmentation > 0)
+        low, high = (where.min(0), where.max(0)) if len(where) else (0, np.array(self.segmentation.shape) - 1)
+        d, h, w = (int(middle) for middle in (low + high + 1) // 2)
+        return d, h, w
+
+    def patch(self, size: Sequence[int]) -> Patch:
+        """Cut a patch around the centre, moved into the image where it would stick out, padded with 0 if it is larger.
+
+        Args:
+            size: D, H, W of the patch.
+        """
+        box = []
+        for middle, wanted, given in zip(self.centre, size, self.segmentation.shape, strict=True):
+            start = (given - wanted) // 2 if given <= wanted else min(max(middle - wanted // 2, 0), given - wanted)
+            box.append([start, start + wanted])
+        image = crop_and_pad_nd(self.image, box, 0)
+        segmentation = crop_and_pad_nd(self.segmentation, box, _OUTSIDE)
+        return Patch(torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(segmentation != _OUTSIDE)[None])
+
+
+def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
+    """The training and validation cases of a fold, as nnU-Net's trainer takes them; with `all`, all are both.
+
+    Args:
+        folder: A preprocessed data set.
+        data_identifier: Name of its folder of cases.
+        fold: A number, or `all`.
+
+    Raises:
+        UserError: There is no such fold, or no preprocessed case.
+    """
+    cases = folder / data_identifier
+    names = sorted(infer_dataset_class(str(cases)).get_identifiers(str(cases))) if any(cases.glob("*.pkl")) else []
+    if not names:
+        raise UserError(f"{cases} holds no preprocessed cases; preprocess the data with the teacher's plans.")
+    if fold == "all":
+        return Split(names, names)
+    splits = stored_folds(folder) or stock_split(names)
+    if not fold.isdigit() or int(fold) >= len(splits):
+        raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.")
+    chosen = splits[int(fold)]
+    return Split(list(chosen["train"]), list(chosen["val"]))

@@ -1,0 +1,90 @@
+"""From a raw data set to preprocessed data and plans, with stock nnU-Net; what is done already is not done again."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import nnunetv2
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
+
+from ...errors import UserError
+from ...files import read_json
+from ..plans import only_3d_configuration, resolved_configuration
+from ..workspace import preprocessed_folder, raw_folder
+from .splits import adopt_split
+
+
+def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configuration: str | None = None) -> Path:
+    """Extract the fingerprint, plan, and preprocess one 3D configuration of a raw data set.
+
+    Args:
+        dataset: The data set's full name.
+        planner: An experiment planner of nnU-Net, such as `ResEncUNetPlanner` or `nnUNetPlannerResEncM`.
+        processes: Number of processes.
+        configuration: Default: `3d_fullres`.
+
+    Returns:
+        The plans file.
+
+    Raises:
+        UserError: The planner does not exist, the data set has no 3D configuration, or other folds than those that it
+            was preprocessed with.
+    """
+    dataset_id = int(dataset[len("Dataset") :].split("_")[0])
+    folder = preprocessed_folder() / dataset
+    folder.mkdir(parents=True, exist_ok=True)
+    adopt_split(dataset)
+    with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log), _threads_to_plan_with(processes):
+        if not (folder / "dataset_fingerprint.json").is_file():
+            extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)
+        plans_file = folder / f"{_plans_name(planner)}.json"
+        if not plans_file.is_file():
+            plan_experiments([dataset_id], planner)
+        configuration = only_3d_configuration(read_json(plans_file), configuration, source=str(plans_file))
+        if not is_preprocessed(dataset, read_json(plans_file), configuration):
+            preprocess([dataset_id], plans_file.stem, (configuration,), (processes,))
+    return plans_file
+
+
+def is_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> bool:
+    """Whether every training case of a raw data set has been preprocessed."""
+    folder = preprocessed_folder() / dataset
+    data = folder / resolved_configuration(plans, configuration)["data_identifier"]
+    raw = raw_folder() / dataset
+    cases = get_filenames_of_train_images_and_targets(str(raw), read_json(raw / "dataset.json"))
+    return all((data / f"{case}.pkl").is_file() for case in cases) and all(
+        any((folder / "gt_segmentations").glob(f"{case}.*")) for case in cases
+    )
+
+
+@contextmanager
+def _threads_to_plan_with(count: int) -> Iterator[None]:
+    """Hide `nnUNet_n_proc_DA=0`, which nnU-Net's planner takes for a number of threads."""
+    before = os.environ.get("nnUNet_n_proc_DA")
+    os.environ["nnUNet_n_proc_DA"] = str(max(1, count))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["nnUNet_n_proc_DA"]
+        else:
+            os.environ["nnUNet_n_proc_DA"] = before
+
+
+def _plans_name(planner: str) -> str:
+    """The plans identifier a planner writes by default, from its signature."""
+    planners = Path(nnunetv2.__path__[0]) / "experiment_planning"
+    found = recursive_find_python_class(str(planners), planner, "nnunetv2.experiment_planning")
+    if found is None:
+        raise UserError(
+            f"nnU-Net has no experiment planner {planner!r}; ResEncUNetPlanner (the paper's), nnUNetPlannerResEncM "
+            "and ExperimentPlanner are some that it has."
+        )
+    return str(inspect.signature(found).parameters["plans_name"].default)

@@ -1,0 +1,54 @@
+"""The folds of a data set: those that stock nnU-Net makes, and those that came with the raw data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from ...errors import UserError
+from ...files import atomic_path
+from ..workspace import preprocessed_folder, raw_folder
+
+SPLIT = "splits_final.json"
+
+
+def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
+    """The folds of a preprocessed data set; none before nnU-Net's first training has stored them."""
+    file = preprocessed / SPLIT
+    return list(json.loads(file.read_text())) if file.is_file() else None
+
+
+def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:
+    """The five folds that nnU-Net makes of these cases, five or more."""
+    folds = generate_crossval_split(sorted(cases))
+    return [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
+
+
+def adopt_split(dataset: str) -> None:
+    """Put the folds beside the raw data where training looks for them, as nnU-Net does when it plans.
+
+    Args:
+        dataset: The data set's full name.
+
+    Raises:
+        UserError: There are other folds already, on which models may have been trained.
+    """
+    given, used = raw_folder() / dataset / SPLIT, preprocessed_folder() / dataset / SPLIT
+    if not given.exists():
+        return
+    if not used.exists():
+        with atomic_path(used) as temporary:
+            shutil.copyfile(given, temporary)
+    elif _sides(given) != _sides(used)[: len(_sides(given))]:
+        raise UserError(
+            f"{used} holds other folds than {given}: delete the first to train on the second; models trained before "
+            "have seen other cases."
+        )
+
+
+def _sides(path: Path) -> list[tuple[list[str], list[str]]]:
+    return [(sorted(fold["train"]), sorted(fold["val"])) for fold in json.loads(path.read_text())]

@@ -1,0 +1,160 @@
+"""How a trained model came about: what its plans, checkpoint and nnU-Net's records say about it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...methods import METHODS
+from ...recipes import Recipe
+from ..plans import features_per_stage, resolved_configuration
+from ..run_setup import KEY, RunSetup
+from .checkpoints import read_checkpoint
+from .model_folder import ModelFolder
+
+
+@dataclass(frozen=True)
+class History:
+    """How one fold of a model was made.
+
+    Args:
+        setup: The recipe and the distillation, unless nnDistill had no part in it.
+        log: One row an epoch: `segmentation_loss`, `distillation_loss`, `dice`, `seconds`.
+        facts: The same in words, and where and with what it was trained, in the order in which one tells it.
+    """
+
+    setup: RunSetup | None
+    log: pd.DataFrame
+    facts: Mapping[str, str]
+
+    @property
+    def method(self) -> str | None:
+        """How the model was distilled; none for a teacher."""
+        return self.setup.distillation.method if self.setup and self.setup.distillation else None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All options of the method, defaults too."""
+        if self.setup is None or self.setup.distillation is None:
+            return {}
+        return {**_default_options(self.setup.distillation.method), **self.setup.distillation.options}
+
+
+def read_history(model: Path, fold: str) -> History:
+    """Read how a fold was made.
+
+    Raises:
+        UserError: This is no model folder, or the fold has no checkpoint that can be read.
+    """
+    folder = ModelFolder.read(model)
+    file = folder.checkpoint_file(fold)
+    checkpoint = read_checkpoint(folder.checkpoint_file(fold, prefer="final"))  # whose log is whole
+    configuration = folder.configuration(checkpoint)
+    log = _log(checkpoint["logging"])
+    setup = RunSetup.of(folder.plans) if KEY in folder.plans else None
+    resolved = resolved_configuration(folder.plans, configuration)
+    debug = _debug(file.with_name("debug.json"))
+    facts = {
+        "Data set": folder.plans["dataset_name"],
+        "Model": model.resolve().name,
+        "Checkpoint": f"fold_{fold}/{file.name}",
+        **(_method_facts(setup) if setup else {}),
+        "Channels": _list(features_per_stage(folder.plans, configuration)),
+        "Patch": "×".join(map(str, resolved["patch_size"])),
+        "Batch": str(resolved["batch_size"]),
+        "Voxel": "×".join(f"{s:g}" for s in resolved["spacing"]) + " mm",
+        **(_recipe_facts(setup.recipe) if setup else {}),
+        "Epochs": str(len(log)),
+        "Time": _duration(float(log["seconds"].sum())),
+        "Finished": _day(checkpoint["logging"]),
+        "Device": debug.get("gpu_name") or debug.get("device", ""),
+        "PyTorch": debug.get("torch_version", ""),
+        "nnDistill": setup.nndistill_version if setup else "",
+    }
+    return History(setup=setup, log=log, facts={key: value for key, value in facts.items() if value})
+
+
+def _default_options(method: str) -> dict[str, Any]:
+    if method not in METHODS:  # made by a newer nnDistill, or several methods together
+        return {}
+    parameters = inspect.signature(METHODS[method]).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.endswith("_channels")}
+
+
+def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
+    """nnU-Net's log as a table; a stock training has one loss only, that of segmentation."""
+    epochs = len(logging["train_losses"])
+    segmentation = logging.get("segmentation_losses") or logging["train_losses"]
+    distillation = logging.get("distillation_losses") or [0.0] * epochs
+    seconds = np.subtract(logging["epoch_end_timestamps"][:epochs], logging["epoch_start_timestamps"][:epochs])
+    columns = {
+        "segmentation_loss": segmentation,
+        "distillation_loss": distillation,
+        "dice": logging["ema_fg_dice"],
+        "seconds": seconds,
+    }
+    return pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+
+
+def _method_facts(setup: RunSetup) -> dict[str, str]:
+    distillation = setup.distillation
+    if distillation is None:
+        return {}
+    teacher = distillation.teacher
+    facts = {"Method": ", ".join([distillation.method, *_settings(distillation.options)])}
+    if distillation.method != "none":
+        facts |= {
+            "μ": f"{setup.recipe.distillation_weight:g}, " + ", ".join(_settings(dict(setup.recipe.weight_schedule))),
+            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}",
+            "Teacher's channels": _list(teacher.channels),
+        }
+    return facts
+
+
+def _recipe_facts(recipe: Recipe) -> dict[str, str]:
+    averaging, stopping = recipe.weight_averaging, recipe.early_stopping
+    return {
+        "Optimiser": ", ".join(_settings(dict(recipe.optimizer))),
+        "Batches an epoch": str(recipe.iterations),
+        "Mirroring": "yes" if recipe.mirroring else "no",
+        "Weight averaging": f"decay {averaging.decay:g}" if averaging else "",
+        "Early stopping": f"after {stopping.patience} epochs" if stopping else "",
+        "Seed": "none" if recipe.seed is None else str(recipe.seed),
+    }
+
+
+def _settings(values: Mapping[str, Any]) -> list[str]:
+    """`{"name": "sgd", "learning_rate": 0.01}` as `sgd` and `learning rate 0.01`."""
+    return [str(value) if key == "name" else f"{key.replace('_', ' ')} {value}" for key, value in values.items()]
+
+
+def _debug(path: Path) -> dict[str, str]:
+    """What nnU-Net notes about the machine; a model from elsewhere may come without it."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _day(logging: Mapping[str, list[Any]]) -> str:
+    ends = logging["epoch_end_timestamps"]
+    return datetime.fromtimestamp(float(ends[-1]), tz=timezone.utc).strftime("%Y-%m-%d") if ends else ""
+
+
+def _list(values: list[int]) -> str:
+    return ", ".join(map(str, values))

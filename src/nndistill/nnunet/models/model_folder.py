@@ -1,0 +1,115 @@
+"""A trained model as nnU-Net leaves it: `plans.json`, `dataset.json` and `fold_X/checkpoint_*.pth` in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ...errors import UserError
+from ...files import read_json
+from ...recipes.recipe import Checkpoint
+from ..plans import build_network, only_3d_configuration
+from ..run_setup import KEY
+from .checkpoints import read_checkpoint
+
+_FILES = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A stock nnU-Net model folder.
+
+    Args:
+        path: The folder.
+        plans: Content of its `plans.json`.
+        dataset_json: Content of its `dataset.json`.
+    """
+
+    path: Path
+    plans: dict[str, Any]
+    dataset_json: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFolder:
+        """Read the two JSON files.
+
+        Raises:
+            UserError: This is not a model folder of nnU-Net.
+        """
+        if not (path / "plans.json").is_file() or not (path / "dataset.json").is_file():
+            raise UserError(
+                f"{path} is not a trained nnU-Net: it has no plans.json and dataset.json. Give the folder "
+                "nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION."
+            )
+        return cls(path=path, plans=read_json(path / "plans.json"), dataset_json=read_json(path / "dataset.json"))
+
+    @property
+    def folds(self) -> list[str]:
+        """Folds with a checkpoint: `["0", "1", "all"]`."""
+        return sorted({file.parent.name.removeprefix("fold_") for file in self.path.glob("fold_*/checkpoint_*.pth")})
+
+    def only_fold(self) -> str:
+        """The fold, where there is just one.
+
+        Raises:
+            UserError: There are several, which the message lists, or none.
+        """
+        if len(self.folds) == 1:
+            return self.folds[0]
+        if not self.folds:
+            raise UserError(f"{self.path} holds no trained network: it has no fold_X/checkpoint_final.pth.")
+        raise UserError(f"{self.path} holds the folds {', '.join(self.folds)}; choose one with --fold.")
+
+    def checkpoint_file(self, fold: str, name: str | None = None, *, prefer: Checkpoint | None = None) -> Path:
+        """Path of a fold's checkpoint: `name`, or the preferred one, or else the other.
+
+        Args:
+            fold: Whose weights.
+            name: File name; no other will do.
+            prefer: Default: what the recipe of the training says, and the final one for stock nnU-Net.
+
+        Raises:
+            UserError: The fold has no such checkpoint; the message lists the folds that have one.
+        """
+        prefer = prefer or self.plans.get(KEY, {}).get("recipe", {}).get("checkpoint", "final")
+        names = [name] if name else sorted(_FILES.values(), key=lambda file: file != _FILES[prefer])
+        for file in names:
+            path = self.path / f"fold_{fold}" / file
+            if path.is_file():
+                return path
+        present = ", ".join(self.folds) or "none"
+        raise UserError(
+            f"no {name or 'finished checkpoint'} for fold {fold} in {self.path} (folds with a checkpoint: {present})."
+        )
+
+    def configuration(self, checkpoint: dict[str, Any] | None = None) -> str:
+        """Name of the 3D configuration that was trained.
+
+        Raises:
+            UserError: It is a 2D configuration or a cascade.
+        """
+        trained = checkpoint["init_args"].get("configuration") if checkpoint else None
+        return only_3d_configuration(self.plans, trained or self.path.name.split("__")[-1], source=str(self.path))
+
+    def network(self, checkpoint_file: Path) -> nn.Module:
+        """Build the network of a checkpoint, with its weights, without deep supervision, on the CPU.
+
+        Raises:
+            UserError: The checkpoint cannot be read or does not belong to these plans.
+        """
+        checkpoint = read_checkpoint(checkpoint_file)
+        network = build_network(
+            self.plans,
+            self.configuration(checkpoint),
+            self.dataset_json,
+            trainer=checkpoint["trainer_name"],
+        )
+        weights = {key.removeprefix("module."): value for key, value in checkpoint["network_weights"].items()}
+        try:
+            network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(f"{checkpoint_file} does not fit {self.path / 'plans.json'}: {error}.") from error
+        return network

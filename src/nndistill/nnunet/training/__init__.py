@@ -1,0 +1,1 @@
+"""Training: of teachers and of students."""

@@ -1,0 +1,186 @@
+"""One training: its place in nnU-Net's folders, and carrying it out, from the start or from where it stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
+
+from ...errors import UserError
+from ...files import read_json, write_json
+from ..run_setup import KEY, RunSetup
+from ..workspace import preprocessed_folder, results_folder
+from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
+
+TRAINERS = Path(__file__).with_name("trainers")
+"""The folder that `nnUNet_extTrainer` has to name."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that nnU-Net can carry out: `nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS`."""
+
+    dataset: str
+    configuration: str
+    fold: str
+    trainer: str
+    plans_name: str
+
+    @property
+    def plans_file(self) -> Path:
+        """Where nnU-Net looks for the run's plans."""
+        return preprocessed_folder() / self.dataset / f"{self.plans_name}.json"
+
+    @property
+    def model_folder(self) -> Path:
+        """Where nnU-Net puts the trained model."""
+        return results_folder() / self.dataset / f"{self.trainer}__{self.plans_name}__{self.configuration}"
+
+    @property
+    def fold_folder(self) -> Path:
+        """Where the checkpoints of this fold are."""
+        return self.model_folder / f"fold_{self.fold}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has come to its end."""
+        return (self.fold_folder / "checkpoint_final.pth").is_file()
+
+    def store_plans(self, plans: dict[str, Any], *, resume: bool) -> None:
+        """Write the run's plans, unless a run of this name has results that would be lost.
+
+        Raises:
+            UserError: There are results already and `resume` was not asked for, or they are of another setup; or the
+                name is taken by plans that nnDistill did not write.
+        """
+        trained = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
+        existing = read_json(self.plans_file) if self.plans_file.is_file() else None
+        if existing is not None and KEY not in existing:
+            raise UserError(f"{self.plans_file} are plans of nnU-Net's own; choose another --name.")
+        same = existing is not None and _setup(existing) == _setup(plans)
+        if trained and not same:
+            raise UserError(
+                f"{self.model_folder} holds a training with another setup; choose another --name, or delete that "
+                "folder."
+            )
+        if any(file.parent == self.fold_folder for file in trained) and not resume:
+            raise UserError(
+                f"{self.fold_folder} holds a training of this setup already; go on with --resume, choose another "
+                "--name, or delete that folder."
+            )
+        if not same:
+            write_json(self.plans_file, plans)
+
+
+def train(
+    run: Run,
+    *,
+    device: str = "auto",
+    gpus: int = 1,
+    validate: bool = True,
+    on_start: Callable[[int], None] = lambda iterations: None,
+    on_iteration: Callable[[Any], None] = lambda trainer: None,
+    on_preparation: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Train a run to its end and predict its validation cases; go on where it stopped if it was begun before.
+
+    Args:
+        run: What to train; its plans are in place.
+        device: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one.
+        gpus: Number of GPUs; above 1 stock nnU-Net's own multi-GPU training is started.
+        validate: Predict the fold's validation cases at the end, as stock nnU-Net does.
+        on_start: Called once with the number of batches to come.
+        on_iteration: Called with the trainer after each of them.
+        on_preparation: Called with the steps done and to be done while the method learns from the teacher, before.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        UserError: The loss became NaN, the disk is full, or the device is not there.
+    """
+    torch_device = find_device(device)
+    if torch_device.type == "cpu":
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete for the cores that train
+    if gpus > 1:
+        os.environ["nnUNet_extTrainer"] = _with_our_trainers(os.environ.get("nnUNet_extTrainer", ""))
+        run_training(
+            run.dataset,
+            run.configuration,
+            run.fold,
+            run.trainer,
+            run.plans_name,
+            num_gpus=gpus,
+            continue_training=_begun(run),
+            device=torch_device,
+        )
+        return run.model_folder
+    with _quiet(run.fold_folder / "console.txt"):
+        trainer = _trainer(run, torch_device)
+        maybe_load_checkpoint(trainer, continue_training=_begun(run), validation_only=False)
+        batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
+        on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
+        trainer.on_iteration = on_iteration
+        trainer.on_preparation = on_preparation
+        if not run.finished:
+            trainer.run_training()
+        if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
+            trainer.perform_actual_validation()
+    return run.model_folder
+
+
+def find_device(device: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `mps` into a device that is there.
+
+    Raises:
+        UserError: It is not.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present.get(device, False):
+        usable = ", ".join(name for name, there in present.items() if there)
+        raise UserError(f"--device {device} is not available on this machine (available: {usable}).")
+    return torch.device(device)
+
+
+def _setup(plans: dict[str, Any]) -> dict[str, Any]:
+    """Plans without the version that wrote them, new keys filled in: a newer nnDistill may go on with a run."""
+    setup = RunSetup.of(plans).model_dump(mode="json", exclude={"nndistill_version"})
+    return dict(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file
+
+
+def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:
+    """What nnU-Net does with a trainer's name, without its search through every trainer there is."""
+    classes = {trainer.__name__: trainer for trainer in (nnUNetTrainerRecipe, nnUNetTrainerDistill)}
+    return classes[run.trainer](
+        {**read_json(run.plans_file), "continue_training": _begun(run)},
+        run.configuration,
+        run.fold if run.fold == "all" else int(run.fold),
+        read_json(run.plans_file.parent / "dataset.json"),
+        device,
+    )
+
+
+def _begun(run: Run) -> bool:
+    return any(run.fold_folder.glob("checkpoint_*.pth"))
+
+
+def _with_our_trainers(paths: str) -> str:
+    folders = [path for path in paths.split(os.pathsep) if path]
+    return os.pathsep.join(dict.fromkeys([*folders, str(TRAINERS)]))
+
+
+@contextmanager
+def _quiet(log: Path) -> Iterator[None]:
+    """Send nnU-Net's prints to a file: the progress bar tells the same, and standard output may be JSON."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file, redirect_stdout(file):
+        yield

@@ -1,0 +1,50 @@
+"""A teacher on a small budget: a stock nnU-Net with the channels, patch and length one asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...files import read_json
+from ...recipes import Recipe
+from ..plans import only_3d_configuration, with_features
+from ..run_setup import RunSetup
+from .run import Run
+
+
+def prepare_teacher(
+    dataset: str,
+    plans_file: Path,
+    *,
+    fold: str,
+    recipe: Recipe,
+    name: str | None = None,
+    features: Sequence[int] | None = None,
+    patch_size: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    resume: bool = False,
+) -> Run:
+    """Write the plans of a teacher's training, and return the run.
+
+    Args:
+        dataset: The data set's full name.
+        plans_file: Plans made by `plan_and_preprocess`.
+        fold: `0` to `4`, or `all`.
+        recipe: How to train.
+        name: Plans name of the run; default: the planner's with `_teacher` appended.
+        features: Channels of each stage; default: as planned.
+        patch_size: Voxels a patch; default: as planned.
+        batch_size: Patches a batch; default: as planned.
+        resume: Allow a run that was begun before.
+
+    Raises:
+        UserError: The network cannot be built so, or a run of this name exists.
+    """
+    planned = read_json(plans_file)
+    configuration = only_3d_configuration(planned, source=str(plans_file))
+    run = Run(dataset, configuration, fold, "nnUNetTrainerRecipe", name or f"{plans_file.stem}_teacher")
+    plans = with_features(
+        planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name
+    )
+    run.store_plans(RunSetup(recipe=recipe).into(plans), resume=resume)
+    return run

@@ -1,0 +1,1 @@
+"""Figures of a report, each with its title and caption."""

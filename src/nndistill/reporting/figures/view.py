@@ -1,0 +1,141 @@
+"""What to show of a volume: the slice and the box in which predictions differ and the reference is fine.
+
+Volumes are `(x, y, z)`, as nibabel reads them, with x to the patient's right, y to the front and z to the head (RAS).
+A *picture* is an axial slice of one, `(rows, columns)`: the front above when row 0 is drawn at the bottom, and the
+patient's right on the left, as radiologists look at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..voxel_errors import Mask
+
+FINE_WEIGHT = 4.0
+"""How much more a voxel at a fine structure counts than any other."""
+AIR = 0.06
+"""Intensity below which a voxel is air, as a share of the display window."""
+FEWEST_VOXELS = 20
+"""The automatic box is not made narrower than this many voxels."""
+
+Volume = NDArray[Any]
+Picture = NDArray[Any]
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture, in voxels."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    def crop(self, picture: Picture) -> Picture:
+        """Cut the rectangle out of a picture."""
+        return picture[self.row : self.row + self.height, self.column : self.column + self.width]
+
+
+def axial_picture(volume: Volume, index: int) -> Picture:
+    """Take the axial slice `index` as a picture (see above)."""
+    return volume[::-1, :, index].T
+
+
+def display_window(image: Volume) -> NDArray[np.float64]:
+    """Scale intensities to 0 … 1 between the background and the 99.5th percentile of what is not background."""
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    inside = values[values != values.flat[0]]
+    if inside.size == 0:
+        return np.zeros_like(values)
+    low, high = min(values.flat[0], np.percentile(inside, 0.5)), np.percentile(inside, 99.5)
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-12), 0, 1))
+
+
+def interest(reference: Volume, predictions: Sequence[Volume]) -> NDArray[np.float64]:
+    """Weigh every voxel by how much it tells about the difference between the predictions.
+
+    A voxel counts where the predictions are not all equal, and `FINE_WEIGHT` times as much at a fine structure of the
+    reference. Slices without any reference count only if nothing else does. Predictions that are equal everywhere are
+    compared with the reference instead; if they are perfect, the reference's foreground counts, and if that is empty
+    as well, every voxel.
+
+    Returns:
+        Weights of the reference's shape, not all zero.
+    """
+    everywhere = np.ones(reference.shape, dtype=bool)
+    differing = np.any([other != predictions[0] for other in predictions[1:]], axis=0) & everywhere
+    wrong = np.any([prediction != reference for prediction in predictions], axis=0)
+    inhabited = everywhere & np.any(reference != 0, axis=(0, 1))
+    candidates = (differing & inhabited, differing, wrong & inhabited, wrong, reference != 0, everywhere)
+    counted = next(mask for mask in candidates if mask.any())
+    return np.where(near_fine_structure(reference), FINE_WEIGHT, 1.0) * counted
+
+
+def near_fine_structure(reference: Volume) -> Mask:
+    """Mark what is thin or small in the reference, and the voxels next to it.
+
+    Fine is what an opening with the 3×3×3 cross removes from a label: rims, folds and satellites of one or two voxels.
+    """
+    fine = np.zeros(reference.shape, dtype=bool)
+    for label in np.unique(reference[reference != 0]):
+        mask = reference == label
+        fine |= mask & ~ndimage.binary_opening(mask)
+    return np.asarray(ndimage.binary_dilation(fine), dtype=bool)
+
+
+def choose_slice(weights: Volume) -> int:
+    """Choose the axial slice with the largest sum of weights; of equal ones the middle one."""
+    sums = weights.sum(axis=(0, 1))
+    best = np.flatnonzero(sums == sums.max())
+    return int(best[len(best) // 2])
+
+
+def inhabited_box(grey: Picture, labels: Sequence[Picture], *, margin: int = 2) -> Box:
+    """Bound what is not air, and every label.
+
+    Args:
+        grey: Intensities in the display window, 0 … 1.
+        labels: Label pictures of the same shape.
+        margin: Voxels added on each side, as far as there are any.
+    """
+    tissue = ndimage.binary_opening(grey > AIR)
+    occupied = np.any([tissue, *(picture != 0 for picture in labels)], axis=0)
+    if not occupied.any():
+        return Box(0, 0, *grey.shape)
+    spans = []
+    for axis in (1, 0):
+        where = np.flatnonzero(occupied.any(axis=axis))
+        length = occupied.shape[1 - axis]
+        spans.append((max(0, where[0] - margin), min(length, where[-1] + 1 + margin)))
+    (top, bottom), (left, right) = spans
+    return Box(int(top), int(left), int(bottom - top), int(right - left))
+
+
+def choose_box(weights: Picture, *, zoom: float | None = None) -> Box:
+    """Choose the box, of the picture's proportions, that holds most weight near its centre.
+
+    Weights count less towards the box's sides (a tent along each axis), which centres it on a cluster.
+
+    Args:
+        weights: Weights of one slice; all zero gives the middle of the picture.
+        zoom: How many times the box fits into the picture's height and width; by default 3, or less in a picture so
+            small that its box would be narrower than `FEWEST_VOXELS`.
+    """
+    rows, columns = weights.shape
+    factor = max(1.0, min(3.0, min(rows, columns) / FEWEST_VOXELS)) if zoom is None else zoom
+    height, width = max(1, round(rows / factor)), max(1, round(columns / factor))
+    near = weights.astype(np.float64)
+    for axis, length in enumerate((height, width)):
+        near = ndimage.correlate1d(near, np.bartlett(length + 2)[1:-1], axis=axis, mode="constant")
+    best = np.argwhere(near == near.max())
+    row, column = best[len(best) // 2] if near.any() else (rows // 2, columns // 2)
+    return Box(
+        int(np.clip(row - height // 2, 0, rows - height)),
+        int(np.clip(column - width // 2, 0, columns - width)),
+        height,
+        width,
+    )

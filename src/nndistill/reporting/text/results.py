@@ -1,0 +1,118 @@
+"""What the numbers say, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, isnan
+
+import pandas as pd
+
+from ...evaluation.comparison import Comparison
+from ..measures import DICE, MEASURES, Measure, case_means, standard_error
+from ..model_results import ReportedModel, students_of, teacher_of
+
+
+def summary_words(models: Sequence[ReportedModel]) -> list[str]:
+    """The report in a few sentences: the teacher, the best student, and what the students save."""
+    teacher, students = teacher_of(models), students_of(models)
+    sentences = []
+    if teacher is not None:
+        named = "" if teacher.name.casefold() == "teacher" else f", {_quoted(teacher)},"
+        sentences.append(f"The teacher{named} reaches {_scores(teacher)}.")
+    best = _best(students)
+    if best is not None:
+        which = "The best student by Dice" if len(students) > 1 else "The student"
+        share = _mean(best, DICE) / _mean(teacher, DICE) if teacher is not None else float("nan")
+        of_teacher = f", {100 * share:.1f} % of the teacher's Dice" if isfinite(share) else ""
+        sentences.append(f"{which} is {_quoted(best)} with {_scores(best)}{of_teacher}.")
+        if teacher is not None and teacher.cost is not None and best.cost is not None:
+            parameters = teacher.cost.parameters / best.cost.parameters
+            flops = teacher.cost.flops_patch / best.cost.flops_patch
+            sentences.append(
+                f"It has {parameters:.1f} times fewer parameters than the teacher and needs {flops:.1f} times fewer "
+                "operations."
+            )
+    return sentences
+
+
+def comparison_words(comparison: Comparison, measure: Measure) -> list[str]:
+    """What the statistics of a comparison say, a sentence a model."""
+    corrected = len(comparison.table) > 1
+    return [_comparison(str(name), row, measure, corrected) for name, row in comparison.table.iterrows()]
+
+
+def cautions(comparisons: Mapping[Measure, Comparison]) -> list[str]:
+    """What the reader of the statistics has to know, each sentence once."""
+    by_note: dict[str, list[str]] = {}
+    for measure, comparison in comparisons.items():
+        for note in comparison.notes:
+            by_note.setdefault(note, []).append(measure.name)
+    return [
+        note if len(names) == len(comparisons) else f"{note.rstrip('.')} ({', '.join(names)})."
+        for note, names in by_note.items()
+    ]
+
+
+def signed(value: float, digits: int) -> str:
+    """`+0.012` or `−0.012`."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def p_text(p: float) -> str:
+    """`0.023`, `< 0.001`, or `–` where there was no test."""
+    if isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _comparison(name: str, row: pd.Series[float], measure: Measure, corrected: bool) -> str:
+    difference = float(row["difference"])
+    better = difference > 0 if measure.higher_is_better else difference < 0
+    verdict = "the same" if difference == 0 else f"{measure.text(abs(difference))} {'better' if better else 'worse'}"
+    pairs = int(row["pairs"])
+    means = f"{measure.text(row['base'])} → {measure.text(row['other'])} {measure.unit}".strip()
+    sentence = f"{name}: {means}, {verdict} on average"
+    sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
+    if isfinite(row["ci_low"]):
+        crosses = row["ci_low"] <= 0 <= row["ci_high"]
+        sentence += (
+            f" (95 % interval of the difference {signed(row['ci_low'], measure.digits)} to "
+            f"{signed(row['ci_high'], measure.digits)}, which {'includes' if crosses else 'excludes'} zero)"
+        )
+    suffix = "_holm" if corrected else ""
+    tests = {"paired t-test": row[f"t_p{suffix}"], "Wilcoxon": row[f"wilcoxon_p{suffix}"]}
+    shown = [f"{test} p {_equals(p)}" for test, p in tests.items() if isfinite(p)]
+    if shown:
+        sentence += "; " + ", ".join(shown) + (" after Holm's correction" if corrected else "")
+    if isfinite(row["gap_recovered"]):
+        share = float(row["gap_recovered"])
+        sentence += f"; it recovers {f'{100 * share:.0f} %' if share > 0 else 'none'} of the gap to the teacher"
+    return sentence + "."
+
+
+def _equals(p: float) -> str:
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"
+
+
+def _scores(model: ReportedModel) -> str:
+    """`Dice 0.873 ± 0.012, HD95 3.10 ± 0.25 mm and NSD 0.911 ± 0.010`."""
+    means = case_means(model.metrics)
+    parts = []
+    for measure in MEASURES:
+        values = means[measure.column].dropna()
+        error = f" ± {measure.text(standard_error(values))}" if len(values) > 1 else ""
+        parts.append(f"{measure.name} {measure.text(float(values.mean()))}{error} {measure.unit}".strip())
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _best(students: Sequence[ReportedModel]) -> ReportedModel | None:
+    scored = [student for student in students if isfinite(_mean(student, DICE))]
+    return max(scored, key=lambda student: _mean(student, DICE)) if scored else None
+
+
+def _mean(model: ReportedModel, measure: Measure) -> float:
+    return float(case_means(model.metrics)[measure.column].mean())
+
+
+def _quoted(model: ReportedModel) -> str:
+    return f"“{model.name}”"

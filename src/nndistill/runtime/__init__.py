@@ -1,0 +1,1 @@
+"""Runtime: from NIfTI to label maps with an exported network; needs neither PyTorch nor nnU-Net."""

@@ -1,0 +1,1 @@
+"""NIfTI volumes: reading, writing and comparing grids."""

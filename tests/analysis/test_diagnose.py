@@ -1,0 +1,159 @@
+"""`nndistill diagnose`, on the tiny teacher and student."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nndistill.nnunet.data.preprocessed_case import PreprocessedCase, split_of_fold
+from nndistill.nnunet.models.checkpoints import read_checkpoint
+from nndistill.nnunet.models.model_folder import ModelFolder
+from nndistill.nnunet.models.trained_phi import trained_phi
+from nndistill.nnunet.plans import build_network, with_features
+
+DATA = "nnUNetPlans_3d_fullres"
+
+
+@pytest.fixture
+def diagnose(nndistill, world, tmp_path):
+    def call(*arguments, teacher=world.teacher):
+        standard = ["--workspace", world.workspace, "--device", "cpu", "--out", tmp_path / "out", "--cases", 1]
+        return nndistill("diagnose", teacher, *standard, *arguments)
+
+    return call
+
+
+@pytest.fixture
+def student(world):
+    return world.results / "nnUNetTrainerDistill__student__3d_fullres"
+
+
+def test_teacher_alone(diagnose, tmp_path):
+    result = diagnose()
+    assert result.status == 0, result.err
+    assert "SNR in dB of every band" in result.out
+    assert "detail bands carry signal" in result.out
+    assert "mismatch" not in result.out
+    files = {file.name for file in (tmp_path / "out").iterdir()}
+    assert files == {"spectrum.json", "spectrum.csv"} | {
+        f"{name}.{ending}" for name in ("spectrum", "reductions") for ending in ("png", "svg")
+    }
+    figure = (tmp_path / "out" / "spectrum.svg").read_text()
+    assert all(text in figure for text in ("stage 3", "LLH", "share of the", "SNR below 1"))
+    table = pd.read_csv(tmp_path / "out" / "spectrum.csv")
+    assert set(table["stage"]) == {1, 2, 3}
+    assert np.isfinite(table["energy"]).all()
+
+
+def test_json_with_student_is_what_the_file_holds(diagnose, student, tmp_path):
+    result = diagnose("--student", student, "--json", "--wavelet", "haar", "--level", 2)
+    assert result.status == 0, result.err
+    numbers = json.loads(result.out)
+    files = numbers.pop("files")
+    assert numbers == json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    assert str(tmp_path / "out" / "mismatch.svg") in files
+    figure = (tmp_path / "out" / "mismatch.svg").read_text()
+    assert "φ of the run" in figure
+    assert "φ by least squares" in figure
+    assert numbers["student"] == str(student)
+    assert numbers["settings"] == {"wavelet": "haar", "level": 2, "mode": "symmetric", "fold": "0"}
+    assert {row["phi"] for row in numbers["mismatch"]} == {"run", "least squares"}
+    assert len(numbers["mismatch"]) == 2 * 3
+    assert not set(numbers["phi_fitted_on"]) & set(numbers["cases"])
+    assert any("Eq. 1" in sentence for sentence in numbers["sentences"])
+
+
+def test_a_teacher_is_its_own_best_student(diagnose, world):
+    rows = pd.DataFrame(json.loads(diagnose("--student", world.teacher, "--json").out)["mismatch"])
+    assert set(rows["phi"]) == {"least squares"}
+    assert rows[["high", "low"]].to_numpy().max() < 1e-4
+
+
+def test_phi_of_a_run_is_that_of_its_checkpoint(student, world):
+    checkpoint = read_checkpoint(student / "fold_0" / "checkpoint_final.pth")
+    folder, teacher = ModelFolder.read(student), ModelFolder.read(world.teacher)
+    phi = trained_phi(folder, checkpoint, teacher, [8, 16, 32])
+    assert phi is not None
+    for stage, convolution in enumerate(phi):
+        torch.testing.assert_close(convolution.weight, checkpoint["nndistill"]["method"][f"phi.{stage}.weight"])
+    another = world.teacher.with_name("nnUNetTrainer__another__3d_fullres")
+    shutil.copytree(world.teacher, another)
+    assert trained_phi(folder, checkpoint, ModelFolder.read(another), [8, 16, 32]) is None
+    assert trained_phi(folder, checkpoint, teacher, [8, 16]) is None
+    assert trained_phi(teacher, checkpoint, teacher, [8, 16, 32]) is None
+
+
+def test_patch_is_around_the_foreground_and_padded_where_the_image_ends(world):
+    name = split_of_fold(world.preprocessed, DATA, "0").validation[0]
+    case = PreprocessedCase.read(world.preprocessed / DATA, name)
+    shape = case.segmentation.shape
+    patch = case.patch([8, 8, 8])
+    start = [int(np.clip(c - 4, 0, n - 8)) for c, n in zip(case.centre, shape, strict=True)]
+    d, h, w = (slice(s, s + 8) for s in start)
+    np.testing.assert_array_equal(patch.image[0].numpy(), case.image[:, d, h, w])
+    larger = case.patch([n + 5 for n in shape])
+    assert larger.image.shape[2:] == tuple(n + 5 for n in shape)
+    assert larger.inside.sum() == (case.segmentation != -1).sum()
+    assert (larger.image[0, :, :2] == 0).all()
+
+
+def test_split_is_nnunets(world):
+    stored = json.loads((world.preprocessed / "splits_final.json").read_text())
+    made_of_file = split_of_fold(world.preprocessed, DATA, "1")
+    (world.preprocessed / "splits_final.json").unlink()
+    assert split_of_fold(world.preprocessed, DATA, "1") == made_of_file
+    assert made_of_file.validation == stored[1]["val"]
+    everything = split_of_fold(world.preprocessed, DATA, "all")
+    assert everything.train == everything.validation == sorted(stored[1]["train"] + stored[1]["val"])
+
+
+def test_mistakes_are_sentences(diagnose, student, world, tmp_path):
+    for arguments, sentence in [
+        (["--cases", 9], "--cases 9 is too many: fold 0 has 1 validation cases"),
+        (["--wavelet", "db44"], "there is no wavelet 'db44'. Did you mean"),
+        (["--mode", "symetric"], "Did you mean 'symmetric'"),
+        (["--fold", "3"], "no finished checkpoint for fold 3"),
+        (["--student", tmp_path], "is not a trained nnU-Net"),
+    ]:
+        result = diagnose(*arguments)
+        assert (result.status, sentence in result.err) == (2, True), result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_student_with_other_stages_is_refused(diagnose, world):
+    deep = world.teacher.with_name("nnUNetTrainer__deep__3d_fullres")
+    shutil.copytree(world.teacher, deep)
+    planned = json.loads((world.preprocessed / "nnUNetResEncUNetPlans.json").read_text())
+    plans = with_features(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
+    (deep / "plans.json").write_text(json.dumps(plans))
+    file = deep / "fold_0" / "checkpoint_final.pth"
+    network = build_network(plans, "3d_fullres", json.loads((deep / "dataset.json").read_text()))
+    torch.save({**read_checkpoint(file), "network_weights": network.state_dict()}, file)
+    result = diagnose("--student", deep)
+    assert result.status == 2
+    assert "the student has 4 stages and the teacher 3" in result.err
+
+
+def test_missing_data_are_named(diagnose, world):
+    for file in (world.preprocessed / DATA).iterdir():
+        file.unlink()
+    result = diagnose()
+    assert result.status == 2
+    assert "holds no preprocessed cases" in result.err
+    (world.preprocessed / DATA).rmdir()
+    result = diagnose()
+    assert result.status == 2
+    assert "nnUNetv2_preprocess" in result.err
+
+
+def test_damaged_case_is_named(diagnose, world):
+    name = split_of_fold(world.preprocessed, DATA, "0").validation[0]
+    (world.preprocessed / DATA / f"{name}.b2nd").write_bytes(b"not an array")
+    result = diagnose()
+    assert result.status == 2
+    assert name in result.err

@@ -1,0 +1,288 @@
+"""Exports of a trained student: they predict as PyTorch does, tell all they need, and leave nothing when they fail."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import SimpleITK
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from nndistill.analysis.costs import model_costs
+from nndistill.export import export as exporting
+from nndistill.export import safetensors
+from nndistill.export.sample_cases import read_case
+from nndistill.nnunet.models.prediction import predict_folder
+from nndistill.runtime.cases import find_cases
+from nndistill.runtime.description import ModelDescription
+from nndistill.runtime.loading import load_model
+from nndistill.runtime.postprocessing import labels_of
+from nndistill.runtime.sliding_window import predict_logits
+
+EVERY = [
+    ("nnunet", "float32", 0),
+    ("safetensors", "float32", 0),
+    ("onnx", "float32", 0.001),
+    ("openvino", "float32", 0.001),
+    ("onnx", "float16", 0.01),
+    ("openvino", "float16", 0.01),
+    ("openvino", "bfloat16", 0.02),
+    ("onnx", "int8", 0.2),
+    ("openvino", "int8", 0.2),
+]
+"""Format, precision, and the share of labels that may differ from PyTorch's; INT8 of an untrained network is coarse."""
+
+
+@pytest.fixture
+def student(world) -> Path:
+    return world.results / "nnUNetTrainerDistill__student__3d_fullres"
+
+
+def predicted(model: Path, images: Path) -> np.ndarray:
+    loaded = load_model(model)
+    [case] = find_cases(images, loaded.description)
+    preprocessed = read_case(case, loaded.description)
+    return labels_of(predict_logits(preprocessed, loaded.backend, loaded.description), preprocessed, loaded.description)
+
+
+@pytest.mark.parametrize(("format", "precision", "share"), EVERY)
+def test_every_export_predicts_as_pytorch_does(exported, world, student, format, precision, share):
+    images = world.dataset / "imagesTs"
+    expected = predicted(student, images)
+    found = predicted(exported(format, precision), images)
+    assert len(np.unique(expected)) > 2
+    assert (found != expected).mean() <= share
+
+
+@pytest.mark.parametrize(("format", "precision", "share"), EVERY)
+def test_export_holds_nothing_of_this_machine(exported, tmp_path_factory, format, precision, share):
+    folder = exported(format, precision)
+    places = [str(tmp_path_factory.getbasetemp()).encode(), str(Path(torch.__file__).parents[1]).encode()]
+    for file in folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert not [place for place in places if place in content], file
+
+
+@pytest.mark.parametrize(("format", "precision", "share"), [kind for kind in EVERY if kind[0] != "nnunet"])
+def test_what_the_check_found_is_in_the_description(exported, format, precision, share):
+    check = ModelDescription.read(exported(format, precision)).check
+    assert check["differing_labels"] <= share
+    assert check["backend"] == {"onnx": "onnxruntime", "safetensors": "torch"}.get(format, "openvino")
+    assert (check["max_difference"] == 0) == (format == "safetensors")
+
+
+@pytest.mark.parametrize(("format", "precision"), [("nnunet", "float32"), ("onnx", "float16"), ("openvino", "int8")])
+def test_description_tells_what_the_trained_network_costs(exported, student, format, precision):
+    description, costs = ModelDescription.read(exported(format, precision)), model_costs(student)
+    assert (description.parameters, description.flops_patch) == (costs["parameters"], costs["flops_patch"])
+
+
+def test_smaller_numbers_make_smaller_files(exported):
+    def size(precision: str) -> int:
+        return (exported("openvino", precision) / "model.bin").stat().st_size
+
+    assert size("bfloat16") == size("float32")  # computed so, kept as it is
+    assert size("float16") == pytest.approx(size("float32") / 2, rel=0.02)
+    assert size("int8") < 0.4 * size("float32")
+
+
+def test_onnx_takes_any_number_of_windows_and_is_one_file(exported):
+    import onnxruntime
+
+    folder = exported("onnx")
+    assert {file.name for file in folder.iterdir()} == {"model.onnx", "nndistill.json"}
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    [given], [taken] = session.get_inputs(), session.get_outputs()
+    assert (given.name, taken.name) == ("image", "logits")
+    windows = np.random.default_rng(0).standard_normal((3, *given.shape[1:]), np.float32)
+    [together] = session.run(None, {"image": windows})
+    for window, logits in zip(windows, together, strict=True):
+        np.testing.assert_allclose(session.run(None, {"image": window[None]})[0][0], logits, atol=1e-4)
+
+
+def test_stock_nnunet_installs_the_zip_and_predicts_the_same_labels(
+    exported, world, student, python_without_nndistill, environment, tmp_path
+):
+    [archive] = exported("nnunet").glob("*.zip")
+    results = tmp_path / "results"
+    results.mkdir()
+    calls = f"""
+import multiprocessing
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.model_sharing.model_import import install_model_from_zip_file
+if __name__ == "__main__":
+    install_model_from_zip_file({str(archive)!r})
+    predict_entry_point()
+"""
+    script = tmp_path / "stock.py"
+    script.write_text(calls)
+    options = {"-d": 900, "-p": "student", "-tr": "nnUNetTrainer", "-c": "3d_fullres", "-f": 0, "-device": "cpu"}
+    options |= {"-i": world.dataset / "imagesTs", "-o": tmp_path / "stock", "-npp": 1, "-nps": 1}
+    subprocess.run(
+        [python_without_nndistill, script, *(str(word) for option in options.items() for word in option)],
+        check=True,
+        env={k: v for k, v in environment.items() if k not in {"nnUNet_extTrainer", "PYTHONPATH"}}
+        | {"nnUNet_results": str(results)},
+        capture_output=True,
+    )
+    [file] = (tmp_path / "stock").glob("*.nii.gz")
+    [original] = predict_folder(student, world.dataset / "imagesTs", tmp_path / "original", fold="0", device="cpu")
+    np.testing.assert_array_equal(*(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(f))) for f in (file, original)))
+
+
+def test_checkpoint_for_stock_nnunet_has_no_training_state_and_runs_no_code(exported, student):
+    [file] = exported("nnunet").rglob("checkpoint_final.pth")
+    checkpoint = torch.load(file, weights_only=True)
+    assert set(checkpoint) == {
+        "network_weights",
+        "trainer_name",
+        "init_args",
+        "inference_allowed_mirroring_axes",
+    }
+    assert checkpoint["trainer_name"] == "nnUNetTrainer"
+    assert file.stat().st_size < 0.7 * (student / "fold_0" / "checkpoint_final.pth").stat().st_size
+    plans = json.loads((file.parents[1] / "plans.json").read_text())
+    assert plans["nndistill"]["distillation"]["method"] == "dcd"
+    assert "/" not in plans["nndistill"]["distillation"]["teacher"]["folder"]
+
+
+def test_json_tells_folder_size_and_check(nndistill, world, student):
+    result = nndistill("export", student, "--format", "safetensors", "--workspace", world.workspace, "--json")
+    told = json.loads(result.out)
+    folder = student / "exports" / "safetensors-float32-fold_0"
+    assert told["folder"] == str(folder)
+    assert told["bytes"] == sum(file.stat().st_size for file in folder.iterdir())
+    assert told["check"]["differing_labels"] == 0
+    assert ModelDescription.read(folder).orientations == ("RAS",)  # the phantom's affine is positive
+
+
+def test_next_step_and_figures_are_printed(nndistill, student):
+    result = nndistill("export", student, "--format", "safetensors")
+    assert "logits differ by up to 0 " in result.out
+    assert "nndistill predict" in result.out
+    result = nndistill("export", student, "--format", "nnunet")
+    assert "nnUNetv2_install_pretrained_model_from_zip" in result.out
+
+
+def test_exporting_again_replaces_the_export(nndistill, student, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert nndistill("export", student, "--format", "safetensors", "--out", out).status == 0
+    assert nndistill("export", student, "--format", "nnunet", "--out", out).status == 0
+    assert not (out / "model.safetensors").exists()
+
+
+def test_folder_that_is_no_export_is_left_alone(nndistill, student, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    result = nndistill("export", student, "--format", "safetensors", "--out", tmp_path)
+    assert result.status == 2
+    assert "is there already and is no export" in result.err
+    assert [file.name for file in tmp_path.iterdir() if file.name != "workspace"] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--format", "onx"], "there is no format 'onx'. Did you mean 'onnx'?"),
+        (["--format", "onnx", "--precision", "int4"], "there is no precision 'int4'"),
+        (["--format", "onnx", "--precision", "bfloat16"], "for bfloat16 use --format openvino"),
+        (["--format", "nnunet", "--precision", "int8"], "for int8 use --format onnx or openvino"),
+        (["--format", "onnx", "--precision", "int8"], "give a folder of them with --calibration"),
+        (["--format", "onnx", "--labels", "."], "give both"),
+        (["--format", "nnunet", "--calibration", "."], "has no use for --calibration"),
+        (["--format", "onnx", "--fold", "7"], "no finished checkpoint for fold 7"),
+        (["--format", "openvino", "--calibration", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_impossible_export_is_a_sentence_and_leaves_nothing(nndistill, student, options, sentence):
+    result = nndistill("export", student, *options)
+    assert result.status == 2
+    assert sentence in result.err
+    assert not (student / "exports").exists()
+
+
+def test_export_of_an_export_is_a_sentence(nndistill, exported):
+    result = nndistill("export", exported("onnx"), "--format", "openvino")
+    assert result.status == 2
+    assert "is an export already" in result.err
+
+
+def test_plans_that_only_nnunet_knows_are_exported_for_nnunet_only(nndistill, student):
+    plans = json.loads((student / "plans.json").read_text())
+    plans["configurations"]["3d_fullres"]["resampling_fn_data"] = "resample_torch_fornnunet"
+    (student / "plans.json").write_text(json.dumps(plans))
+    result = nndistill("export", student, "--format", "onnx")
+    assert result.status == 2
+    assert "the resampling of data resample_torch_fornnunet" in result.err
+    assert "--format nnunet" in result.err
+    assert nndistill("export", student, "--format", "nnunet").status == 0
+
+
+@pytest.mark.parametrize("error", [1.0, float("nan")])
+def test_network_that_was_translated_wrongly_is_not_kept(nndistill, student, monkeypatch, error):
+    def write_wrongly(folder, checkpoint_file, output):
+        files = write(folder, checkpoint_file, output)
+        weights = load_file(output / files[0])
+        with safe_open(output / files[0], framework="pt") as content:
+            metadata = content.metadata()
+        [bias] = [name for name in weights if name.endswith("seg_layers.1.bias")]
+        weights[bias][-1] += error
+        save_file(weights, output / files[0], metadata)
+        return files
+
+    write = safetensors.write_safetensors
+    monkeypatch.setattr(safetensors, "write_safetensors", write_wrongly)
+    result = nndistill("export", student, "--format", "safetensors")
+    assert result.status == 2
+    assert "does not compute what PyTorch computes" in result.err
+    assert not any((student / "exports").iterdir())
+
+
+def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, student, world, exported, monkeypatch):
+    file = exported("onnx") / "model.onnx"
+
+    def write_another(network, description, output, samples):
+        model = onnx.load(file)
+        [bias] = [values for values in model.graph.initializer if values.name.endswith("seg_layers.1.bias")]
+        bias.CopyFrom(
+            onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32([0, 0, 0, 0, 1000]), bias.name)
+        )
+        onnx.save(model, output / "model.onnx")
+        return ["model.onnx"]
+
+    monkeypatch.setattr(exporting, "_write_network", write_another)
+    images, labels = world.dataset / "imagesTr", world.dataset / "labelsTr"
+    result = nndistill(
+        *("export", student, "--format", "onnx", "--precision", "int8"),
+        *("--calibration", images, "--labels", labels, "--tolerance", 0),
+    )
+    assert result.status == 2
+    assert "int8 costs" in result.err
+    assert "more than --tolerance 0" in result.err
+    assert not any((student / "exports").iterdir())
+
+
+def test_missing_reference_is_a_sentence(nndistill, student, world, exported, monkeypatch):
+    export = exported("onnx")
+    monkeypatch.setattr(exporting, "_write_network", lambda *given: _copied(export, given[2]))
+    shutil.rmtree(world.dataset / "labelsTr")
+    (world.dataset / "labelsTr").mkdir()
+    result = nndistill(
+        *("export", student, "--format", "onnx", "--precision", "float16"),
+        *("--calibration", world.dataset / "imagesTr", "--labels", world.dataset / "labelsTr"),
+    )
+    assert result.status == 2
+    assert "the reference of case" in result.err
+
+
+def _copied(export: Path, output: Path) -> list[str]:
+    shutil.copy(export / "model.onnx", output)
+    return ["model.onnx"]
