@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from ...errors import UserError
 from ...files import read_json
+from ...suppress_output import suppress_output
 from ..plans import only_3d_configuration, resolved_configuration
 from ..workspace import preprocessed_folder, raw_folder
 from .splits import adopt_split
@@ -41,7 +42,7 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
     adopt_split(dataset)
-    with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log), _threads_to_plan_with(processes):
+    with suppress_output(folder / "preprocessing_log.txt"), _threads_to_plan_with(processes):
         if not (folder / "dataset_fingerprint.json").is_file():
             extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)
         plans_file = folder / f"{_plans_name(planner)}.json"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from ...suppress_output import suppress_output
 from ..training.run import find_device
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
@@ -32,7 +32,7 @@ def predict_folder(model: Path, images: Path, output: Path, *, fold: str, device
     checkpoint_file = folder.checkpoint_file(fold)
     read_checkpoint(checkpoint_file)  # nnU-Net would run what the file says
     output.mkdir(parents=True, exist_ok=True)
-    with (output / "prediction_log.txt").open("a") as log, redirect_stdout(log):
+    with suppress_output(output / "prediction_log.txt"):
         predictor = nnUNetPredictor(device=find_device(device), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint_file.name)
         predictor.predict_from_files_sequential(str(images), str(output), overwrite=False)
