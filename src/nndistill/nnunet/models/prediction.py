@@ -1,4 +1,4 @@
-"""Prediction with stock nnU-Net, as its own command line does it, in this process."""
+"""Prediction by stock nnU-Net, as its command line does it, in this process."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .model_folder import ModelFolder
 
 
 def predict_folder(model: Path, images: Path, output: Path, *, fold: str, device: str = "auto") -> list[Path]:
-    """Predict every case of a folder in nnU-Net's raw format; cases that have a prediction are left alone.
+    """Predict every case of a folder in nnU-Net's raw format; cases that have a prediction are skipped.
 
     Args:
         model: A model folder.
         images: Folder with `CASE_0000.nii.gz`, …
         output: Folder for `CASE.nii.gz`.
-        fold: Whose weights.
+        fold: Fold whose weights predict.
         device: As in `train`.
 
     Returns:
         The label maps, sorted.
 
     Raises:
-        UserError: There is no model, or its checkpoint cannot be trusted.
+        UserError: The model or its checkpoint is missing or cannot be read, or the device is not available.
     """
     folder = ModelFolder.read(model)
     checkpoint_file = folder.checkpoint_file(fold)
-    read_checkpoint(checkpoint_file)  # nnU-Net would run what the file says
+    read_checkpoint(checkpoint_file)  # which refuses a file that would run code when nnU-Net loads it
     output.mkdir(parents=True, exist_ok=True)
     with suppress_output(output / "prediction_log.txt"):
         predictor = nnUNetPredictor(device=find_device(device), allow_tqdm=False)
