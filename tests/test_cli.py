@@ -62,6 +62,16 @@ def test_usage_error_is_one_sentence_with_status_2(nndistill, arguments, sentenc
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "has_it"), [(["distill", "folder", "--recipe", "papr"], True), (["recipes", "papr"], False)]
+)
+def test_mistake_names_the_option_if_the_command_has_it(nndistill, arguments, has_it):
+    result = nndistill(*arguments)
+    assert result.status == 2
+    assert result.err.startswith("error: there is no recipe 'papr'. Did you mean 'paper'?")
+    assert result.err.endswith("See the option --recipe.") == has_it
+
+
 def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch):
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError

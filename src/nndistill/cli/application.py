@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         status = app(arguments, prog_name="nndistill", standalone_mode=False)
     except UserError as error:
-        status = _fail(str(error), error.flags)
+        status = _fail(str(error), [flag for flag in error.flags if flag in _flags_of_command(arguments)])
     except ModuleNotFoundError as error:
         status = _fail(missing) if (missing := missing_extra(error.name)) else _fault()
     except _UsageError as error:
@@ -106,6 +106,17 @@ def _one_value_per_option(arguments: list[str]) -> list[str]:
 
 def _is_value(option: str, word: str) -> bool:
     return bool(word) and not word.startswith("--") and _LISTS[option](word)
+
+
+def _flags_of_command(arguments: Sequence[str]) -> set[str]:
+    """The options of the command that was called; the library may name one that only other commands have."""
+    command = typer.main.get_command(app)
+    for word in arguments:
+        subcommands = getattr(command, "commands", {})
+        if word not in subcommands:
+            break
+        command = subcommands[word]
+    return {flag for parameter in command.params for flag in parameter.opts}
 
 
 def _show_warnings() -> None:

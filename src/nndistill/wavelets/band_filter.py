@@ -141,7 +141,7 @@ class BandFilter:
 
 
 def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
-    """Split the channels of `(C, …)` into chunks of about so many elements, `CHUNK_ELEMENTS` by default; one on a GPU."""
+    """Split the channels of `(C, …)` into chunks of `elements`, by default `CHUNK_ELEMENTS`; into one on a GPU."""
     channels, *volume = x.shape
     step = channels if x.is_cuda else max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume)))
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
