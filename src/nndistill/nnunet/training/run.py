@@ -19,7 +19,7 @@ from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
 from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
 
-TRAINERS = Path(__file__).with_name("trainers")
+TRAINERS = Path(__file__).parents[1] / "trainers"
 """The folder that `nnUNet_extTrainer` has to name."""
 
 
