@@ -1,7 +1,7 @@
 from . import methods, wavelets
 from .analysis.diagnosis import diagnose
 from .datasets.phantom import generate_phantom
-from .distiller import Distiller
+from .distiller import Distiller, DistillerOutput
 from .errors import UserError
 from .evaluation.comparison import compare_metrics
 from .evaluation.folder import evaluate_folder
@@ -19,6 +19,7 @@ from .runtime.predictor import predict_cases
 __all__ = [
     "Activations",
     "Distiller",
+    "DistillerOutput",
     "Method",
     "Recipe",
     "UserError",
