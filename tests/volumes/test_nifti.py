@@ -155,8 +155,8 @@ def test_a_header_that_cannot_be_read_is_named(tmp_path, content, sentence):
         read_grid(tmp_path / "a.nii.gz")
 
 
-@pytest.mark.parametrize("axes", permutations(range(3)))
-@pytest.mark.parametrize("signs", product((-1, 1), repeat=3))
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
 def test_volumes_are_turned_to_ras_as_nibabel_turns_them(tmp_path, axes, signs):
     affine = np.eye(4)
     affine[:3, :3] = (np.diag(signs) * (1.0, 2.0, 1.5))[:, axes] + 0.05
