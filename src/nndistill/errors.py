@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
@@ -36,6 +37,13 @@ class UserError(Exception):
         """The options as they are written on the command line."""
         names = [self.option] if isinstance(self.option, str) else self.option
         return [f"--{name.replace('_', '-')}" for name in names]
+
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker process, also for subclasses with arguments of their own
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[UserError], args: tuple[Any, ...]) -> UserError:
+    return kind.__new__(kind, *args)
 
 
 class UnknownName(UserError, KeyError):
