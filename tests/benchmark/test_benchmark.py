@@ -19,7 +19,7 @@ import SimpleITK
 from nndistill.benchmark import models as module
 from nndistill.benchmark.candidates import Candidate, find_candidates
 from nndistill.benchmark.models import benchmark
-from nndistill.benchmark.worker import LoadedModel, MeasuredModel, Run
+from nndistill.benchmark.worker import MeasuredModel, ModelAndCase, Run
 from nndistill.errors import UnknownName, UserError
 from nndistill.reporting import Cost
 from nndistill.runtime.cases import InputCase
@@ -111,7 +111,7 @@ class _Recorder:
     """Stands in for `MeasuredModel`: pretends to take a given time, and keeps the order of calls."""
 
     calls: ClassVar[list[tuple[str, str]]] = []
-    loaded: ClassVar = LoadedModel(
+    loaded: ClassVar = ModelAndCase(
         facts={"backend": "onnxruntime", "versions": {}},
         case=InputCase("head", {0: Path("head_0000.nii.gz")}),
         case_voxels=1000,
@@ -188,7 +188,10 @@ def test_mistake_in_a_model_is_a_sentence(onnx, given, backends, error, sentence
     [
         (["--metrics", "B=metrics.csv"], "there is no model 'B'"),
         (["--metrics", "metrics.csv"], "not of the form NAME=metrics.csv"),
-        (["--stock"], "--stock needs a model folder of nnU-Net"),
+        (
+            ["--stock"],
+            "none of the models is one of nnU-Net's model folders, which stock nnU-Net needs. See the option --stock.",
+        ),
         (["--device", "toaster"], "toaster"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Where voxels lie: compared by corners, measured by shares, and refused where nnU-Net's reader would."""
+"""Positions of voxels: compared at the corners, and refused if nnU-Net's reader would refuse them."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """What the process has loaded.
+class ModelAndCase:
+    """What a process has loaded.
 
     Args:
         facts: Name, format, backend, precision, device, patch, versions, and seconds to load the model.
@@ -146,14 +146,14 @@ def _without_main_module() -> Iterator[None]:
 
 
 def _prepare_process(printed: Path) -> None:
-    """In the process: write into a file what anything prints, and let idle threads sleep."""
+    """In the process: send everything printed to a file, and let idle threads sleep."""
     with printed.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by a runtime's libraries when they are loaded
 
 
-def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> LoadedModel:
+def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> ModelAndCase:
     """In the process: load the model and the case, and keep them for the measurements."""
     held = _Model(model, input, backend, device, fold)
     _held.append(held)
@@ -190,7 +190,7 @@ class _Model:
         image = read_image(channel_files(self._case, description), description, any_orientation=True)
         prepared = preprocess(image, description)
         self._window = next(sample_windows(prepared.array, description.patch_size))
-        self.loaded = LoadedModel(
+        self.loaded = ModelAndCase(
             facts={
                 "model": description.name,
                 "format": description.format,

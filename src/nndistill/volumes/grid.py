@@ -15,7 +15,7 @@ from ..errors import UserError
 Affine = NDArray[np.float64]
 
 RIGHT_ANGLE = 2e-4
-"""Greatest cosine between two axes; beyond about this ITK, and nnU-Net with it, does not read a file."""
+"""Greatest cosine between two axes; beyond about this, ITK and therefore nnU-Net do not read a file."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Grid:
         return float(np.linalg.norm(((self.affine - affine) @ self.corners)[:3], axis=0).max())
 
     def share_inside(self, other: Grid) -> float:
-        """Share of this volume that lies within another one."""
+        """Share of this volume that is inside another one."""
         steps = np.meshgrid(*(np.linspace(0, n - 1, 12) for n in self.shape), [1.0], indexing="ij")
         points = np.reshape(steps, (4, -1))
         inside = (np.linalg.inv(other.affine) @ self.affine @ points)[:3]
@@ -96,7 +96,7 @@ def check_right_angles(grid: Grid) -> None:
 
 
 def times(shape: Sequence[int]) -> str:
-    """A shape for people: `182×218×182`."""
+    """A shape as text: `182×218×182`."""
     return "×".join(map(str, shape))
 
 
