@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from nndistill.errors import StageMismatch, UnknownName, UserError
+from nndistill.evaluation.folder import EvaluationIncomplete
 
 
 def test_unknown_name_suggests_and_lists():
@@ -33,6 +34,7 @@ ERRORS = [
     UnknownName("method", "dcb", ["dcd", "feature"], option=("method", "recipe")),
     StageMismatch("stage 2 differs.", option="features"),
     _WithMore("one", "two"),
+    EvaluationIncomplete("1 of 2 cases cannot be evaluated.", None),
 ]
 
 

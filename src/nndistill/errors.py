@@ -5,7 +5,6 @@ The command line prints their message after `error: `, without a traceback, and 
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -40,9 +39,12 @@ class UserError(Exception):
         names = [self.option] if isinstance(self.option, str) else self.option
         return [f"--{name.replace('_', '-')}" for name in names]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without another call of `__init__`, which takes other arguments in a subclass than the message."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+    def __reduce__(self) -> tuple[Any, ...]:  # from a worker process, also for subclasses with arguments of their own
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[UserError], args: tuple[Any, ...]) -> UserError:
+    return kind.__new__(kind, *args)
 
 
 class UnknownName(UserError, KeyError):
