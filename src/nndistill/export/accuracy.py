@@ -17,7 +17,8 @@ from ..evaluation.dataset_labels import ignored_value
 from ..evaluation.dataset_labels import labels_of as values_of_labels
 from ..runtime.backends.base import Backend
 from ..runtime.cases import InputCase
-from ..runtime.description import ModelDescription, Precision
+from ..runtime.description import ModelDescription
+from ..runtime.formats import Precision
 from ..runtime.postprocessing import labels_of
 from ..runtime.sliding_window import predict_logits
 from .sample_cases import read_case

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..runtime.backends.base import Array, Backend
-from ..runtime.description import ModelDescription, Precision
+from ..runtime.description import ModelDescription
+from ..runtime.formats import Precision
 
 BOUNDS: dict[Precision, tuple[float, float]] = {
     "float32": (1e-3, 1e-3),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# NNCF reports its use over the network, except to those who ask it not to, in this way.
+# NNCF reports its use over the network unless it is asked not to, in this way.
 os.environ.setdefault("NNCF_CI", "1")
 
 import nncf
@@ -17,7 +17,7 @@ import openvino
 from ..runtime.backends.base import Array
 from . import onnx as onnx_export
 from . import openvino as openvino_export
-from .suppress_output import quietly
+from .suppress_output import suppress_output
 
 
 def quantize_openvino(onnx_file: Path, output: Path, windows: Sequence[Array]) -> list[str]:
@@ -37,13 +37,13 @@ def quantize_openvino(onnx_file: Path, output: Path, windows: Sequence[Array]) -
 
 
 def quantize_onnx(onnx_file: Path, output: Path, windows: Sequence[Array]) -> list[str]:
-    """Quantise a float32 network and write it as ONNX; arguments and result as `quantize_openvino`."""
+    """Quantise a float32 network and write it as ONNX; arguments and result as in `quantize_openvino`."""
     onnx.save(_quantized(onnx.load(str(onnx_file)), windows), str(output / onnx_export.FILE))
     return [onnx_export.FILE]
 
 
 def _quantized(model: Any, windows: Sequence[Array]) -> Any:
     samples = nncf.Dataset(windows, lambda window: {onnx_export.INPUT: window[None]})
-    with quietly():
+    with suppress_output():
         # Mixed: activations may be asymmetric, as those behind leaky ReLU are.
         return nncf.quantize(model, samples, preset=nncf.QuantizationPreset.MIXED, subset_size=len(windows))

@@ -1,4 +1,4 @@
-"""Exporters print their progress: it would be in the way of our own, and of `--json`."""
+"""Exporters print their progress, which would disturb our own progress bar and `--json`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Let nothing of the block reach the terminal but errors that it raises."""
+def suppress_output() -> Iterator[None]:
+    """Print nothing that the block prints, logs or warns of; errors that it raises stay."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from ..training.run import find_device
+from ...runtime.backends.torch import find_device
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
