@@ -30,7 +30,7 @@ def export(
     ],
     format: Annotated[str, typer.Option(help=f"{_FORMATS}.")],
     precision: Annotated[
-        str, typer.Option(help=f"What the exported network computes in, and the formats that allow it. {_PRECISIONS}.")
+        str, typer.Option(help=f"In which the exported network computes, and the formats that have it. {_PRECISIONS}.")
     ] = "float32",
     fold: Annotated[str | None, typer.Option(help="Fold whose weights are exported; default: the only one.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: one in MODEL/exports.")] = None,

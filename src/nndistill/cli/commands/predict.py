@@ -29,7 +29,7 @@ def predict(
         str | None, typer.Option(help=f"{', '.join(RUNTIMES)}; default: the one for the model's format.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto: a GPU if the backend finds one.")
+        str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto, which depends on the backend.")
     ] = "auto",
     fold: Annotated[str | None, typer.Option(help="Fold of a trained nnU-Net's model folder: 0 to 4, or all.")] = None,
     overlap: Annotated[
