@@ -189,38 +189,44 @@ def test_folder_that_is_no_export_is_left_alone(nndistill, student, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "sentence", "flags"),
     [
-        (["--format", "onx"], "there is no format 'onx'. Did you mean 'onnx'?"),
-        (["--format", "onnx", "--precision", "int4"], "there is no precision 'int4'"),
+        (["--format", "onx"], "there is no format 'onx'. Did you mean 'onnx'?", " --format"),
+        (["--format", "onnx", "--precision", "int4"], "there is no precision 'int4'", " --precision"),
         (
             ["--format", "onnx", "--precision", "bfloat16"],
-            "for bfloat16 use openvino. See the options --format, --precision.",
+            "for bfloat16 use openvino.",
+            "s --format, --precision",
         ),
         (
             ["--format", "nnunet", "--precision", "int8"],
-            "for int8 use openvino or onnx. See the options --format, --precision.",
+            "for int8 use openvino or onnx.",
+            "s --format, --precision",
         ),
         (
             ["--format", "onnx", "--precision", "int8"],
-            "give a folder of them for calibration, and their label maps. See the options --calibration, --labels.",
+            "give a folder of them for calibration",
+            "s --calibration, --labels",
         ),
         (
             ["--format", "onnx", "--labels", "."],
-            "give all three, or no labels. See the options --labels, --precision, --calibration.",
+            "give all three, or no labels.",
+            "s --labels, --precision, --calibration",
         ),
         (
             ["--format", "nnunet", "--calibration", "."],
-            "has no use for calibration cases. See the options --format, --calibration.",
+            "has no use for calibration cases.",
+            "s --format, --calibration",
         ),
-        (["--format", "onnx", "--fold", "7"], "no finished checkpoint for fold 7"),
-        (["--format", "openvino", "--calibration", "nowhere"], "nowhere does not exist"),
+        (["--format", "onnx", "--fold", "7"], "no finished checkpoint for fold 7", None),
+        (["--format", "openvino", "--calibration", "nowhere"], "nowhere does not exist", None),
     ],
 )
-def test_impossible_export_is_a_sentence_and_leaves_nothing(nndistill, student, options, sentence):
+def test_impossible_export_is_a_sentence_and_leaves_nothing(nndistill, student, options, sentence, flags):
     result = nndistill("export", student, *options)
     assert result.status == 2
     assert sentence in result.err
+    assert flags is None or result.err.endswith(f"See the option{flags}.")
     assert not (student / "exports").exists()
 
 
@@ -237,7 +243,7 @@ def test_plans_that_only_nnunet_knows_are_exported_for_nnunet_only(nndistill, st
     result = nndistill("export", student, "--format", "onnx")
     assert result.status == 2
     assert "the resampling of data resample_torch_fornnunet" in result.err
-    assert "--format nnunet" in result.err
+    assert "Export the model in the format nnunet" in result.err
     assert nndistill("export", student, "--format", "nnunet").status == 0
 
 
@@ -281,7 +287,7 @@ def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, stud
     )
     assert result.status == 2
     assert "int8 costs" in result.err
-    assert "more than --tolerance 0" in result.err
+    assert "more than the tolerance of 0" in result.err
     assert not any((student / "exports").iterdir())
 
 

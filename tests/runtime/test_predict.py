@@ -140,7 +140,7 @@ def test_every_bad_case_of_a_batch_is_a_sentence_and_the_others_finish(
     }
     failed = {case: how["failed"] for case, how in read_json(out / RECORD)["cases"].items() if "failed" in how}
     assert sorted(failed) == sorted(sentences)
-    assert "Tiny: only 2×2×3 voxels where the network sees" in result.err
+    assert "Tiny: only 2×2×3 voxels, while the network sees" in result.err
     assert [case for case, how in read_json(out / RECORD)["cases"].items() if "remark" in how] == ["Tiny"]
     before, summary = result.err.split("error: ")
     assert summary.startswith(f"7 of 13 cases have no label map, see {out / RECORD}: - ")

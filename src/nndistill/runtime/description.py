@@ -1,4 +1,4 @@
-"""What an exported model needs beside its network, from NIfTI to NIfTI: a JSON file that travels with the network."""
+"""What an exported model needs besides its network, from NIfTI to NIfTI: a JSON file that travels with the network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Normalization(Strict):
 
     Attributes:
         scheme: nnU-Net's class.
-        use_mask: Only voxels inside the nonzero mask are normalised, the others stay 0 (z-score only).
+        use_mask: Only voxels inside the nonzero mask are normalised; the others stay 0 (z-score only).
         mean, std, percentile_00_5, percentile_99_5: Of the training images' foreground; CT only.
     """
 
@@ -57,7 +57,7 @@ class Resampling(Strict):
     Attributes:
         order: Spline order, 0 to 5.
         order_z: Spline order along the anisotropic axis, if that is resampled separately.
-        force_separate_z: Whether it is; `None` lets the spacings decide.
+        force_separate_z: Whether it is resampled separately; `None` lets the spacings decide.
     """
 
     order: int
@@ -85,7 +85,7 @@ class ModelDescription(Strict):
         patch_size: Voxels of a sliding window.
         overlap: Share of a window that its neighbour covers too; nnU-Net's default is 0.5.
         mirroring_axes: Spatial axes, 0 to 2, that mirroring at prediction may flip.
-        labels: As in `dataset.json`: values, or lists of values where regions are predicted.
+        labels: As in `dataset.json`: values, or lists of values if regions are predicted.
         regions_class_order: Label value that each region is written as, in the network's order; `None` without regions.
         resample_data, resample_probabilities: nnU-Net's resampling before and after the network.
         parameters, flops_patch: Of the network as it was trained, for a window; FLOPs of convolutions, two per
@@ -156,7 +156,7 @@ class ModelDescription(Strict):
             if digest(folder / name) != expected:
                 raise UserError(
                     f"{folder / name} is not the file that was exported (its SHA-256 differs from {FILE_NAME}): "
-                    "it is damaged or was replaced. Copy it anew, or export again."
+                    "it is damaged or was replaced. Copy it again, or export again."
                 )
         return description
 

@@ -19,7 +19,7 @@ class TorchBackend:
 
     Args:
         network: Without deep supervision.
-        device: Where to compute.
+        device: The device that computes.
     """
 
     name = "torch"
