@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..runtime.formats import FORMATS
+from ..suppress_output import suppress_output, suppress_warnings
 from .job import ExportJob
-from .suppress_output import suppress_output
 
 FILE = str(FORMATS["onnx"].file)
 INPUT, OUTPUT = "image", "logits"
@@ -58,7 +58,7 @@ def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[
     size = sum(weight.nbytes for weight in network.state_dict().values())
     # The example has two windows, since a dimension of one would be taken for fixed.
     example = torch.zeros(2, *window)
-    with suppress_output():
+    with suppress_output(), suppress_warnings():
         torch.onnx.export(
             network.eval(),
             (example,),

@@ -1,7 +1,7 @@
-"""What a run is, as written into its plans: recipe, and for a distillation the teacher and the method.
+"""The setup of a run, as written into its plans: the recipe and, for a distillation, the teacher and the method.
 
-nnU-Net keeps keys of a plans file that it does not know, copies the file into the model folder and hands it to the
-trainer. So a run describes itself, and stock resume and multi-GPU training work.
+nnU-Net keeps keys of a plans file that it does not know, copies the file into the model folder and passes it to the
+trainer. So a run describes itself, and stock resuming and multi-GPU training work.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import UserError
 from ..recipes import Recipe
+from ..validation import Strict, explain
 
 KEY = "nndistill"
+"""The key of the setup in the plans, and of nnDistill's own state in a checkpoint."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Teacher(_Strict):
-    """Where the teacher is, and what it looks like."""
+class Teacher(Strict):
+    """Where the teacher is, and how many channels its stages have."""
 
     folder: str
     fold: str
@@ -30,7 +28,7 @@ class Teacher(_Strict):
     channels: list[int]
 
 
-class Distillation(_Strict):
+class Distillation(Strict):
     """Which method compares student and teacher, and with which options."""
 
     method: str
@@ -39,15 +37,15 @@ class Distillation(_Strict):
     teacher: Teacher
 
 
-class RunSetup(_Strict):
-    """The whole setup of a run; `distillation` is absent where a teacher is trained."""
+class RunSetup(Strict):
+    """The whole setup of a run; `distillation` is absent if a teacher is trained."""
 
     recipe: Recipe
     distillation: Distillation | None = None
     nndistill_version: str = Field(default_factory=lambda: version("nndistill"))
 
     def into(self, plans: dict[str, Any]) -> dict[str, Any]:
-        """Plans with this setup written into them."""
+        """Return a copy of plans that contains this setup."""
         return {**plans, KEY: self.model_dump(mode="json")}
 
     @classmethod
@@ -55,14 +53,13 @@ class RunSetup(_Strict):
         """Read the setup back from plans.
 
         Raises:
-            UserError: It was changed by hand, or written by a newer nnDistill.
+            UserError: The setup is not valid: it was changed by hand, or written by a newer version.
         """
         try:
             return cls.model_validate(plans[KEY])
         except ValidationError as error:
-            first = error.errors()[0]
+            sentence = explain(error, cls, plans[KEY]).sentence
             raise UserError(
-                f"the plans {plans.get('plans_name')!r} hold a setup that this nnDistill cannot read "
-                f"({KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}). Were they changed by hand, or made by a "
-                "newer version?"
+                f"the plans {plans.get('plans_name')!r} hold, under {KEY!r}, a setup that this version cannot read: "
+                f"{sentence} Were they changed by hand, or written by a newer version?"
             ) from error

@@ -1,8 +1,8 @@
-"""Recipes from their YAML files: those that come with nnDistill, and the user's own."""
+"""Recipes from YAML files: those that come with nnDistill, and the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,37 +16,46 @@ from .recipe import Recipe
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with nnDistill."""
+    """Return the names of the recipes that come with nnDistill.
+
+    Example:
+        >>> recipe_names()
+        ['paper', 'quick', 'release-brats2024', 'release-isles2022']
+    """
     return sorted(path.name.removesuffix(".yaml") for path in _shipped())
 
 
 def recipe_text(name_or_file: str | Path) -> str:
-    """The YAML of a recipe, by name, or from a file of the user's.
+    """Return the YAML text of a recipe, by name or from a file of the user's.
 
     Raises:
         UnknownName: No recipe has this name.
-        UserError: No such file is there, or it is no text.
+        UserError: The file does not exist, or is not text.
     """
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"}:
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise UserError(f"there is no recipe file {path}.") from None
+            raise UserError(f"there is no recipe file {path}.", option="recipe") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the recipe file {path} cannot be read: {error}.") from error
     shipped = {file.name.removesuffix(".yaml"): file for file in _shipped()}
     if str(name_or_file) not in shipped:
-        raise UnknownName("recipe", str(name_or_file), shipped)
+        raise UnknownName("recipe", str(name_or_file), shipped, option="recipe")
     return str(shipped[str(name_or_file)].read_text(encoding="utf-8"))
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
-    """Load a recipe by name, or from a YAML file of the user's.
+    """Load a recipe by name or from a YAML file of the user's.
 
     Raises:
         UnknownName: No recipe has this name.
-        UserError: The file is missing or not valid: the message names the key, its line and what is allowed.
+        UserError: The file is missing or not valid; the message names the key, its line and what is allowed.
+
+    Example:
+        >>> load_recipe("paper").distillation_weight
+        0.05
     """
     text = recipe_text(name_or_file)
     try:
@@ -58,8 +67,8 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        sentence = explain(error, Recipe, values, lambda path: f", line {_line(document, path)}")
-        raise UserError(f"{name_or_file}{sentence}") from error
+        keys, sentence = explain(error, Recipe, values)
+        raise UserError(f"{name_or_file}, line {_line(document, keys)}: {sentence}") from error
 
 
 def _shipped() -> Iterator[Any]:
@@ -67,7 +76,7 @@ def _shipped() -> Iterator[Any]:
 
 
 def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
-    """YAML takes the last of two equal keys without a word."""
+    """YAML itself silently takes the last of two equal keys."""
     if not isinstance(document, yaml.MappingNode):
         return
     seen = set()
@@ -78,13 +87,13 @@ def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
         _refuse_repeated_keys(value, source)
 
 
-def _line(document: yaml.Node | None, path: tuple[str, ...]) -> int:
-    """Line of the deepest key of the path that is there, counted from 1."""
+def _line(document: yaml.Node | None, keys: Sequence[str]) -> int:
+    """Line of the innermost of nested keys that the document has, counted from 1."""
     line = 1
-    for part in path:
+    for wanted in keys:
         if isinstance(document, yaml.MappingNode):
             for key, value in document.value:
-                if key.value == part:
+                if key.value == wanted:
                     line, document = key.start_mark.line + 1, value
                     break
     return line
