@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from ..errors import UserError
 from ..files import digest, read_json, write_json
-from ..validation import Strict
+from ..validation import Strict, explain
 from .formats import FORMATS, Precision
 
 FILE_NAME = "nndistill.json"
@@ -144,10 +144,9 @@ class ModelDescription(Strict):
         try:
             description = cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "it"
+            reason = explain(error, cls, content).sentence
             raise UserError(
-                f"{folder / FILE_NAME} is not a description that this version reads: {where}: {first['msg']}. "
+                f"{folder / FILE_NAME} is not a description that this version reads: {reason} "
                 "Export the model again with this version."
             ) from error
         for name, expected in description.files.items():
