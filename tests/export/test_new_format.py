@@ -20,7 +20,7 @@ from torchscript_format import TORCHSCRIPT
 
 @pytest.fixture
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FORMATS, TORCHSCRIPT.name, TORCHSCRIPT)
+    monkeypatch.setitem(FORMATS._own, TORCHSCRIPT.name, TORCHSCRIPT)
 
 
 def label_map(folder: Path) -> np.ndarray:
@@ -57,18 +57,30 @@ def test_a_new_format_is_in_the_lists_of_error_messages(added, nndistill, tmp_pa
     assert "the format torchscript has no int8 (it has float32); for int8 use openvino or onnx." in precision.err
 
 
-def test_a_new_format_of_an_installed_package_is_in_the_help(tmp_path):
+def help_with_installed(tmp_path: Path, entry: str) -> subprocess.CompletedProcess[str]:
+    """`nndistill export --help` in an environment with a package that adds a format."""
     installed = tmp_path / "torchscript_format-1.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: torchscript-format\nVersion: 1\n")
-    (installed / "entry_points.txt").write_text("[nndistill.formats]\ntorchscript = torchscript_format:TORCHSCRIPT\n")
+    (installed / "entry_points.txt").write_text(f"[nndistill.formats]\ntorchscript = {entry}\n")
     path = [tmp_path, Path(torchscript_format.__file__).parent, *filter(None, [os.environ.get("PYTHONPATH")])]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "nndistill", "export", "--help"],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "COLUMNS": "1000"},
     )
-    assert f"torchscript: {TORCHSCRIPT.purpose}." in done.stdout
-    assert "float32: openvino, onnx, safetensors, nnunet, torchscript;" in done.stdout
+
+
+def test_a_new_format_of_an_installed_package_is_in_the_help(tmp_path):
+    text = help_with_installed(tmp_path, "torchscript_format:TORCHSCRIPT").stdout
+    assert f"torchscript: {TORCHSCRIPT.purpose}." in text
+    assert "float32: openvino, onnx, safetensors, nnunet, torchscript;" in text
+
+
+def test_a_broken_package_costs_its_own_format_only(tmp_path):
+    done = help_with_installed(tmp_path, "torchscript_format:GONE")
+    assert "torchscript" not in done.stdout
+    assert "openvino: the fastest" in done.stdout
+    assert "torchscript_format:GONE, which another package adds to nndistill.formats, is left out" in done.stderr

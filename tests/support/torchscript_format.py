@@ -1,13 +1,9 @@
-"""A format as another package adds it, whole in one file: TorchScript, which programs in C++ load."""
+"""A format as another package adds it, all in one file: TorchScript, which programs in C++ load."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from nndistill.export.job import ExportJob
-from nndistill.runtime.description import ModelDescription
 from nndistill.runtime.formats import ModelFormat
 
 FILE = "model.pt"
@@ -24,10 +20,14 @@ TORCHSCRIPT = ModelFormat(
 )
 
 
-def write_torchscript(job: ExportJob, output: Path) -> list[str]:
+def write_torchscript(job, output: Path) -> list[str]:
+    import torch
+
     torch.jit.trace(job.copy_of_network(), torch.zeros(1, *job.window)).save(str(output / FILE))
     return [FILE]
 
 
-def read_torchscript(model: Path, description: ModelDescription, fold: str | None):
+def read_torchscript(model: Path, description, fold):
+    import torch
+
     return description, torch.jit.load(model / FILE)

@@ -3,13 +3,16 @@
 Everything else derives from these two tables: what `export_model` and `load_model` do, the choices and help of the
 command line, the lists in error messages, the packages to install, and the table in `docs/export.md`.
 
-Another package adds an entry through the entry-point group `nndistill.formats` or `nndistill.runtimes`.
+Another package adds an entry through the entry-point group `nndistill.formats` or `nndistill.runtimes`. Every command
+imports the module of such an entry, so it should import PyTorch only in its writer and reader.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
@@ -18,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 if TYPE_CHECKING:
     from .backends.base import Backend
     from .description import ModelDescription
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -109,6 +114,41 @@ class ModelFormat:
         return description, model / self.file
 
 
+Entry = TypeVar("Entry", ModelFormat, Runtime)
+
+
+class Table(Mapping[str, Entry]):
+    """Entries by name: those of this file, then those of installed packages, which are imported when they are needed.
+
+    Args:
+        entries: Those of this file.
+        group: The entry-point group of the others.
+    """
+
+    def __init__(self, entries: Iterable[Entry], *, group: str) -> None:
+        self._own: dict[str, Entry] = {entry.name: entry for entry in entries}
+        self._group = group
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._own[name] if name in self._own else self._installed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._own, **self._installed})
+
+    def __len__(self) -> int:
+        return len({**self._own, **self._installed})
+
+    @cached_property
+    def _installed(self) -> dict[str, Entry]:
+        loaded: list[Entry] = []
+        for point in entry_points(group=self._group):
+            try:
+                loaded.append(point.load())
+            except Exception as error:  # a broken package must not stop what does not need it
+                logger.warning("%s, which another package adds to %s, is left out: %s", point.value, self._group, error)
+        return {entry.name: entry for entry in loaded}
+
+
 _FORMATS = (
     ModelFormat(
         name="openvino",
@@ -177,16 +217,8 @@ _RUNTIMES = (
     ),
 )
 
-Entry = TypeVar("Entry", ModelFormat, Runtime)
-
-
-def _by_name(entries: Iterable[Entry], *, group: str) -> dict[str, Entry]:
-    """Entries of this file, and those of other packages."""
-    return {entry.name: entry for entry in (*entries, *(point.load() for point in entry_points(group=group)))}
-
-
-FORMATS: dict[str, ModelFormat] = _by_name(_FORMATS, group="nndistill.formats")
-RUNTIMES: dict[str, Runtime] = _by_name(_RUNTIMES, group="nndistill.runtimes")
+FORMATS = Table(_FORMATS, group="nndistill.formats")
+RUNTIMES = Table(_RUNTIMES, group="nndistill.runtimes")
 
 
 def formats_for(backend: str, precision: Precision = "float32") -> list[str]:
