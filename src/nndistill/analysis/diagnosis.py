@@ -17,9 +17,9 @@ from ..nnunet.models.checkpoints import read_checkpoint
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.trained_phi import trained_phi
 from ..nnunet.plans import features_per_stage, resolved_configuration
-from ..nnunet.training.run import find_device
 from ..nnunet.training.student import refuse_other_data
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
+from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork, nnunet_taps
 from ..wavelets.operators import check_level, check_mode, check_wavelet
 from .mismatch import LeastSquaresPhi, mismatch
