@@ -226,7 +226,7 @@ def choose(browser: Page, select: str, number: int) -> None:
     browser.run(f"{element}.selectedIndex = {number}; {events}")
 
 
-def test_mistakes_are_none_where_the_prediction_is_right(browser: Page) -> None:
+def test_no_voxel_error_is_shown_if_the_prediction_is_right(browser: Page) -> None:
     choose(browser, "shown", 1)
     right, wrong = browser.run(INKS % 1), browser.run(INKS % 3)
     legend = browser.run("[...document.querySelectorAll('#legend li')].map(e => e.textContent)")

@@ -13,7 +13,7 @@ from ..files import atomic_path, write_json
 from .figures.mismatch import draw_mismatch
 from .figures.reductions import draw_reductions
 from .figures.spectrum import draw_spectrum
-from .text.spectrum import mismatch_sentences, spectrum_sentences
+from .text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
 

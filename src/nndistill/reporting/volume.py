@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import UserError
-from .figures.view import Volume
+from .figures.view_selection import Volume
 
 
 class Image(NamedTuple):

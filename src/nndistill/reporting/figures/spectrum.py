@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from ...analysis.spectrum import DETAILS, directional_signal
 from ...files import atomic_path
-from ..text.spectrum import SIGNAL
+from ..text.spectrum_sentences import SIGNAL
 from .palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
 
 LEVELS = ((ORANGE, "o"), (BLUE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY_BLUE, "v"), (VERMILLION, "P"))
