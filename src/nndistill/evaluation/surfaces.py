@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, and what is read from them: HD95 and NSD."""
+"""Distances between the surfaces of two masks, and the metrics that follow from them: HD95 and NSD."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SurfaceDistances:
     def hd95(self) -> float:
         """The larger of the two 95th percentiles of the distances.
 
-        For surface elements, the percentile is the smallest distance within which 95 % of the area lies; for boundary
+        For surface elements, the percentile is the smallest distance that 95 % of the area does not exceed; for boundary
         voxels it is interpolated between two distances, as `numpy.percentile` does.
         """
         percentile = _weighted_percentile if self.definition == "surface_elements" else _plain_percentile
@@ -53,7 +53,7 @@ class SurfaceDistances:
         )
 
     def nsd(self, tolerance: float) -> float:
-        """Normalised surface Dice: the share of both surfaces that lies within `tolerance` mm of the other."""
+        """Normalised surface Dice: the share of both surfaces that is within `tolerance` mm of the other."""
         within = self.reference_areas[self.to_prediction <= tolerance + ROUNDING].sum()
         within += self.predicted_areas[self.to_reference <= tolerance + ROUNDING].sum()
         return float(within / (self.reference_areas.sum() + self.predicted_areas.sum()))
@@ -64,14 +64,14 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Measure how far two surfaces are apart.
 
-    Beyond the border of the volume is background, so a mask that touches it has a surface there.
+    Everything beyond the border of the volume is background, so a mask that touches the border has a surface there.
 
     Args:
         reference: `(X, Y, Z)`, not empty.
         prediction: `(X, Y, Z)`, not empty.
-        spacing: Distance of voxels along the three axes in mm.
-        definition: `surface_elements`: one piece a 2×2×2 neighbourhood that is neither empty nor full, at its centre,
-            weighted with the area of the surface that crosses it. `boundary_voxels`: the voxels with one of their six
+        spacing: Voxel size along the three axes in mm.
+        definition: `surface_elements`: one piece per 2×2×2 neighbourhood that is neither empty nor full, at its centre,
+            weighted by the area of the surface that crosses it. `boundary_voxels`: the voxels with one of their six
             neighbours outside the mask, each of weight one.
 
     Source:

@@ -16,4 +16,4 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = names_from({"Evaluated": "nndistill.gather", "gather": "nndistill.gather"}, old=__name__)
+__getattr__ = names_from({"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather"}, old=__name__)

@@ -48,7 +48,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Dice, HD95 and NSD a case and label, volumes and lesions: predictions against references."""
-    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, labels_of
+    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, label_values
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
     from ...files import read_json
@@ -60,7 +60,7 @@ def evaluate(
             evaluation = evaluate_folder(
                 predictions,
                 labels,
-                labels=labels_of(description, regions=regions),
+                labels=label_values(description, regions=regions),
                 tolerance=tolerance,
                 definition=definition,  # type: ignore[arg-type]
                 empty=_policy(empty),
