@@ -37,7 +37,7 @@ def test_dataset_json_is_found_beside_the_labels_above_them_or_with_the_predicti
     predictions, references = tmp_path / "model" / "predictions", tmp_path / "data" / "labels"
     for folder in (predictions, references):
         folder.mkdir(parents=True)
-    with pytest.raises(UserError, match="no dataset.json") as error:
+    with pytest.raises(UserError, match="give its path") as error:
         find_dataset_json(predictions, references)
     assert error.value.flags == ["--dataset-json"]
     for folder in (predictions, references.parent, references):  # the later one wins

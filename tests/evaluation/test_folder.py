@@ -211,9 +211,9 @@ def test_no_case_at_all_that_can_be_read(folders):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda p, r: [f.unlink() for f in p.iterdir()], "holds no NIfTI file"),
+        (lambda p, r: [f.unlink() for f in p.iterdir()], "contains no NIfTI file"),
         (lambda p, r: [f.rename(p / f"x{f.name}") for f in list(p.iterdir())], "no case is in both"),
-        (lambda p, r: save(p, "case0", label_map(0), ending=".nii"), "holds case0 twice"),
+        (lambda p, r: save(p, "case0", label_map(0), ending=".nii"), "contains case0 twice"),
     ],
 )
 def test_folders_that_do_not_fit(folders, spoil, sentence):
@@ -223,7 +223,7 @@ def test_folders_that_do_not_fit(folders, spoil, sentence):
 
 
 def test_folder_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         evaluate_folder(tmp_path / "a", tmp_path / "b", labels=LABELS)
 
 

@@ -209,7 +209,7 @@ def test_regions_are_drawn_by_the_value_that_nnunet_writes():
         (["{workspace}"], "is not a trained nnU-Net"),
         (
             ["{student}", "--names", "a", "b"],
-            "the number of names (2) is not the number of models (1); give one name per model.\n       See the option --names.",
+            "the number of names (2) is not the number of models (1)",
         ),
         (["{student}", "--predictions", "{workspace}"], "predictions were given without references"),
         (["{student}", "--labels", "{workspace}"], "references were given without predictions"),
@@ -217,6 +217,8 @@ def test_regions_are_drawn_by_the_value_that_nnunet_writes():
             ["{student}", "--predictions", "a", "b", "--labels", "{workspace}"],
             "the number of folders of predictions (2) is not the number of models (1)",
         ),
+        (["{student}", "--names", "a", "b"], "See the option --names."),
+        (["{student}", "--predictions", "{workspace}"], "See the option --labels."),
         (["{student}", "{student}"], "two models are named"),
         (["{student}", "--baseline", "DCC"], "Did you mean 'DCD'?"),
         (["{student}", "--benchmark", "nowhere.json"], "nowhere.json is missing"),

@@ -92,7 +92,7 @@ def test_equation_1_is_judged_case_by_case(high, verdict):
 def test_a_mismatch_above_one_is_worse_than_zeros():
     frame = pd.DataFrame({"stage": [1], "phi": ["run"], "case": ["a"], "high": [0.5], "low": [1.7]})
     assert (
-        "Where the mismatch through the run's own φ is above 1, zeros would be nearer" in mismatch_sentences(frame)[1]
+        "Where the mismatch through the run's own φ is above 1, zeros would be closer" in mismatch_sentences(frame)[1]
     )
 
 

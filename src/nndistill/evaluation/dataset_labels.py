@@ -78,9 +78,7 @@ def _labels(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
 def _values(value: Any) -> tuple[int, ...]:
     values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if not values or not all(isinstance(v, int) for v in values):
-        raise UserError(
-            f"dataset.json has a label that is neither a whole number nor a list of whole numbers: {value}."
-        )
+        raise UserError(f"dataset.json has a label that is neither a whole number nor a list of them: {value}.")
     return values
 
 

@@ -27,7 +27,7 @@ def gather(
     predictions: Sequence[Path] = (),
     references: Path | None = None,
     images: Path | None = None,
-    measured: EvaluationSettings = EvaluationSettings(),
+    measured: EvaluationSettings | None = None,
     benchmark: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[ReportedModel], ReportedCases]:
@@ -44,7 +44,7 @@ def gather(
         references: Folder of the reference label maps for `predictions`.
         images: Folder of images in nnU-Net's raw format; default: those of the data set, or `imagesTs` next to
             `labelsTs`.
-        measured: How to measure.
+        measured: How to measure; default: as `nndistill evaluate` does.
         benchmark: Measured `latency_s`, `memory_bytes` and `measured_on`, by name of the model or of its folder.
         progress: Called with the number of measured cases and of all cases, for one model after the other.
 
@@ -52,6 +52,7 @@ def gather(
         UserError: A folder is missing or does not fit the others.
     """
     _check(runs, names, predictions, references)
+    measured = measured or EvaluationSettings()
     raw = None
     folders = [ModelFolder.read(run) for run in runs]
     fold = fold or _common_fold(folders)

@@ -16,4 +16,6 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = names_from({"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather"}, old=__name__)
+__getattr__ = names_from(
+    {"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather"}, old=__name__
+)
