@@ -83,7 +83,7 @@ def test_empty_masks_missing_cases_and_strange_values_are_told(nndistill, data):
         "evaluate", data / "dcd", data / "labels", "--regions", "--allow-missing", "--jobs", 1, "--out", data / "m.csv"
     )
     assert result.status == 0, result.err
-    assert "whole: 1 cases left out, empty in reference and prediction." in result.out
+    assert "whole: 1 case left out, empty in reference and prediction." in result.out
     assert "the reference is empty in 0, the prediction in 1" in result.out
     assert "Left out, since a prediction is missing: case2." in result.out
     assert "The predictions contain values that belong to no label: 7." in result.out

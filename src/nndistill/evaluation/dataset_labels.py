@@ -32,16 +32,16 @@ def label_values(dataset_json: Mapping[str, Any], *, regions: bool = False) -> d
     named = {name: values for name, values in named.items() if values != (0,)}
     if not named:
         raise UserError("dataset.json names no label but the background.")
-    if regions and not has_regions(dataset_json):
+    if regions and not defines_regions(dataset_json):
         raise UserError("dataset.json defines no regions: every label is one value.", option="regions")
-    if regions or not has_regions(dataset_json):
+    if regions or not defines_regions(dataset_json):
         return named
     own = {values[0]: name for name, values in named.items() if len(values) == 1}
     present = sorted({value for values in named.values() for value in values if value != 0})
     return {own.get(value, f"label {value}"): (value,) for value in present}
 
 
-def has_regions(dataset_json: Mapping[str, Any]) -> bool:
+def defines_regions(dataset_json: Mapping[str, Any]) -> bool:
     """Whether some label stands for several values."""
     return any(len(_values(value)) > 1 for value in _labels(dataset_json).values())
 

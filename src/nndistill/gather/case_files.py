@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.dataset_labels import has_regions
+from ..evaluation.dataset_labels import defines_regions
 from ..files import read_json
 from ..nnunet.data.raw_cases import channel_names, raw_cases
 
@@ -19,7 +19,7 @@ def prediction_files(folder: Path, cases: Iterable[str]) -> dict[str, Path]:
 def label_names(dataset_json: Mapping[str, Any]) -> dict[int, str]:
     """The name of each value in label maps; a region is named at the value that nnU-Net writes for it."""
     labels = {name: value for name, value in dataset_json["labels"].items() if name not in {"background", "ignore"}}
-    if has_regions(dataset_json):
+    if defines_regions(dataset_json):
         return dict(zip(dataset_json["regions_class_order"], labels, strict=True))
     return {int(value[0] if isinstance(value, list) else value): name for name, value in labels.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.dataset_labels import has_regions, ignored_value, label_values
+from ..evaluation.dataset_labels import defines_regions, ignored_value, label_values
 from ..evaluation.folder import evaluate_folder
 from ..evaluation.metrics_file import read_metrics, summary_path, write_evaluation
 from ..evaluation.surfaces import Definition
@@ -75,7 +75,7 @@ def kept_metrics(
     Raises:
         UserError: The two folders do not fit together, or a file is damaged.
     """
-    regions = has_regions(dataset_json)
+    regions = defines_regions(dataset_json)
     labels = label_values(dataset_json, regions=regions)
     ignored = ignored_value(dataset_json)
     recorded = {

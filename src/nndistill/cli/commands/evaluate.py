@@ -86,7 +86,7 @@ def evaluate(
         return
     summary = evaluation.summary
     surfaces = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": f"NSD at {tolerance:g} mm"}
-    show(_readable(summary, list(summary["labels"]), surfaces), f"{summary['cases']} cases, mean ± SEM")
+    show(_readable(summary, list(summary["labels"]), surfaces), f"{_cases(summary['cases'])}, mean ± SEM")
     if lesions:
         of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
         show(_readable(summary, lesions, of_lesions), "Lesions")
@@ -130,10 +130,10 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     for label, row in summary["labels"].items():
         one = row["reference_empty"] + row["prediction_empty"]
         if row["both_empty"]:
-            remarks.append(f"{label}: {row['both_empty']} cases left out, empty in reference and prediction.")
+            remarks.append(f"{label}: {_cases(row['both_empty'])} left out, empty in reference and prediction.")
         if one:
             remarks.append(
-                f"{label}: {one} cases {one_empty}: the reference is empty in {row['reference_empty']}, "
+                f"{label}: {_cases(one)} {one_empty}: the reference is empty in {row['reference_empty']}, "
                 f"the prediction in {row['prediction_empty']}."
             )
     for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
@@ -146,3 +146,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             where = key.removeprefix("in_")
             remarks.append(f"The {where} contain values that belong to no label: {', '.join(map(str, values))}.")
     return remarks
+
+
+def _cases(number: int) -> str:
+    return f"{number} case{'' if number == 1 else 's'}"

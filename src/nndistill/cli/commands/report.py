@@ -47,7 +47,7 @@ def report(
     tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of NSD in mm.")] = 1.0,
     definition: Annotated[
         Literal["surface_elements", "boundary_voxels"],
-        typer.Option(help="Definition of a surface: DeepMind's elements or MONAI's voxels."),
+        typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
     ] = "surface_elements",
     benchmark: Annotated[
         Path | None, typer.Option(help="JSON file with latency_s and memory_bytes per model, for the table of costs.")
