@@ -84,6 +84,14 @@ def case_metrics(
         By label: `dice`, `hd95_mm`, `nsd`, `reference_voxels`, `predicted_voxels`, `reference_ml` and
         `predicted_ml`; for the labels in `measures.lesions` also `reference_lesions`, `predicted_lesions`,
         `lesion_precision`, `lesion_recall` and `lesion_f1`.
+
+    Example:
+        >>> reference = np.zeros((8, 8, 8), np.uint8)
+        >>> reference[2:6, 2:6, 2:6] = 1
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> metrics = case_metrics(reference, prediction, (1.0, 1.0, 1.0), Measures({"tumour": [1]}))
+        >>> metrics["tumour"]["dice"], metrics["tumour"]["hd95_mm"]
+        (0.75, 1.0)
     """
     diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
     if measures.ignore is not None:

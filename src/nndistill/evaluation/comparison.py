@@ -78,8 +78,8 @@ def compare_metrics(
         >>> plain = pd.DataFrame({"case": cases, "label": "tumour", "dice": [0.6, 0.7, 0.8, 0.7, 0.6, 0.8]})
         >>> better = plain.assign(dice=plain["dice"] + [0.02, 0.04, 0.01, 0.03, 0.05, 0.06])
         >>> comparison = compare_metrics(plain, {"dcd": better})
-        >>> round(comparison.table.loc["dcd", "difference"], 3)
-        0.035
+        >>> f"{comparison.table.loc['dcd', 'difference']:+.3f}"
+        '+0.035'
     """
     for name, frame in [("the base", base), *others.items(), ("the teacher", base if teacher is None else teacher)]:
         _check(frame, name, metric, label)

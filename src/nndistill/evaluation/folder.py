@@ -70,6 +70,20 @@ def evaluate_folder(
     Raises:
         UserError: Names or headers of cases do not fit together; raised before anything is computed.
         EvaluationIncomplete: The voxels of some cases cannot be read; it holds the evaluation of the others.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import nibabel as nib
+        >>> cube = np.zeros((8, 8, 8), np.uint8)
+        >>> cube[2:6, 2:6, 2:6] = 1
+        >>> with TemporaryDirectory() as name:
+        ...     folder = Path(name)
+        ...     for role in ("predictions", "references"):
+        ...         (folder / role).mkdir()
+        ...         nib.save(nib.Nifti1Image(cube, np.eye(4)), folder / role / "case_1.nii.gz")
+        ...     evaluation = evaluate_folder(folder / "predictions", folder / "references", labels={"tumour": [1]})
+        >>> evaluation.metrics[["case", "label", "dice"]].to_dict(orient="records")
+        [{'case': 'case_1', 'label': 'tumour', 'dice': 1.0}]
     """
     measures = Measures(
         labels={name: tuple(values) for name, values in labels.items()},

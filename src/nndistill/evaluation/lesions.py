@@ -65,6 +65,12 @@ def detect_lesions(
         connectivity: Which neighbours of a voxel belong to its component: across faces (6), also edges (18), also
             corners (26).
         overlap: Number of common voxels that make a match.
+
+    Example:
+        >>> reference, prediction = np.zeros((2, 4, 4, 4), bool)
+        >>> reference[0, 0, 0] = reference[3, 3, 3] = prediction[0, 0, 0] = True
+        >>> detect_lesions(reference, prediction)
+        LesionDetection(reference=2, predicted=1, found=1, right=1)
     """
     found, of_reference = _components_met(reference, prediction, connectivity, overlap)
     right, of_prediction = _components_met(prediction, reference, connectivity, overlap)
