@@ -1,4 +1,4 @@
-"""Made-up models for reports: metrics with known means, and label maps on disk."""
+"""Synthetic models for reports: metrics with known means, and label maps on disk."""
 
 from __future__ import annotations
 
