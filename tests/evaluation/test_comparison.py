@@ -77,8 +77,8 @@ def test_unpaired_cases_are_named_on_both_sides():
     base, other = frame([0.1, 0.2, 0.4], cases=["a", "b", "c"]), frame([0.2, 0.2, 0.1], cases=["b", "c", "d"])
     comparison = compare_metrics(base, {"o": other})
     assert list(comparison.differences.index) == ["b", "c"]
-    assert "o: without a pair, since only in the base: a." in comparison.notes
-    assert "o: without a pair, since only in o: d." in comparison.notes
+    assert "o: left out, since only in the base: a." in comparison.notes
+    assert "o: left out, since only in o: d." in comparison.notes
 
 
 @pytest.mark.parametrize("metric", ["dice", "hd95_mm"])
