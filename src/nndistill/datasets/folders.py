@@ -16,8 +16,8 @@ DEPTH = 4
 def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[str, str]]:
     """Find the folders with a certain name, in the order of their paths; `root` itself may be one.
 
-    A folder is searched once, even if links lead to it. Found folders are not searched. Hidden folders, what macOS leaves
-    in archives, and `derivatives` are skipped.
+    A folder is searched once, even if links lead to it. Found folders are not searched. Hidden folders, what macOS
+    leaves in archives, and `derivatives` are skipped.
 
     Args:
         root: Where to look.

@@ -111,7 +111,9 @@ def register(
             raise ValueError(f"the data set {name} is registered already.")
         described, taken = set(dataset.options), {keyword.name for keyword in dataset.keywords}
         if described != taken:
-            raise TypeError(f"the options of {name} describe {sorted(described)}, but its keywords are {sorted(taken)}.")
+            raise TypeError(
+                f"the options of {name} describe {sorted(described)}, but its keywords are {sorted(taken)}."
+            )
         _registered[name] = dataset
         return find
 

@@ -15,7 +15,7 @@ class Source:
     """A data set that was found and is not checked yet.
 
     Args:
-        found_by: Name of the data set whose files were looked for, such as `brats2024`; the data set's folder records it.
+        found_by: Name of the data set that was looked for, such as `brats2024`; the data set's folder records it.
         name: Its name in nnU-Net, without `DatasetXXX_`.
         channels: Names of the channels, in nnU-Net's order.
         labels: Values by name, `background` 0.

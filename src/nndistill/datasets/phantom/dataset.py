@@ -48,8 +48,8 @@ def generate_phantom(
         seed: Decides everything that is random, 0 or more.
         shape: Voxels to the right, to the front and upwards, 32 or more each.
         spacing: Size of a voxel in mm.
-        layout: `nnunet`; `brats2024`, which writes `out/BraTS2024-GLI`; or `isles2022`, which writes synthetic strokes to
-            `out/ISLES-2022`.
+        layout: `nnunet`; `brats2024`, which writes `out/BraTS2024-GLI`; or `isles2022`, which writes synthetic strokes
+            to `out/ISLES-2022`.
         dataset_id: Number of the data set in nnU-Net, from 1 to 999.
         name: Name of the data set in nnU-Net, `DatasetXXX_<name>`; its cases are `<name>_0000` and `<name>_test_0000`.
         jobs: Processes to use; default: one per processor core. With 1, no other process is started.

@@ -188,7 +188,11 @@ def _compare_label(label: Volume, onto: Grid, found: Finding) -> None:
     outside = ((points[:3] < -0.5) | (points[:3] > np.array(onto.shape)[:, None] - 0.5)).any(axis=0)
     if len(inside) and outside.mean() > OUTSIDE:
         raise UserError(f"{outside.mean():.0%} of the label in {label.path} are outside {onto.path}.")
-    moved = label.stored if is_same_grid(label.grid, onto) else resample_onto(label.stored, label.affine, onto, nearest=True)
+    moved = (
+        label.stored
+        if is_same_grid(label.grid, onto)
+        else resample_onto(label.stored, label.affine, onto, nearest=True)
+    )
     found.label_ml = [round(_millilitres(label.stored, label.grid), 4), round(_millilitres(moved, onto), 4)]
     before, after = found.label_ml
     if before and not after:

@@ -58,8 +58,8 @@ def prepare(
         source: What `find_brats2024`, `find_isles2022` or `find_decathlon` found.
         raw: nnU-Net's raw folder, `nnUNet_raw`.
         dataset_id: Number of the new data set, from 1 to 999.
-        split: `patient` keeps all cases of a patient in one fold; `nnunet` is stock nnU-Net's split, by case; or a file in
-            the form of nnU-Net's `splits_final.json`.
+        split: `patient` keeps all cases of a patient in one fold; `nnunet` is stock nnU-Net's split, by case; or a file
+            in the form of nnU-Net's `splits_final.json`.
         on_error: Whether damaged cases raise `DamagedData` or are left out.
         copy: Copy all files, so that the download can be moved or deleted afterwards.
         jobs: Cases to work on at a time; default: one per processor core, at most 8.
