@@ -1,6 +1,6 @@
 """Data sets in nnU-Net's raw format: a phantom, and public challenges as they are downloaded.
 
-Each file of this package that is not a folder's, `registry`, `source` or `folders` is a public data set.
+Each module here is one public data set, except `registry`, `source` and `folders`, which they share.
 """
 
 from importlib import import_module
