@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .methods import Activations, Method
+from .methods import Activations, Method, TeacherTask
+from .methods.base import unprepared_methods
 from .taps import TappedNetwork, Taps, as_taps
 
 _NOTHING = Activations(encoder=[])
@@ -82,9 +83,10 @@ class Distiller(nn.Module):
             task_loss: Of the teacher's output and a target.
             report: Called with the steps done and their number.
         """
-        for part in self.method.modules():
-            if isinstance(part, Method) and not part.prepared and self._teacher is not None:
-                part.prepare(self._teacher.run_filtered, batches, task_loss, report=report)
+        if self._teacher is not None:
+            task = TeacherTask(self._teacher.run_filtered, batches, task_loss, report)
+            for part in unprepared_methods(self.method):
+                part.prepare(task)
 
     def _teach(self, x: Tensor) -> Activations:
         if self._teacher is None:
