@@ -1,23 +1,26 @@
-"""The mistakes a user can make, each explained in one clear sentence and never as a traceback.
+"""Mistakes that a user can make and correct.
 
-The command line prints the sentence after `error: ` and exits with status 2.
+The command line prints their message after `error: `, without a traceback, and exits with status 2.
 """
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class UserError(Exception):
     """Something the user can correct: the message says what is wrong, where, and what to do.
 
-    The message names parameters of Python functions; what the same thing is called on the command line is added there.
+    The message names the parameters of Python functions; the command line adds the names of its options. A process
+    can raise it for another one: pickling keeps the class, the message and the options.
 
     Args:
         message: One sentence, or a few.
-        option: The command-line options that the message is about, without dashes: `option="reduction"`, or several:
-            `option=("resume", "name")`.
+        option: The command-line option that the message is about, without dashes, such as `"reduction"`, or several,
+            such as `("resume", "name")`.
 
     Example:
         >>> error = UserError("a reduction of 3 does not divide 32 channels.", option="reduction")
@@ -37,6 +40,10 @@ class UserError(Exception):
         names = [self.option] if isinstance(self.option, str) else self.option
         return [f"--{name.replace('_', '-')}" for name in names]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without another call of `__init__`, which takes other arguments in a subclass than the message."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+
 
 class UnknownName(UserError, KeyError):
     """A name that is not in a list of allowed names; the message suggests the nearest one.
@@ -46,6 +53,10 @@ class UnknownName(UserError, KeyError):
         name: What the user wrote.
         allowed: The names that exist.
         option: As in `UserError`.
+
+    Example:
+        >>> print(UnknownName("method", "dcb", ["dcd", "feature"]))
+        there is no method 'dcb'. Did you mean 'dcd'? Known: dcd, feature.
     """
 
     def __init__(self, kind: str, name: str, allowed: Iterable[str], *, option: str | tuple[str, ...] = ()) -> None:
@@ -60,4 +71,4 @@ class UnknownName(UserError, KeyError):
 
 
 class StageMismatch(UserError, ValueError):
-    """Teacher and student features that are compared do not fit together."""
+    """Features of the teacher and of the student cannot be compared: numbers of stages or sizes differ."""

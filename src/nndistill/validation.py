@@ -1,81 +1,111 @@
-"""Validation of what users write (recipes, plans, descriptions), and its errors as one sentence."""
+"""Validation of what people write by hand or keep in files: recipes, plans, descriptions of models, options of methods.
+
+`Strict` is the base of every validated model. `explain` turns what pydantic raises into a sentence for the person who
+made the mistake.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import UnknownName
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 
 class Strict(BaseModel):
-    """Values that cannot be changed once validated; a key that is not declared is refused."""
+    """Values that cannot be changed once they are validated; a key that is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Path = tuple[str, ...]
+class Explanation(NamedTuple):
+    """The first validation error, for a message that the caller completes with the place and a way out."""
+
+    keys: tuple[str, ...]
+    """The keys that lead to the value, outermost first; empty if it is the whole."""
+    sentence: str
+    """Which key, what is wrong with it, and what is allowed; ends with a full stop."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], values: Any, line_of: Callable[[Path], str]) -> str:
-    """Explain the first mistake; a key that does not exist before one that is missing, as it may be that one misspelt.
+def explain(error: ValidationError, expected: Any, values: Any) -> Explanation:
+    """Explain the first validation error.
+
+    A key that does not exist comes before one that is missing, as the one may be the other, misspelt.
 
     Args:
         error: What pydantic raised.
-        model: What was validated.
-        values: From what.
-        line_of: Gives the place of a key in front of the sentence, such as `", line 3"`.
+        expected: The model, or the type, that the values were validated as.
+        values: What was validated.
+
+    Example:
+        >>> class Point(Strict):
+        ...     x: int
+        >>> try:
+        ...     Point.model_validate({"x": "left"})
+        ... except ValidationError as error:
+        ...     explanation = explain(error, Point, {"x": "left"})
+        >>> explanation.keys
+        ('x',)
+        >>> explanation.sentence
+        "x: Input should be a valid integer, unable to parse string as an integer (given: 'left')."
     """
-    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
-    location, kind, given = first["loc"], first["type"], first["input"]
-    path = _path(location, values)
-    where = f"{line_of(path)}: "
-    if kind == "extra_forbidden":
-        return where + str(UnknownName("key", ".".join(path), _keys_beside(model, location)))
-    if kind == "missing":
-        return f"{where}the key {'.'.join(path)} is missing."
-    if kind in {"union_tag_invalid", "union_tag_not_found"}:
-        return f"{where}{'.'.join(path)}.name has to be one of {first['ctx'].get('expected_tags', _tags(model, path))}."
-    if kind == "model_type":
-        return f"{where}{'.'.join(path) or 'a recipe'} has to be a list of keys and values (given: {given!r})."
-    return f"{where}{'.'.join(path)}: {first['msg']} (given: {given!r})."
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    keys = _keys(first, values)
+    return Explanation(keys, _sentence(first, ".".join(keys), expected))
 
 
-def _path(location: Sequence[Any], values: Any) -> Path:
-    """The keys of a mistake as they stand in the file: pydantic's location without the names of union members."""
-    path = []
-    for i, part in enumerate(location):
-        if isinstance(values, dict) and part in values:
+def _keys(error: ErrorDetails, values: Any) -> tuple[str, ...]:
+    """An error's location without the names of union members, which pydantic puts into it and nobody wrote."""
+    keys = []
+    for part in error["loc"]:
+        try:
             values = values[part]
-            path.append(str(part))
-        elif i == len(location) - 1:
-            path.append(str(part))
-    return tuple(path)
+        except (KeyError, IndexError, TypeError):
+            continue
+        keys.append(str(part))
+    return (*keys, str(error["loc"][-1])) if error["type"] == "missing" else tuple(keys)
 
 
-def _keys_beside(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """Names of the keys allowed where the last of the location stands."""
-    members = [model]
-    for part in location[:-1]:
-        named = [member for member in members if _tag(member) == part]  # a location goes through a union by its name
-        members = named or list(_members(members[0].model_fields[part].annotation))
-    return list(members[0].model_fields)
+def _sentence(error: ErrorDetails, key: str, expected: Any) -> str:
+    location, kind, given = error["loc"], error["type"], f"(given: {error['input']!r})"
+    if kind == "extra_forbidden":
+        return str(UnknownName("key", key, _models_at(location[:-1], expected)[0].model_fields))
+    if kind == "missing":
+        return f"the key {key} is missing."
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        names = ", ".join(repr(_name(model)) for model in _models_at(location, expected))
+        return f"{key}.name has to be one of {names}."
+    if kind == "model_type":
+        return f"{key or 'the content'} has to be a list of keys and values {given}."
+    return f"{key}: {error['msg']} {given}." if key else f"{error['msg']} {given}."
 
 
-def _tags(model: type[BaseModel], path: Path) -> str:
-    return ", ".join(repr(_tag(member)) for member in _members(model.model_fields[path[0]].annotation))
+def _models_at(location: Sequence[int | str], expected: Any) -> list[type[BaseModel]]:
+    """The models that the value at a location may be."""
+    models = list(_models_in(expected))
+    for part in location:
+        if named := [model for model in models if _name(model) == part]:  # a location goes through a union by its name
+            models = named
+        elif with_field := [model for model in models if part in model.model_fields]:
+            models = list(_models_in(with_field[0].model_fields[str(part)].annotation))
+    return models
 
 
-def _members(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models in a type: of a union all, of an optional one the one."""
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models in a type: all of a union, the one of an optional one or of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _members(argument)
+        yield from _models_in(argument)
 
 
-def _tag(member: type[BaseModel]) -> str | None:
-    """What `name` has to be for this member of a union to be meant."""
-    return str(get_args(member.model_fields["name"].annotation)[0]) if "name" in member.model_fields else None
+def _name(model: type[BaseModel]) -> str | None:
+    """The value of the field `name` that selects this member of a union."""
+    field = model.model_fields.get("name")
+    values = get_args(field.annotation) if field else ()
+    return str(values[0]) if values else None

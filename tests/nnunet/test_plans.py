@@ -66,10 +66,10 @@ def test_patch_size_has_to_fit_the_strides(plans):
         with_features(plans, CONFIGURATION, patch_size=[32, 33, 32], name="odd")
 
 
-def test_setup_that_cannot_be_read_is_told_by_its_key(plans):
+def test_setup_that_cannot_be_read_names_the_key(plans):
     recipe = load_recipe("quick")
     stored = RunSetup(recipe=recipe).into(plans)
     assert RunSetup.of(stored).recipe == recipe
     stored["nndistill"]["recipe"]["epochs"] = -1
-    with pytest.raises(UserError, match=r"nndistill\.recipe\.epochs.*greater"):
+    with pytest.raises(UserError, match=r"under 'nndistill'.*recipe\.epochs: .*greater"):
         RunSetup.of(stored)

@@ -9,19 +9,16 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import UserError
 from ..recipes import Recipe
+from ..validation import Strict, explain
 
 KEY = "nndistill"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Teacher(_Strict):
+class Teacher(Strict):
     """Where the teacher is, and what it looks like."""
 
     folder: str
@@ -30,7 +27,7 @@ class Teacher(_Strict):
     channels: list[int]
 
 
-class Distillation(_Strict):
+class Distillation(Strict):
     """Which method compares student and teacher, and with which options."""
 
     method: str
@@ -39,8 +36,8 @@ class Distillation(_Strict):
     teacher: Teacher
 
 
-class RunSetup(_Strict):
-    """The whole setup of a run; `distillation` is absent where a teacher is trained."""
+class RunSetup(Strict):
+    """The whole setup of a run; `distillation` is absent if a teacher is trained."""
 
     recipe: Recipe
     distillation: Distillation | None = None
@@ -60,9 +57,8 @@ class RunSetup(_Strict):
         try:
             return cls.model_validate(plans[KEY])
         except ValidationError as error:
-            first = error.errors()[0]
+            sentence = explain(error, cls, plans[KEY]).sentence
             raise UserError(
-                f"the plans {plans.get('plans_name')!r} hold a setup that this nnDistill cannot read "
-                f"({KEY}.{'.'.join(map(str, first['loc']))}: {first['msg']}). Were they changed by hand, or made by a "
-                "newer version?"
+                f"the plans {plans.get('plans_name')!r} hold, under {KEY!r}, a setup that this version cannot read: "
+                f"{sentence} Were they changed by hand, or written by a newer version?"
             ) from error

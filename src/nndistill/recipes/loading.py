@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        sentence = explain(error, Recipe, values, lambda path: f", line {_line(document, path)}")
-        raise UserError(f"{name_or_file}{sentence}") from error
+        keys, sentence = explain(error, Recipe, values)
+        raise UserError(f"{name_or_file}, line {_line(document, keys)}: {sentence}") from error
 
 
 def _shipped() -> Iterator[Any]:
@@ -78,13 +78,13 @@ def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
         _refuse_repeated_keys(value, source)
 
 
-def _line(document: yaml.Node | None, path: tuple[str, ...]) -> int:
-    """Line of the deepest key of the path that is there, counted from 1."""
+def _line(document: yaml.Node | None, keys: Sequence[str]) -> int:
+    """Line of the innermost of nested keys that the document has, counted from 1."""
     line = 1
-    for part in path:
+    for wanted in keys:
         if isinstance(document, yaml.MappingNode):
             for key, value in document.value:
-                if key.value == part:
+                if key.value == wanted:
                     line, document = key.start_mark.line + 1, value
                     break
     return line

@@ -161,4 +161,4 @@ class Recipe(Strict):
         try:
             return Recipe.model_validate(values)
         except ValidationError as error:
-            raise UserError(explain(error, Recipe, values, lambda path: "the options given")) from error
+            raise UserError(f"these changes do not make a recipe: {explain(error, Recipe, values).sentence}") from error
