@@ -83,10 +83,24 @@ class Distiller(nn.Module):
             task_loss: Of the teacher's output and a target.
             report: Called with the steps done and their number.
         """
-        if self._teacher is not None:
-            task = TeacherTask(self._teacher.run_filtered, batches, task_loss, report)
-            for part in unprepared_methods(self.method):
-                part.prepare(task)
+        for part in unprepared_methods(self.method):
+            part.prepare(self.teacher_task(batches, task_loss, report=report))
+
+    def teacher_task(
+        self,
+        batches: Iterable[tuple[Tensor, Any]],
+        task_loss: Callable[[Any, Any], Tensor],
+        *,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> TeacherTask:
+        """The frozen teacher and its task, from which a method may learn; the arguments are those of `prepare`.
+
+        Raises:
+            ValueError: The method needs no teacher.
+        """
+        if self._teacher is None:
+            raise ValueError(f"{type(self.method).__name__} needs no teacher, so there is none to learn from.")
+        return TeacherTask(self._teacher.run_filtered, batches, task_loss, report)
 
     def _teach(self, x: Tensor) -> Activations:
         if self._teacher is None:

@@ -28,8 +28,8 @@ class CWD(StagewiseMethod):
     $$\mathcal L = \frac{T^2}{C}\sum_c \mathrm{KL}\big(p^{(t)}_c \,\Vert\, p^{(s)}_c\big),\qquad
     p_c = \operatorname*{softmax}_{\text{positions}}(z_c / T)$$
 
-    per sample, then the mean over the batch. The softmax is taken over positions, not over channels: what counts is where
-    a channel is active, relative to its own maximum; a constant added to it changes nothing.
+    per sample, then the mean over the batch. The softmax is taken over positions, not over channels: what counts is
+    where a channel is active, relative to its own maximum; a constant added to it changes nothing.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.

@@ -27,7 +27,8 @@ class IFVD(Method):
 
     The features are those of the last decoder stage, right before the classifier. A map has no channels, so the
     networks' numbers of channels need not agree and there is no projection. Regions may overlap: each has its
-    prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region that contains it.
+    prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region that
+    contains it.
 
     Shape:
         The finest decoder stage `(B, C, D, H, W)` of both networks, with equal sizes in space, and the target, which is

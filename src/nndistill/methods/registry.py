@@ -7,11 +7,12 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import UnknownName, UserError
+from ..validation import explain
 from .base import Method
 from .combination import Combination
 from .names import REGISTERED, installed_methods, method_names, package_of, shipped_methods
@@ -219,14 +220,12 @@ def _refuse_wrong_types(name: str, options: Mapping[str, Any]) -> None:
         try:
             TypeAdapter(hints[option]).validate_python(value, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            if first["type"] == "literal_error":
+            if get_origin(hints[option]) is Literal:
                 raise UnknownName(
                     f"{option} of method {name!r}", str(value), get_args(hints[option]), option="option"
                 ) from error
-            raise UserError(
-                f"option {option} of method {name!r} cannot be {value!r}: {first['msg']}.", option="option"
-            ) from error
+            sentence = explain(error, hints[option], value).sentence
+            raise UserError(f"option {option} of method {name!r}: {sentence}", option="option") from error
 
 
 def _of_part(options: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -12,10 +12,6 @@ RunTeacher = Callable[[Tensor, Sequence[Callable[[Tensor], Tensor]]], Any]
 """Runs a whole teacher on a batch and returns its output; each encoder stage's output goes through one function."""
 
 
-def _ignore(done: int, total: int) -> None:
-    """Report nothing."""
-
-
 @dataclass(frozen=True)
 class TeacherTask:
     """A frozen teacher, its training data and its loss.
@@ -31,4 +27,4 @@ class TeacherTask:
     run_teacher: RunTeacher
     batches: Iterable[tuple[Tensor, Any]]
     loss: Callable[[Any, Any], Tensor]
-    report: Callable[[int, int], None] = _ignore
+    report: Callable[[int, int], None]
