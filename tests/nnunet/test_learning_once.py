@@ -109,6 +109,12 @@ def test_another_key_or_method_is_another_file(tmp_path, monkeypatch):
     assert len(kept(tmp_path)) == 3
 
 
+def test_method_that_learns_without_a_key_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Noise, "learning_key", Method.learning_key)
+    with pytest.raises(TypeError, match="Noise learns from the teacher, so it needs a learning_key"):
+        provide(Noise(), tmp_path)
+
+
 def test_the_order_of_the_facts_does_not_matter(tmp_path):
     provide(Noise(), tmp_path, a=1, b=2)
     assert provide(Noise(), tmp_path, b=2, a=1)
