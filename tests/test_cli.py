@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from nndistill.cli import application
 from nndistill.files import read_json
@@ -61,6 +62,16 @@ def test_usage_error_is_one_sentence_with_status_2(nndistill, arguments, sentenc
     assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "has_it"), [(["distill", "folder", "--recipe", "papr"], True), (["recipes", "papr"], False)]
+)
+def test_mistake_names_the_option_if_the_command_has_it(nndistill, arguments, has_it):
+    result = nndistill(*arguments)
+    assert result.status == 2
+    assert result.err.startswith("error: there is no recipe 'papr'. Did you mean 'paper'?")
+    assert result.err.endswith("See the option --recipe.") == has_it
+
+
 def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch):
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
@@ -73,12 +84,32 @@ def test_fault_of_ours_has_status_1_and_asks_for_a_report(nndistill, monkeypatch
 
 
 def test_list_option_takes_values_up_to_the_next_word():
-    rewritten = application._one_value_an_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
+    rewritten = application._one_value_per_option(["teach", "4", "--features", "8", "16", "--fold", "0", "--features"])
     assert rewritten == ["teach", "4", "--features", "8", "--features", "16", "--fold", "0", "--features"]
 
 
+def test_list_options_are_options_of_commands_that_can_be_repeated():
+    repeatable = {
+        flag
+        for command in _commands(typer.main.get_command(application.app))
+        for option in command.params
+        if getattr(option, "multiple", False)
+        for flag in option.opts
+    }
+    assert application._LISTS
+    assert set(application._LISTS) <= repeatable
+
+
+def _commands(command):
+    """A command, or all commands of a group."""
+    subcommands = getattr(command, "commands", {}).values()
+    return [each for sub in subcommands for each in _commands(sub)] or [command]
+
+
 def test_list_of_words_ends_at_the_next_option():
-    rewritten = application._one_value_an_option(["report", "run", "--names", "Big one", "2", "--json", "--names", "a"])
+    rewritten = application._one_value_per_option(
+        ["report", "run", "--names", "Big one", "2", "--json", "--names", "a"]
+    )
     assert rewritten == ["report", "run", "--names", "Big one", "--names", "2", "--json", "--names", "a"]
 
 

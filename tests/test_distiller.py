@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from networks import residual_unet
-from nndistill import Distiller
+from nndistill import Distiller, DistillerOutput
 from nndistill.errors import StageMismatch, UnknownName, UserError
 from nndistill.methods import Activations, Feature, Method, NoDistillation, build_method
 from nndistill.taps import Taps
@@ -30,6 +30,13 @@ def test_output_is_the_students_own(x):
     output, loss = distiller(x)
     assert torch.equal(output, distiller.student(x))
     assert loss.shape == ()
+
+
+def test_output_and_loss_have_names(x):
+    returned = _distiller()(x)
+    assert isinstance(returned, DistillerOutput)
+    assert returned.output is returned[0]
+    assert returned.loss is returned[1]
 
 
 def test_loss_equals_the_method_on_features_computed_by_hand(x):
@@ -151,12 +158,13 @@ def test_features_are_not_kept_after_the_step(x):
     assert not distiller._teacher._seen
 
 
-def test_any_network_can_be_tapped_by_module_paths(x):
-    def plain(width: int) -> nn.Module:
-        return nn.Sequential(nn.Conv3d(1, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, 2, 3, padding=1))
+def _plain(width: int) -> nn.Module:
+    return nn.Sequential(nn.Conv3d(1, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, 2, 3, padding=1))
 
+
+def test_any_network_can_be_tapped_by_module_paths(x):
     method = Feature([4], [8])
-    distiller = Distiller(plain(4), plain(8), method, student_taps=["1"], teacher_taps=Taps(encoder=("1",)))
+    distiller = Distiller(_plain(4), _plain(8), method, student_taps=["1"], teacher_taps=Taps(encoder=("1",)))
     assert distiller(x)[1] > 0
 
 
@@ -173,6 +181,16 @@ def test_compiled_student_gives_the_same_loss(x):
     compiled = Distiller(torch.compile(student, backend="aot_eager"), teacher, method)
     for _ in range(2):
         torch.testing.assert_close(compiled(x)[1], expected)
+
+
+def test_compiled_distiller_gives_the_same_under_the_same_names(x):
+    distiller = Distiller(_plain(4), _plain(8), Feature([4], [8]), student_taps=["1"], teacher_taps=["1"])
+    expected = distiller(x)
+    compiled = torch.compile(distiller, backend="aot_eager")
+    for _ in range(2):
+        returned = compiled(x)
+        torch.testing.assert_close(returned.output, expected.output)
+        torch.testing.assert_close(returned.loss, expected.loss)
 
 
 def test_unknown_module_path_names_the_nearest():

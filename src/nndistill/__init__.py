@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from .moved import lead_to_moved_modules
 
 if TYPE_CHECKING:
-    from .distiller import Distiller
+    from .distiller import Distiller, DistillerOutput
 
-__all__ = ["Distiller"]
+__all__ = ["Distiller", "DistillerOutput"]
 __version__ = version("nndistill")
 
 lead_to_moved_modules()
@@ -16,8 +16,8 @@ lead_to_moved_modules()
 
 def __getattr__(name: str) -> Any:
     # Importing PyTorch takes seconds; `nndistill --help` and the processes that make phantoms do without.
-    if name == "Distiller":
-        from .distiller import Distiller
+    if name in __all__:
+        from . import distiller
 
-        return Distiller
+        return getattr(distiller, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

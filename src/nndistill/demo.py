@@ -1,6 +1,7 @@
-"""The whole path on made-up data: phantom → teacher → students → held-out cases → report.
+"""The whole path on synthetic data: phantom → teacher → students → held-out cases → report.
 
-Every step leaves its result in the workspace and is skipped when it is there, so a killed demo goes on where it was.
+Every step leaves its result in the workspace and is skipped if the result exists, so a killed demo continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FOLD = "0"
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much the demo does; the default fits into minutes on two CPU cores."""
+    """Amount of work that the demo does; the default takes minutes on two CPU cores."""
 
     cases: int = 16
     test_cases: int = 3
@@ -41,19 +42,19 @@ class DemoSize:
     teacher_epochs: int = 5
     student_epochs: int = 7
     teacher_learning_rate: float = 3e-3
-    student_learning_rate: float = 4e-3  # at the recipe's 1e-3 so small a network misses two classes for 400 batches
+    student_learning_rate: float = 4e-3  # at the recipe's 1e-3, so small a network misses two classes for 400 batches
     iterations: int = 40
     validation_iterations: int = 4
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Args:
-        costs: As `network_costs`.
+        costs: As `network_costs` returns them.
         report: Tables, statistics and the HTML page.
-        models: The three model folders, by name.
+        models: The three model folders by name.
         cases: Number of held-out cases.
     """
 
@@ -73,15 +74,15 @@ class DemoResult:
 
 
 def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize()) -> DemoResult:
-    """Run the demo, or go on with it.
+    """Run the demo, or continue it.
 
     Args:
         workspace: Folder for data, models and results.
         device: As in `nndistill.nnunet.training.run.train`.
-        size: How much to do.
+        size: Amount of work.
     """
     use_workspace(workspace)
-    _step(1, "a phantom: made-up MRI of brain tumours")
+    _step(1, "a phantom: synthetic MRI of brain tumours")
     with StepProgress("cases") as report:
         data = generate_phantom(
             raw_folder(),
@@ -108,7 +109,7 @@ def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize
     }
     _step(6, f"stock nnU-Net predicts {size.test_cases} held-out cases")
     predictions = _predict(models, data, workspace / "predictions", device)
-    _step(7, "Dice, HD95 and NSD, tables, figures and a page that holds them all")
+    _step(7, "Dice, HD95 and NSD; tables, figures and a page that contains them")
     return _report(models, predictions, data, workspace / "report")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +15,17 @@ from .taps import TappedNetwork, Taps, as_taps
 _NOTHING = Activations(encoder=[])
 
 
-class Distiller(nn.Module):
-    """Run the student, and the teacher as far as the method needs it; return the output and the loss.
+class DistillerOutput(NamedTuple):
+    """What a `Distiller` returns: `output, loss = distiller(x, target)`."""
 
-    ```python
-    output, loss = distiller(x, target)
-    (criterion(output, target) + 0.05 * loss).backward()
-    ```
+    output: Any
+    """The student's own output, as the student returns it: logits, or a list of them under deep supervision."""
+    loss: Tensor
+    """The method's loss, a scalar without its weight μ."""
+
+
+class Distiller(nn.Module):
+    """Run the student, and the teacher as far as the method needs it; return the student's output and the loss.
 
     The teacher is frozen and always in eval mode. It is in neither `parameters()` nor `state_dict()`, but moves
     with the distiller to a device.
@@ -35,12 +39,27 @@ class Distiller(nn.Module):
         teacher_taps: The same for the teacher.
 
     Shape:
-        `x` is whatever both networks take, `(B, C, D, H, W)`; the loss is a scalar.
+        `x` is whatever both networks take, `(B, C, D, H, W)`; returns a `DistillerOutput`, whose loss is a scalar.
 
     Raises:
         UserError: No taps were given and the network is not built like an nnU-Net.
         UnknownName: A tap names no module.
         ValueError: The method needs a teacher and none was given.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from nndistill.methods import Feature
+        >>> def network(width):
+        ...     return nn.Sequential(nn.Conv3d(1, width, 3, padding=1), nn.ReLU(), nn.Conv3d(width, 2, 1))
+        >>> distiller = Distiller(
+        ...     network(4), network(16), Feature([4], [16]), student_taps=["1"], teacher_taps=["1"]
+        ... )
+        >>> x, target = torch.rand(1, 1, 8, 8, 8), torch.randint(2, (1, 8, 8, 8))
+        >>> output, loss = distiller(x, target)
+        >>> output.shape
+        torch.Size([1, 2, 8, 8, 8])
+        >>> (nn.functional.cross_entropy(output, target) + 0.05 * loss).backward()
     """
 
     def __init__(
@@ -65,9 +84,9 @@ class Distiller(nn.Module):
         self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
         self._teacher = TappedNetwork(teacher.eval().requires_grad_(False), as_taps(teacher_taps, teacher).only(needs))
 
-    def forward(self, x: Tensor, target: Tensor | None = None) -> tuple[Any, Tensor]:
+    def forward(self, x: Tensor, target: Tensor | None = None) -> DistillerOutput:
         output, student = self._student(x)
-        return output, self.method(student, self._teach(x), target)
+        return DistillerOutput(output, self.method(student, self._teach(x), target))
 
     def prepare(
         self,
@@ -76,12 +95,12 @@ class Distiller(nn.Module):
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """Let the method learn from the teacher what it needs before the student is trained; once, if anything.
+        """Let the method learn what it needs from the teacher before the student is trained; once, and if it needs any.
 
         Args:
-            batches: Input and target of the teacher's task, without end.
-            task_loss: Of the teacher's output and a target.
-            report: Called with the steps done and their number.
+            batches: Inputs and targets of the teacher's task, an endless sequence.
+            task_loss: Compares the teacher's output with a target.
+            report: Called with the number of steps done and the number of all steps.
         """
         for part in unprepared_methods(self.method):
             part.prepare(self.teacher_task(batches, task_loss, report=report))

@@ -42,7 +42,7 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without another call of `__init__`, which takes other arguments in a subclass than the message."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UnknownName(UserError, KeyError):

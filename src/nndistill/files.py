@@ -1,4 +1,4 @@
-"""Files that are either complete or not there: written beside their place, then renamed into it."""
+"""Files that are either complete or absent: each is written next to its path, then renamed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from .errors import UserError
 
-_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends well.
+    """Give a temporary path next to `path`, and rename it to `path` at the end of the block.
 
-    A kill or an error in the block leaves what was at `path` before.
+    A kill or an error in the block leaves `path` as it was.
 
     Raises:
         UserError: The disk is full.
@@ -36,20 +36,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        kept = " What was there before is intact." if path.exists() else ""
-        raise UserError(f"the disk is full: {path} could not be written.{kept} Free some space and go on.") from error
+        kept = " The previous version is intact." if path.exists() else ""
+        raise UserError(
+            f"the disk is full: {path} could not be written.{kept} Free some space and continue."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path`, which takes its place when the block ends well.
+    """Give an empty folder next to `path`, which replaces `path` at the end of the block.
 
-    An error in the block leaves what was at `path` before.
+    An error in the block leaves `path` as it was.
 
     Raises:
-        UserError: The place cannot be written, or is full.
+        UserError: The folder cannot be written, or the disk is full.
     """
     temporary, replaced = (path.with_name(f".{path.name}.{os.getpid()}.{what}.tmp") for what in ("new", "old"))
     try:
@@ -60,7 +62,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.rename(replaced)
         temporary.rename(path)
     except OSError as error:
-        if error.errno not in _NO_PLACE:
+        if error.errno not in _CANNOT_WRITE:
             raise
         raise UserError(f"cannot write {path}: {error.strerror}.") from error
     finally:
@@ -71,10 +73,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that is whole or not there, however the process ends.
+    """Write a file that is complete or absent, however the process ends.
 
     Raises:
-        UserError: The place cannot be written, or is full.
+        UserError: The file cannot be written, or the disk is full.
     """
     try:
         with atomic_path(path) as temporary:
@@ -84,22 +86,22 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write a JSON object as `write_file` does."""
     write_file(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def update_json(path: Path, content: Any) -> None:
-    """Write JSON, unless just this is there already: what has not changed keeps its time."""
+    """Write JSON, unless the file has this content already: an unchanged file keeps its modification time."""
     text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
     if not path.is_file() or path.read_bytes() != text:
         write_file(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read a JSON object from a file.
 
     Raises:
-        UserError: The file is missing, unreadable, not JSON or not an object.
+        UserError: The file is missing or unreadable, or does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

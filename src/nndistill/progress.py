@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar with the time that remains, or a line an epoch where there is no terminal."""
+"""Progress on the terminal: a bar with the remaining time, or one line per epoch if there is no terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bar() -> Progress:
 
 
 class StepProgress:
-    """Progress of a step in known parts: `with StepProgress("phantom") as report: report(done, total)`."""
+    """Progress of a step with known parts: `with StepProgress("phantom") as report: report(done, total)`."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -42,10 +42,12 @@ class StepProgress:
 
 
 class PredictionProgress:
-    """Progress of a batch of cases: one bar; a line for each that fails or has a remark, without a terminal for all.
+    """Progress of a batch of cases: one bar, and a line for each case that fails or has a remark.
+
+    Without a terminal, every case has a line.
 
     Args:
-        cases: How many there are.
+        cases: Number of cases.
     """
 
     def __init__(self, cases: int) -> None:
@@ -61,11 +63,11 @@ class PredictionProgress:
         self._bar.stop()
 
     def windows(self, case: str, done: int, total: int) -> None:
-        """Count the windows of a case as a share of it, so that the time left is told early."""
+        """Count the windows of a case as a share of it, so that the remaining time is known early."""
         self._advance(case, 0.99 * done / max(total, 1), description=f"{case}, window {done}/{total}")
 
     def settled(self, case: str, outcome: str, how: Mapping[str, Any]) -> None:
-        """Count a case that is done, kept or failed."""
+        """Count a case that is done, was kept or has failed."""
         self._advance(case, 1)
         if outcome == "failed":
             console.print(f"[red]{escape(case)}:[/] {escape(how['failed'])}", highlight=False, soft_wrap=True)
@@ -81,10 +83,10 @@ class PredictionProgress:
 
 
 class TrainingProgress:
-    """Progress of a training: hand `start` and `advance` to `nnunet.run.train`.
+    """Progress of a training: pass `start`, `advance` and `prepare` to `nndistill.nnunet.training.run.train`.
 
     Args:
-        title: What is trained.
+        title: Name of what is trained.
     """
 
     def __init__(self, title: str) -> None:
@@ -101,11 +103,11 @@ class TrainingProgress:
         self._bar.stop()
 
     def start(self, batches: int) -> None:
-        """Set the number of batches to come."""
+        """Set the number of batches that remain."""
         self._bar.update(self._task, total=batches)
 
     def prepare(self, done: int, total: int) -> None:
-        """Tell how far the method has come in what it learns from the teacher first."""
+        """Show how much of what the method learns from the teacher before the training is done."""
         state = f"learning from the teacher, {done}/{total}"
         self._bar.update(self._task, description=state)
         if not console.is_terminal and done % max(1, total // 10) == 0:
@@ -123,6 +125,6 @@ class TrainingProgress:
         state = f"epoch {self._epoch + 1}/{trainer.num_epochs}"
         if log["mean_fg_dice"]:
             state += f", loss {log['train_losses'][-1]:.2f}, Dice {log['mean_fg_dice'][-1]:.2f}"
-        self._bar.update(self._task, description=state)  # without the title: 80 columns have to do
+        self._bar.update(self._task, description=state)  # without the title, to fit 80 columns
         if not console.is_terminal:
             console.print(f"{self._title}: {state}", highlight=False)

@@ -1,4 +1,4 @@
-"""Taps: where in a network activations are read, and how far the network has to run for them."""
+"""Taps: the modules of a network whose activations are read, and how far the network has to run for them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,23 @@ class Taps:
     """Module paths, as in `Module.named_modules`, whose outputs are the activations; fine to coarse.
 
     Args:
-        encoder: One path a stage.
-        decoder: One path a stage.
+        encoder: One path per stage.
+        decoder: One path per stage.
 
-    The logits need no path: they are the network's own output, or the first of them where it returns a list
+    The logits need no path: they are the network's own output, or the first of its outputs if it returns a list
     (deep supervision).
+
+    Example:
+        >>> taps = Taps(encoder=("encoder.stages.0", "encoder.stages.1"), decoder=("decoder.stages.0",))
+        >>> taps.only({"decoder"})
+        Taps(encoder=(), decoder=('decoder.stages.0',))
     """
 
     encoder: tuple[str, ...] = ()
     decoder: tuple[str, ...] = ()
 
     def only(self, needs: Collection[str]) -> Taps:
-        """Drop the taps that a method which reads `needs` does not ask for."""
+        """Return the taps that a method with these `needs` reads."""
         return replace(
             self,
             encoder=self.encoder if "encoder" in needs else (),
@@ -60,7 +65,7 @@ def nnunet_taps(network: nn.Module) -> Taps:
 
 
 def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module) -> Taps:
-    """Make `Taps` of what a user gives: `Taps`, the encoder's module paths, or nothing for an nnU-Net."""
+    """Turn a user's taps into `Taps`: they may be `Taps`, the encoder's module paths, or `None` for an nnU-Net's."""
     if taps is None:
         return nnunet_taps(network)
     if isinstance(taps, Taps):
@@ -69,7 +74,7 @@ def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module) -> Taps:
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network itself, inside `torch.compile` and `DistributedDataParallel`."""
+    """Return the network inside wrappers of `torch.compile` and `DistributedDataParallel`."""
     while True:
         if isinstance(network, DistributedDataParallel):
             network = network.module
@@ -84,17 +89,17 @@ def _replacing(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, 
 
 
 class _EnoughSeen(Exception):
-    """Raised in the last tap to leave a forward pass whose rest nobody reads."""
+    """Raised in the last tap to end a forward pass whose remaining outputs are not needed."""
 
 
 class TappedNetwork:
-    """A network and its taps: runs it and returns its output together with the tapped activations.
+    """A network and its taps: runs the network and returns its output with the tapped activations.
 
-    Not a module, so that holding one does not make the network a part of the holder.
+    It is not a module, so that the network does not become a submodule of its owner.
 
     Args:
-        network: Any network; may be compiled or wrapped for data parallelism.
-        taps: Where to read.
+        network: Any network; it may be compiled or wrapped for data parallelism.
+        taps: The modules to read.
 
     Raises:
         UnknownName: A path names no module.
@@ -113,15 +118,15 @@ class TappedNetwork:
             modules[path].register_forward_hook(self._listener(path))
 
     def __call__(self, x: Tensor) -> tuple[Any, Activations]:
-        """Run the whole network; return its own output, and the activations."""
+        """Run the whole network; return its output and the activations."""
         with self._listen():
             output = self.network(x)
         return output, self._activations(output)
 
     def run_for_taps(self, x: Tensor) -> Activations:
-        """Run the network only as far as the last tap; the logits are left out.
+        """Run the network only as far as the last tap; return the activations without the logits.
 
-        Which tap is the last is learnt in the first, full run.
+        The first run is a full one and shows which tap is the last.
         """
         with self._listen():
             if self._last is None:
@@ -137,8 +142,8 @@ class TappedNetwork:
 
         Args:
             x: The input.
-            filters: One an encoder tap, fine to coarse: the tap's output is replaced by what the function makes of it,
-                and the network goes on with that.
+            filters: One function per encoder tap, fine to coarse; the network continues with what it returns for the
+                tap's output.
         """
         modules = dict(unwrapped(self.network).named_modules())
         with ExitStack() as hooks:

@@ -40,6 +40,7 @@ def test_no_checkpoint_for_the_fold_lists_the_folds_that_have_one(distill):
     assert result.status == 2
     assert "no finished checkpoint for fold 3" in result.err
     assert "folds with a checkpoint: 0" in result.err
+    assert "See the option --fold." in result.err
 
 
 def test_folder_that_is_no_model_says_what_to_give(nndistill, world):
@@ -108,6 +109,7 @@ def test_reduction_that_leaves_no_channel_says_the_largest(distill):
     assert result.status == 2
     assert "leaves no channel" in result.err
     assert "Use at most 8" in result.err
+    assert "See the options --reduction, --features." in result.err
 
 
 @pytest.mark.parametrize("reduction", [0, -1])
@@ -170,7 +172,7 @@ def test_unset_folders_name_the_variable_and_the_option(nndistill, world):
     result = nndistill("distill", world.teacher)
     assert result.status == 2
     assert "nnUNet_preprocessed is not set" in result.err
-    assert "--workspace" in result.err
+    assert "See the option --workspace." in result.err
 
 
 def test_features_of_unequal_size_name_the_stage(distill, world):
@@ -297,10 +299,11 @@ def test_missing_channel_is_named(teach, world):
         (["--features", "8", "16"], "between 3 and"),
     ],
 )
-def test_plans_that_cannot_be(teach, arguments, sentence):
+def test_plans_that_cannot_be_made_name_the_option(teach, arguments, sentence):
     result = teach(*arguments)
     assert result.status == 2
     assert sentence in result.err
+    assert f"See the option {arguments[0]}." in result.err
 
 
 def test_complexity_of_something_else(nndistill, tmp_path):

@@ -77,8 +77,9 @@ def test_trained_nnunet_is_computed_by_pytorch_and_by_nothing_else(world):
 
 def test_one_of_several_folds_has_to_be_chosen(world):
     shutil.copytree(world.teacher / "fold_0", world.teacher / "fold_3")
-    with pytest.raises(UserError, match="holds the folds 0, 3; choose one with --fold"):
+    with pytest.raises(UserError, match="holds the folds 0, 3; choose one of them") as error:
         load_model(world.teacher)
+    assert error.value.flags == ["--fold"]
     assert load_model(world.teacher, fold="3").description.name.endswith("fold_3")
     with pytest.raises(UserError, match="no finished checkpoint for fold 4"):
         load_model(world.teacher, fold="4")

@@ -1,4 +1,4 @@
-"""The command line: one file a command, each thin: it parses, calls and prints."""
+"""The command line: one file per command, each of which parses, calls the library and prints."""
 
 from .application import app, main
 

@@ -1,4 +1,4 @@
-"""The application: its commands, and what happens when one of them fails."""
+"""The application: its commands, and how each ends: done, stopped, a mistake of the user's, or a fault of ours."""
 
 from __future__ import annotations
 
@@ -55,21 +55,24 @@ app.command()(diagnose)
 app.command("trainer-path")(trainer_path)
 
 _LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names": bool, "--predictions": bool}
-"""Options of several values, and what a value looks like; another option ends the list."""
+"""Options that take several values in a row, and what a value looks like; anything else ends the list.
+
+Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.
+"""
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; exit 0 when done, 2 for a user's mistake, 1 for a fault of ours."""
-    # Threads of PyTorch that spin while they wait starve whatever else runs; it has to be set before the import.
+    """Run the command line. The exit status is 0 if it is done, 2 after a user's mistake, 1 after a fault of ours."""
+    # Threads that spin while they wait slow down whatever else runs. PyTorch reads this when it is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _show_warnings()
-    arguments = _one_value_an_option(sys.argv[1:] if argv is None else argv)
+    arguments = _one_value_per_option(sys.argv[1:] if argv is None else argv)
     try:
         status = app(arguments, prog_name="nndistill", standalone_mode=False)
     except UserError as error:
-        status = _fail(str(error), error.flags)
+        status = _fail(str(error), [flag for flag in error.flags if flag in _flags_of_command(arguments)])
     except ModuleNotFoundError as error:
         status = _fail(missing) if (missing := missing_extra(error.name)) else _fault()
     except _UsageError as error:
@@ -81,13 +84,13 @@ def main(argv: list[str] | None = None) -> None:
         status = _INTERRUPTED
     except Exception:
         status = _fault()
-    if status == _INTERRUPTED:  # Typer, too, makes this of a KeyboardInterrupt
-        console.print("stopped; what was done is kept. Run it again to go on, with --resume where it has that.")
+    if status == _INTERRUPTED:  # which is also what Typer returns after a KeyboardInterrupt
+        console.print("stopped; what was done is kept. Run it again to continue, with --resume if it has that.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _one_value_an_option(arguments: list[str]) -> list[str]:
-    """Rewrite `--features 16 32` as `--features 16 --features 32`, the only form that Click understands."""
+def _one_value_per_option(arguments: list[str]) -> list[str]:
+    """Rewrite `--features 16 32` as `--features 16 --features 32`, the only form that Click parses."""
     rewritten: list[str] = []
     option = None
     for argument, following in pairwise([*arguments, ""]):
@@ -103,6 +106,17 @@ def _one_value_an_option(arguments: list[str]) -> list[str]:
 
 def _is_value(option: str, word: str) -> bool:
     return bool(word) and not word.startswith("--") and _LISTS[option](word)
+
+
+def _flags_of_command(arguments: Sequence[str]) -> set[str]:
+    """The options of the command that was called; the library may name one that only other commands have."""
+    command = typer.main.get_command(app)
+    for word in arguments:
+        subcommands = getattr(command, "commands", {})
+        if word not in subcommands:
+            break
+        command = subcommands[word]
+    return {flag for parameter in command.params for flag in parameter.opts}
 
 
 def _show_warnings() -> None:
@@ -121,5 +135,5 @@ def _fail(sentence: str, flags: Sequence[str] = ()) -> int:
 
 def _fault() -> int:
     traceback.print_exc()
-    console.print("this is a fault of nnDistill, not yours; please report it with the lines above.")
+    console.print("this is a bug in nnDistill, not a mistake of yours; please report it with the lines above.")
     return 1

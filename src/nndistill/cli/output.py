@@ -1,4 +1,4 @@
-"""What commands print: a table for people, or one JSON object for programs."""
+"""How commands print results: as a table for people, or as one JSON object for programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def show(frame: pd.DataFrame, title: str) -> None:
-    show_rows(
-        [str(column) for column in frame.columns], {str(name): list(row) for name, row in frame.iterrows()}, title
-    )
+    """Print a data frame as a table."""
+    rows = {str(name): list(row) for name, row in frame.iterrows()}
+    show_rows([str(column) for column in frame.columns], rows, title)
 
 
 def show_rows(columns: Sequence[str], rows: Mapping[str, Sequence[object]], title: str) -> None:
-    """As `show`, for commands that do without pandas."""
+    """Print rows by name as a table, without pandas, which a workstation that only predicts does not have."""
     table = Table(title=title, title_justify="left")
     for column in ["", *columns]:
         table.add_column(column, overflow="fold")
@@ -31,8 +31,10 @@ def show_rows(columns: Sequence[str], rows: Mapping[str, Sequence[object]], titl
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers of numpy become plain ones."""
     print(json.dumps(value, indent=2, default=float))
 
 
 def workspace_option(workspace: Path | None) -> str:
+    """The option to append to a command that is to use the same workspace."""
     return f" --workspace {workspace}" if workspace else ""

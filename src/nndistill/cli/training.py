@@ -1,4 +1,4 @@
-"""What `teach` and `distill` share: the recipe with its changes, the training, and its result."""
+"""What `teach` and `distill` share: a recipe with changes, the training, and the report of its result."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from ..progress import TrainingProgress
 from .output import print_json, show
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..nnunet.training.run import Run
     from ..recipes import Recipe
 
 
 def adjusted_recipe(name: str, **changes: Any) -> Recipe:
+    """Load a recipe and replace the values that were given as options."""
     from ..recipes import load_recipe
 
     return load_recipe(name).adjusted(**changes)
 
 
 def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validate: bool) -> None:
+    """Train a run under a progress bar."""
     from ..nnunet.training.run import train
 
     with TrainingProgress(title) as progress:
@@ -34,20 +38,21 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
 
 
 def report_training(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
+    """Print where the trained model is, its validation Dice if it was validated, and what to do next."""
     from ..nnunet.models.scores import validation_scores
     from ..reporting import dice_table
 
-    scores = validation_scores(run.model_folder, run.fold).assign(model=run.plans_name) if validate else None
+    scores = validation_scores(run.model_folder, run.fold) if validate else None
     if as_json:
-        numbers = None if scores is None else scores.groupby("label")["dice"].agg(["mean", "sem", "count"])
-        print_json(
-            {
-                "model": str(run.model_folder),
-                "fold": run.fold,
-                "dice": None if numbers is None else numbers.to_dict(orient="index"),
-            }
-        )
+        print_json({"model": str(run.model_folder), "fold": run.fold, "dice": _dice_by_label(scores)})
         return
     if scores is not None:
-        show(dice_table(scores).T, f"Validation Dice of fold {run.fold}, mean ± SEM")
+        show(dice_table(scores.assign(model=run.plans_name)).T, f"Validation Dice of fold {run.fold}, mean ± SEM")
     print(f"\nModel: {run.model_folder}\nNext:  {next_step}")
+
+
+def _dice_by_label(scores: pd.DataFrame | None) -> dict[str, Any] | None:
+    if scores is None:
+        return None
+    statistics = scores.groupby("label")["dice"].agg(["mean", "sem", "count"])
+    return {str(label): dict(row) for label, row in statistics.to_dict(orient="index").items()}

@@ -15,9 +15,9 @@ import onnx
 import openvino
 
 from ..runtime.backends.base import Array
+from ..suppress_output import suppress_output, suppress_warnings
 from . import onnx as onnx_export
 from . import openvino as openvino_export
-from .suppress_output import quietly
 
 
 def quantize_openvino(onnx_file: Path, output: Path, windows: Sequence[Array]) -> list[str]:
@@ -44,6 +44,6 @@ def quantize_onnx(onnx_file: Path, output: Path, windows: Sequence[Array]) -> li
 
 def _quantized(model: Any, windows: Sequence[Array]) -> Any:
     samples = nncf.Dataset(windows, lambda window: {onnx_export.INPUT: window[None]})
-    with quietly():
+    with suppress_output(), suppress_warnings():
         # Mixed: activations may be asymmetric, as those behind leaky ReLU are.
         return nncf.quantize(model, samples, preset=nncf.QuantizationPreset.MIXED, subset_size=len(windows))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from .suppress_output import quietly
+from ..suppress_output import suppress_output, suppress_warnings
 
 FILE = "model.onnx"
 INPUT, OUTPUT = "image", "logits"
@@ -33,7 +33,7 @@ def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[
     size = sum(weight.nbytes for weight in network.state_dict().values())
     # The example has two windows, since a dimension of one would be taken for fixed.
     example = torch.zeros(2, *window)
-    with quietly():
+    with suppress_output(), suppress_warnings():
         torch.onnx.export(
             network.eval(),
             (example,),

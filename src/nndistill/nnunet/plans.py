@@ -1,4 +1,4 @@
-"""Plans: what a network is. Student plans are the teacher's with fewer channels, and nothing else changed."""
+"""Plans files, which define a network. A student's plans are the teacher's with fewer channels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import nn
 from ..errors import UnknownName, UserError
 
 SMALLEST_STAGE = 8
-"""No student stage gets fewer channels, unless the teacher's has fewer; the paper's release does the same."""
+"""The fewest channels of a student stage, unless the teacher's has fewer; the paper's release does the same."""
 
 _FEWEST_STAGES = 3
-"""With two, nnU-Net's deep supervision has one output, whose weight it sets to 0 / 0."""
+"""With two stages, nnU-Net's deep supervision has one output, whose weight becomes 0 / 0."""
 
 _PER_ENCODER_STAGE = {"kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"}
 
@@ -29,8 +29,8 @@ def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, sou
 
     Args:
         plans: A plans file's content.
-        name: A configuration's name; without it, `3d_fullres` or else the only 3D configuration there is.
-        source: What to call the plans in a message.
+        name: A configuration's name. Default: `3d_fullres`, or else the only 3D configuration.
+        source: What messages call the plans.
 
     Raises:
         UserError: It is a 2D configuration or a stage of a cascade, or there is no 3D configuration.
@@ -40,8 +40,8 @@ def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, sou
     available = manager.available_configurations
     if name is not None and name not in available:
         raise UnknownName("configuration", name, available)
-    candidates = [name] if name else sorted(available, key=lambda c: c != "3d_fullres")
-    in_3d = [c for c in candidates if len(manager.get_configuration(c).patch_size) == 3]
+    candidates = [name] if name else sorted(available, key=lambda each: each != "3d_fullres")
+    in_3d = [each for each in candidates if len(manager.get_configuration(each).patch_size) == 3]
     if not in_3d:
         raise UserError(
             f"{source} has only the 2D configuration {', '.join(candidates)}; nnDistill distils 3D networks. "
@@ -57,31 +57,45 @@ def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, sou
 
 
 def resolved_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
-    """A configuration's own values and those it inherits; plans of older versions are brought up to date."""
+    """Return a configuration's values with those that it inherits, in the form of the newest version of plans."""
     resolved: dict[str, Any] = PlansManager(deepcopy(plans)).get_configuration(configuration).configuration
     resolved.pop("inherits_from", None)
     return resolved
 
 
 def features_per_stage(plans: dict[str, Any], configuration: str) -> list[int]:
-    """Channels of each encoder stage, fine to coarse."""
+    """Return the channels of each encoder stage, fine to coarse."""
     arguments = resolved_configuration(plans, configuration)["architecture"]["arch_kwargs"]
     features = arguments["features_per_stage"]
     return [features] * arguments["n_stages"] if isinstance(features, int) else list(features)
 
 
 def reduced_features(teacher: Sequence[int], reduction: int, *, floor: int = SMALLEST_STAGE) -> list[int]:
-    """Divide every stage's channels by `reduction` (C/r of the paper), but not below `floor`.
+    """Divide every stage's channels by a reduction (the paper's $C/r$), but not to less than `floor`.
+
+    Args:
+        teacher: Channels of each teacher stage.
+        reduction: r of the paper.
+        floor: The fewest channels of a student stage, unless the teacher's has fewer.
 
     Raises:
         UserError: The reduction is below 1, or leaves a stage without a channel.
+
+    Example:
+        >>> reduced_features([32, 64, 128, 256, 320, 320], 4)
+        [8, 16, 32, 64, 80, 80]
     """
     if reduction < 1:
-        raise UserError(f"--reduction {reduction} is not possible: it divides the teacher's channels, so 1 or more.")
+        raise UserError(
+            f"a reduction of {reduction} is not possible: the teacher's channels are divided by it, so it is at "
+            "least 1.",
+            option="reduction",
+        )
     if min(teacher) < reduction:
         raise UserError(
-            f"--reduction {reduction} leaves no channel: the teacher's narrowest stage has {min(teacher)}. "
-            f"Use at most {min(teacher)}, or give the student's channels with --features."
+            f"a reduction of {reduction} leaves no channel: the teacher's narrowest stage has {min(teacher)}. "
+            f"Use at most {min(teacher)}, or give the channels of each student stage.",
+            option=("reduction", "features"),
         )
     return [min(channels, max(channels // reduction, floor)) for channels in teacher]
 
@@ -95,17 +109,17 @@ def derive_plans(
     batch_size: int | None = None,
     name: str,
 ) -> dict[str, Any]:
-    """Copy plans under a new name, keeping one configuration, with other channels, patch or batch size.
+    """Derive plans with other channels, patch size or batch size; only one configuration is kept.
 
-    The preprocessed data stay the same, so nothing has to be preprocessed again.
+    They need the same preprocessed data, so nothing has to be preprocessed again.
 
     Args:
         plans: A plans file's content; it is not changed.
         configuration: The configuration to keep.
         features: Channels of each stage; fewer entries than stages make a shallower network.
-        patch_size: Voxels a patch, divisible by the network's strides.
-        batch_size: Patches a batch.
-        name: `plans_name` of the copy.
+        patch_size: Voxels per patch along each axis, divisible by the network's strides.
+        batch_size: Patches per batch.
+        name: `plans_name` of the new plans.
 
     Raises:
         UserError: Too many or non-positive features, or a patch size the network cannot take.
@@ -116,8 +130,9 @@ def derive_plans(
         stages = arguments["n_stages"]
         if not _FEWEST_STAGES <= len(features) <= stages or min(features) < 1:
             raise UserError(
-                f"--features {' '.join(map(str, features))} does not fit: the plans have {stages} stages, "
-                f"so give between {_FEWEST_STAGES} and {stages} positive numbers."
+                f"the features {' '.join(map(str, features))} do not fit the plans, which have {stages} stages: "
+                f"give between {_FEWEST_STAGES} and {stages} positive numbers.",
+                option="features",
             )
         for key in _PER_ENCODER_STAGE & arguments.keys():
             if not isinstance(arguments[key], int):
@@ -147,12 +162,12 @@ def build_network(
 
     Args:
         plans: A plans file's content.
-        configuration: Which of its configurations.
+        configuration: Name of one of its configurations.
         dataset_json: A `dataset.json`'s content, for the numbers of channels and classes.
-        trainer: The trainer class whose `build_network_architecture` decides, as in prediction.
+        trainer: The trainer class whose `build_network_architecture` is called, as in nnU-Net's prediction.
 
     Raises:
-        UserError: The trainer class is not installed here.
+        UserError: The trainer class is not installed.
     """
     manager = PlansManager(plans)
     configuration_manager = manager.get_configuration(configuration)
@@ -160,7 +175,7 @@ def build_network(
         trainer_class = recursive_find_trainer_class_by_name(trainer)
     except RuntimeError as error:
         raise UserError(
-            f"the model was trained by {trainer}, which is not installed here; put its folder into nnUNet_extTrainer."
+            f"the model was trained by {trainer}, which is not installed; put its folder into nnUNet_extTrainer."
         ) from error
     network: nn.Module = trainer_class.build_network_architecture(
         manager,
@@ -173,23 +188,23 @@ def build_network(
 
 
 def input_channels(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> int:
-    """Number of channels the network of plans takes."""
+    """Return the number of input channels of the network of plans."""
     manager = PlansManager(plans)
     return int(determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json))
 
 
 def has_regions(plans: dict[str, Any], dataset_json: dict[str, Any]) -> bool:
-    """Whether the network of plans predicts regions, which may overlap, instead of labels."""
+    """Return whether the network of plans predicts regions, which may overlap, instead of labels."""
     return bool(PlansManager(plans).get_label_manager(dataset_json).has_regions)
 
 
 def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:
-    """Number of patches in which nnU-Net's sliding window covers the data set's median image.
+    """Return the number of patches in which nnU-Net's sliding window covers the data set's median image.
 
     Args:
         plans: A plans file's content.
-        configuration: Which of its configurations.
-        step: Distance of two windows, in patch sizes; nnU-Net's default.
+        configuration: Name of one of its configurations.
+        step: Distance between two windows, in patch sizes. Default: nnU-Net's.
     """
     kept = resolved_configuration(plans, configuration)
     patch = kept["patch_size"]
@@ -203,5 +218,6 @@ def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any]) -> None
         if size < 1 or size % stride:
             raise UserError(
                 f"patch size {'×'.join(map(str, patch_size))} does not fit the network: axis {axis} must be a "
-                f"multiple of {stride}."
+                f"multiple of {stride}.",
+                option="patch_size",
             )

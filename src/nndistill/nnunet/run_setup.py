@@ -1,7 +1,7 @@
-"""What a run is, as written into its plans: recipe, and for a distillation the teacher and the method.
+"""The setup of a run, as written into its plans: the recipe and, for a distillation, the teacher and the method.
 
-nnU-Net keeps keys of a plans file that it does not know, copies the file into the model folder and hands it to the
-trainer. So a run describes itself, and stock resume and multi-GPU training work.
+nnU-Net keeps keys of a plans file that it does not know, copies the file into the model folder and passes it to the
+trainer. So a run describes itself, and stock resuming and multi-GPU training work.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from ..recipes import Recipe
 from ..validation import Strict, explain
 
 KEY = "nndistill"
+"""The key of the setup in the plans, and of nnDistill's own state in a checkpoint."""
 
 
 class Teacher(Strict):
-    """Where the teacher is, and what it looks like."""
+    """Where the teacher is, and how many channels its stages have."""
 
     folder: str
     fold: str
@@ -44,7 +45,7 @@ class RunSetup(Strict):
     nndistill_version: str = Field(default_factory=lambda: version("nndistill"))
 
     def into(self, plans: dict[str, Any]) -> dict[str, Any]:
-        """Plans with this setup written into them."""
+        """Return a copy of plans that contains this setup."""
         return {**plans, KEY: self.model_dump(mode="json")}
 
     @classmethod
@@ -52,7 +53,7 @@ class RunSetup(Strict):
         """Read the setup back from plans.
 
         Raises:
-            UserError: It was changed by hand, or written by a newer nnDistill.
+            UserError: The setup is not valid: it was changed by hand, or written by a newer version.
         """
         try:
             return cls.model_validate(plans[KEY])

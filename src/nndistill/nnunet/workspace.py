@@ -11,7 +11,7 @@ _VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 
 def use_workspace(workspace: Path | None) -> None:
-    """Point nnU-Net's three environment variables below one folder; `None` leaves them as they are."""
+    """Set nnU-Net's three environment variables to folders in one workspace; `None` leaves them as they are."""
     if workspace is None:
         return
     for variable in _VARIABLES:
@@ -21,7 +21,7 @@ def use_workspace(workspace: Path | None) -> None:
 
 
 def raw_folder() -> Path:
-    """The folder of raw data sets.
+    """Return the folder of raw data sets.
 
     Raises:
         UserError: `nnUNet_raw` is not set, and no workspace was given.
@@ -30,7 +30,7 @@ def raw_folder() -> Path:
 
 
 def preprocessed_folder() -> Path:
-    """The folder of preprocessed data sets and their plans.
+    """Return the folder of preprocessed data sets and their plans.
 
     Raises:
         UserError: `nnUNet_preprocessed` is not set, and no workspace was given.
@@ -39,7 +39,7 @@ def preprocessed_folder() -> Path:
 
 
 def results_folder() -> Path:
-    """The folder of trained models.
+    """Return the folder of trained models.
 
     Raises:
         UserError: `nnUNet_results` is not set, and no workspace was given.
@@ -51,7 +51,7 @@ def dataset_folder(parent: Path, name_or_id: str) -> Path:
     """Find a data set's folder by its name (`Dataset004_Hippocampus`) or number (`4`).
 
     Raises:
-        UserError: There is none, or more than one with this number.
+        UserError: There is no such data set, or more than one with this number.
     """
     if name_or_id.isdigit():
         found = sorted(parent.glob(f"Dataset{int(name_or_id):03d}_*"))
@@ -70,6 +70,7 @@ def _folder(variable: str) -> Path:
     if not value:
         raise UserError(
             f"nnU-Net does not know its folders: the environment variable {variable} is not set. "
-            "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results, or give --workspace DIR."
+            "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results, or use a workspace, which sets all three.",
+            option="workspace",
         )
     return Path(value)

@@ -1,4 +1,4 @@
-"""Named training setups, validated; small YAML files that a user can copy and change."""
+"""Recipes: named training setups in small YAML files that a user can copy and change."""
 
 from .loading import load_recipe, recipe_names, recipe_text
 from .recipe import Recipe

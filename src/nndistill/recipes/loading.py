@@ -1,4 +1,4 @@
-"""Recipes from their YAML files: those that come with nnDistill, and the user's own."""
+"""Recipes from YAML files: those that come with nnDistill, and the user's own."""
 
 from __future__ import annotations
 
@@ -16,37 +16,46 @@ from .recipe import Recipe
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with nnDistill."""
+    """Return the names of the recipes that come with nnDistill.
+
+    Example:
+        >>> recipe_names()
+        ['paper', 'quick', 'release-brats2024', 'release-isles2022']
+    """
     return sorted(path.name.removesuffix(".yaml") for path in _shipped())
 
 
 def recipe_text(name_or_file: str | Path) -> str:
-    """The YAML of a recipe, by name, or from a file of the user's.
+    """Return the YAML text of a recipe, by name or from a file of the user's.
 
     Raises:
         UnknownName: No recipe has this name.
-        UserError: No such file is there, or it is no text.
+        UserError: The file does not exist, or is not text.
     """
     path = Path(name_or_file)
     if path.suffix in {".yaml", ".yml"}:
         try:
             return path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise UserError(f"there is no recipe file {path}.") from None
+            raise UserError(f"there is no recipe file {path}.", option="recipe") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the recipe file {path} cannot be read: {error}.") from error
     shipped = {file.name.removesuffix(".yaml"): file for file in _shipped()}
     if str(name_or_file) not in shipped:
-        raise UnknownName("recipe", str(name_or_file), shipped)
+        raise UnknownName("recipe", str(name_or_file), shipped, option="recipe")
     return str(shipped[str(name_or_file)].read_text(encoding="utf-8"))
 
 
 def load_recipe(name_or_file: str | Path) -> Recipe:
-    """Load a recipe by name, or from a YAML file of the user's.
+    """Load a recipe by name or from a YAML file of the user's.
 
     Raises:
         UnknownName: No recipe has this name.
-        UserError: The file is missing or not valid: the message names the key, its line and what is allowed.
+        UserError: The file is missing or not valid; the message names the key, its line and what is allowed.
+
+    Example:
+        >>> load_recipe("paper").distillation_weight
+        0.05
     """
     text = recipe_text(name_or_file)
     try:
@@ -67,7 +76,7 @@ def _shipped() -> Iterator[Any]:
 
 
 def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
-    """YAML takes the last of two equal keys without a word."""
+    """YAML itself silently takes the last of two equal keys."""
     if not isinstance(document, yaml.MappingNode):
         return
     seen = set()

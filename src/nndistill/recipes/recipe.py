@@ -1,4 +1,7 @@
-"""A recipe: how a network is trained, and what a student is asked to match."""
+"""A recipe: how a network is trained, and what a student is asked to match.
+
+First the parts, each a model of its own (optimiser, weight schedule, extras), then `Recipe`, which is made of them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Iterable
 from math import cos, pi
 from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field, ValidationError
+from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 
 from ..errors import UserError
@@ -15,7 +18,7 @@ from ..validation import Strict, explain
 
 
 class Sgd(Strict):
-    """Stochastic gradient descent with momentum, nnU-Net's own optimiser."""
+    """Stochastic gradient descent with momentum, the optimiser of nnU-Net and of the paper."""
 
     name: Literal["sgd"] = "sgd"
     learning_rate: float = Field(gt=0)
@@ -23,7 +26,8 @@ class Sgd(Strict):
     nesterov: bool = True
     weight_decay: float = Field(default=3e-5, ge=0)
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """Make the optimiser of these parameters."""
         return SGD(
             parameters,
             lr=self.learning_rate,
@@ -40,28 +44,29 @@ class Adamw(Strict):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(default=1e-2, ge=0)
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+    def build(self, parameters: Iterable[Parameter]) -> Optimizer:
+        """Make the optimiser of these parameters."""
         return AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
 class Constant(Strict):
-    """The full weight from the first epoch on (Eq. 8 of the paper)."""
+    """The full weight μ from the first epoch on (the paper, Eq. 8)."""
 
     name: Literal["constant"] = "constant"
 
     def factor(self, share: float) -> float:
-        """Share of the weight at `share` of the training, both in [0, 1]."""
+        """Share of μ after a share of the training, both in [0, 1]."""
         return 1.0
 
 
 class CosineRamp(Strict):
-    r"""Nothing until `start`, then up to the full weight along half a cosine of the given length.
+    r"""No weight until `start`, then a rise to the full weight along half a cosine.
 
     $$\tfrac12\big(1-\cos(\pi\,\min(1, \max(0, (s - s_0)/\Delta)))\big)$$
 
     Args:
         start: $s_0$, share of the training before the ramp, in [0, 1).
-        length: $\Delta$, share of the training it takes, in (0, 1].
+        length: $\Delta$, share of the training that the ramp takes, in (0, 1].
     """
 
     name: Literal["cosine-ramp"]
@@ -69,18 +74,15 @@ class CosineRamp(Strict):
     length: float = Field(gt=0, le=1)
 
     def factor(self, share: float) -> float:
-        """Share of the weight at `share` of the training, both in [0, 1]."""
+        """Share of μ after a share of the training, both in [0, 1]."""
         return (1 - cos(pi * min(1.0, max(0.0, (share - self.start) / self.length)))) / 2
 
 
-Checkpoint = Literal["final", "best"]
-
-
 class EarlyStopping(Strict):
-    """Stop when nnU-Net's running validation Dice has not risen for a while.
+    """Stop if nnU-Net's running validation Dice has not risen for a while.
 
     Args:
-        patience: Epochs without a new best.
+        patience: Number of epochs without a new best value.
     """
 
     patience: int = Field(ge=1)
@@ -89,36 +91,53 @@ class EarlyStopping(Strict):
 class WeightAveraging(Strict):
     r"""Exponential moving average of the weights, $\bar w \leftarrow d\,\bar w + (1-d)\,w$ after every batch.
 
-    The average is what is validated, predicts and is exported; the weights themselves are kept to resume from.
+    The average is validated, predicts and is exported; the weights themselves are kept for resuming.
 
     Args:
-        decay: $d$; the average looks back over about $1/(1-d)$ batches, so a training has to be much longer.
+        decay: $d$; the average looks back over about $1/(1-d)$ batches, so the training has to be much longer.
     """
 
     decay: float = Field(gt=0, lt=1)
+
+
+Checkpoint = Literal["final", "best"]
+"""Which of the checkpoints that nnU-Net writes is meant."""
 
 
 class Recipe(Strict):
     """A training setup. It is written into the plans of every run, so that the run describes itself.
 
     Args:
-        description: What it is for, in a sentence.
-        method: The distillation method, a name of `nndistill.methods.METHODS` or a combination.
+        description: Its purpose, in one sentence.
+        method: The distillation method: a registered name such as `dcd`, or a combination such as `dcd+logits`.
         method_options: The method's options.
-        distillation_weight: μ of Eq. 8, the weight of the distillation loss beside the segmentation loss.
+        distillation_weight: μ of Eq. 8, the weight of the distillation loss, which is added to the segmentation loss.
         weight_schedule: How that weight changes: `constant`, or `cosine-ramp` with `start` and `length`.
-        teacher_checkpoint: Which of the teacher's checkpoints teaches, `final` or `best`; default: the one that is
-            its result.
-        optimizer: `sgd` or `adamw`, with its options; the rate follows nnU-Net's polynomial decay.
-        epochs: Number of epochs, at most.
-        iterations: Training batches an epoch.
-        validation_iterations: Validation batches an epoch (nnU-Net's pseudo Dice).
-        weight_averaging: Average the weights over time, with this `decay`; none by default.
-        early_stopping: Stop after `patience` epochs without a better validation Dice; none by default.
-        checkpoint: Which checkpoint is the result, validated and predicted with: `final` or `best`.
+        teacher_checkpoint: Which of the teacher's checkpoints teaches: `final` or `best`. Default: the one that its
+            own recipe declares the result.
+        optimizer: `sgd` or `adamw`, with its options. The learning rate follows nnU-Net's polynomial decay.
+        epochs: Largest number of epochs.
+        iterations: Training batches per epoch.
+        validation_iterations: Validation batches per epoch, for nnU-Net's pseudo Dice.
+        weight_averaging: Average the weights over time, with this `decay`. Default: no average.
+        early_stopping: Stop after `patience` epochs without a better validation Dice. Default: never.
+        checkpoint: Which checkpoint is the result, which is validated and predicts: `final` or `best`.
         mirroring: Mirror patches in training, and average over mirrored copies in prediction.
-        save_every: Epochs between two writings of `checkpoint_latest.pth`, from which a run resumes.
-        seed: Seed of weights and sampling; none leaves them to chance, as nnU-Net does.
+        save_every: A run resumes from `checkpoint_latest.pth`, which is written once per this many epochs.
+        seed: Seed of the initial weights and of sampling. Default: a different training each time, as in nnU-Net.
+
+    Example:
+        >>> recipe = Recipe(
+        ...     distillation_weight=0.05,
+        ...     optimizer={"name": "sgd", "learning_rate": 0.01},
+        ...     epochs=100,
+        ...     iterations=250,
+        ...     validation_iterations=50,
+        ... )
+        >>> recipe.method, recipe.weight_at(0)
+        ('dcd', 0.05)
+        >>> recipe.adjusted(epochs=10, learning_rate=0.1).optimizer.learning_rate
+        0.1
     """
 
     description: str = ""
@@ -139,18 +158,18 @@ class Recipe(Strict):
     seed: int | None = Field(default=None, ge=0)
 
     def weight_at(self, epoch: int) -> float:
-        """μ in an epoch, counted from 0."""
+        """Return μ in an epoch, counted from 0."""
         return self.distillation_weight * self.weight_schedule.factor(epoch / self.epochs)
 
     def adjusted(self, *, learning_rate: float | None = None, **changes: Any) -> Recipe:
-        """Return a copy with some values replaced; a value of `None` leaves the recipe's own.
+        """Return a copy with some values replaced; `None` keeps the recipe's value.
 
         Args:
-            learning_rate: The optimiser's.
-            **changes: Values of the recipe by name. Another `method` drops the options of the recipe's own.
+            learning_rate: Initial learning rate of the optimiser.
+            **changes: Values of the recipe by name. Another `method` drops the options of the present one.
 
         Raises:
-            UserError: A new value is out of range.
+            UserError: A new value is out of range, or there is no such key.
         """
         given = {key: value for key, value in changes.items() if value is not None}
         values = {**self.model_dump(), **given}
@@ -161,4 +180,4 @@ class Recipe(Strict):
         try:
             return Recipe.model_validate(values)
         except ValidationError as error:
-            raise UserError(f"these changes do not make a recipe: {explain(error, Recipe, values).sentence}") from error
+            raise UserError(f"the recipe cannot be changed so: {explain(error, Recipe, values).sentence}") from error

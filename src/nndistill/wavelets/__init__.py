@@ -1,4 +1,4 @@
-"""Discrete wavelets in three dimensions: the pyramid, its inverse, and the projection onto chosen subbands."""
+"""Discrete wavelets in three dimensions: the pyramid, its inverse, and the projection onto subbands."""
 
 from .projection import SubbandProjection
 from .transform import wavedec3, waverec3

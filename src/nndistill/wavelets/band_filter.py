@@ -1,13 +1,13 @@
-r"""Keep chosen subbands of a volume and nothing else: the linear map behind `SubbandProjection`, made fast.
+r"""Keep some subbands of a volume: the linear map behind `SubbandProjection`, made fast.
 
 The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three things make it cheap:
 
 - Perfect reconstruction: $\mathcal P$ of some bands is the identity minus $\mathcal P$ of the others, so only the
   smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each).
-- Separability: bands share their path, `L → LL → LLL`, each step halving what is left.
+- Separability: bands share their path, `L → LL → LLL`, and each step halves the remaining data.
 - Each axis is a banded matrix: long axes are split into blocks of rows that read only the samples they need. A step
-  consumes the last axis and writes it as the first (or the other way round, level by level), so that every block is
-  one large matrix product over all channels, without copies.
+  reads the last axis and writes it as the first (or the reverse, alternating from level to level), so that every block
+  is one large matrix product over all channels, without copies.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from .subbands import SUBBANDS
 T = TypeVar("T", str, tuple[int, ...])
 
 ROWS_PER_BLOCK = 16
-"""Rows of an analysis block (twice as many for synthesis, which doubles the samples). Measured: 8 and 32 are slower."""
+"""Rows of an analysis block (twice as many for synthesis, which doubles the samples); 8 and 32 measured slower."""
 
 LONGEST_DENSE_AXIS = 40
-"""Up to this many samples an axis is one dense product."""
+"""An axis of at most this many samples is one dense product."""
 
 LARGEST_DENSE_VOLUME = 640
-"""Up to this many voxels (deep stages) the whole map is one matrix, and everything else would be calls, not work."""
+"""For at most this many voxels (deep stages) the whole map is one matrix, as the time would be that of calls alone."""
 
 NARROWEST_PRODUCT = 16
-"""A product with fewer columns than this is slow in BLAS; its transpose, with as few rows, is not."""
+"""A product with fewer columns than this is slow in BLAS; its transpose, with as few rows, is fast."""
 
 SHORTEST_GAP = 16
-"""Zero columns between two runs that are worth a second product."""
+"""More zero columns than this between two runs are worth a second product."""
 
 CHUNK_ELEMENTS = 1 << 23
-"""Samples worked on at a time, at least one channel. Smaller chunks stay in the cache and are a little faster on an
-idle machine; larger ones are fewer calls, so fewer waits of one thread for another on a busy one."""
+"""Samples per chunk, at least those of one channel. Smaller chunks stay in the cache and are slightly faster on an idle
+machine; larger ones mean fewer calls, and so fewer waits of one thread for another on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Banded:
 
 @dataclass(frozen=True)
 class AxisStep:
-    """Analysis (a matrix a letter) and synthesis of one axis at one level."""
+    """Analysis and synthesis of one axis at one level, one matrix each per letter."""
 
     analysis: dict[str, Banded]
     synthesis: dict[str, Banded]
@@ -78,12 +78,12 @@ class AxisStep:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything `BandFilter` needs to know for one size, device and precision.
+    """Everything that `BandFilter` needs for one size, device and precision.
 
     Args:
-        levels: The three axes' steps a level, in the order in which that level takes the axes.
-        wanted: The bands to compute a level, letters in that order; `LLL` where the path goes deeper.
-        complement: Whether they are to be taken away from the volume instead of kept.
+        levels: Per level, the steps of the three axes, in the order in which that level takes the axes.
+        wanted: Per level, the bands to compute, letters in that order; `LLL` if the path continues deeper.
+        complement: Whether the bands are subtracted from the volume instead of kept.
     """
 
     levels: tuple[tuple[AxisStep, ...], ...]
@@ -97,7 +97,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class BandFilter:
-    """The map from a volume to the part of it that lies in the chosen bands.
+    """The map from a volume to its part in some bands.
 
     Args:
         bands: Names such as `LLH`, at every level; `LLL` at the deepest.
@@ -131,9 +131,9 @@ class BandFilter:
             return _part(x, plan, 0, out=x, sign=-1.0 if plan.complement else 1.0, keep=plan.complement)
 
     def is_orthogonal_projection(self, shape: tuple[int, ...]) -> bool:
-        """Whether the map is its own transpose and its own square, up to rounding, on volumes of this size.
+        """Return whether the map is its own transpose and its own square, up to rounding, on volumes of this size.
 
-        True for an orthogonal wavelet under periodization while every level halves the size exactly.
+        That is so for an orthogonal wavelet under periodization if every level halves the size exactly.
         """
         return self.mode == "periodization" and all(
             _is_orthogonal(self.wavelet, self.mode, size, self.level) for size in shape
@@ -141,7 +141,7 @@ class BandFilter:
 
 
 def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
-    """Runs of channels of `(C, …)` of so many elements together, by default such as fit the cache; all on a GPU."""
+    """Split the channels of `(C, …)` into chunks of `elements`, by default `CHUNK_ELEMENTS`; into one on a GPU."""
     channels, *volume = x.shape
     step = channels if x.is_cuda else max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume)))
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
@@ -150,10 +150,10 @@ def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
 def _part(
     x: Tensor, plan: Plan, level: int, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
 ) -> Tensor:
-    """The wanted bands of one level and those below it, back in the volume's own coordinates.
+    """The wanted bands of one level and of the deeper ones, transformed back to the volume.
 
-    Written to `out` (which may be `x`), added to what is there if `keep`. Even levels take and give
-    `(C, D, H, W)`, odd ones `(D, H, W, C)`.
+    They are written to `out` (which may be `x`), or added to it if `keep`. Even levels take and return `(C, D, H, W)`,
+    odd ones `(D, H, W, C)`.
     """
     return _along_axis(x, plan, level, "", out, sign, keep)
 
@@ -161,10 +161,10 @@ def _part(
 def _along_axis(
     x: Tensor, plan: Plan, level: int, path: str, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
 ) -> Tensor:
-    """Split the next axis into the halves that are wanted, deal with each, put them together again.
+    """Split the next axis into its wanted halves, process each, and merge them again.
 
     Args:
-        x: The last axis is to be split next and becomes the first (even levels), or the other way round (odd levels).
+        x: The axis to split is the last and becomes the first (even levels), or the reverse (odd levels).
         path: Letters of the axes already split.
     """
     if len(path) == 3:
@@ -185,7 +185,7 @@ def _along_axis(
 def _last_to_first(
     x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
 ) -> Tensor:
-    """`(…, n)` → `(height, …)`, a new tensor, or written or added to `out`."""
+    """Map `(…, n)` to `(height, …)`: a new tensor, or `out`, which is overwritten or, if `keep`, added to."""
     if out is None:
         out = x.new_empty((matrix.height, *x.shape[:-1]))
     source, target = x.view(-1, x.shape[-1]).t(), out.view(matrix.height, -1)
@@ -198,7 +198,7 @@ def _last_to_first(
 def _first_to_last(
     x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
 ) -> Tensor:
-    """`(n, …)` → `(…, height)`, a new tensor, or written or added to `out`."""
+    """Map `(n, …)` to `(…, height)`: a new tensor, or `out`, which is overwritten or, if `keep`, added to."""
     if out is None:
         out = x.new_empty((*x.shape[1:], matrix.height))
     source, target = x.view(x.shape[0], -1).t(), out.view(-1, matrix.height)
@@ -241,7 +241,7 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
 def _dense(
     spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, transposed: bool
 ) -> Tensor:
-    """The transpose of the whole map, `(voxels, voxels)`: what it makes of every unit impulse."""
+    """The transpose of the whole map, `(voxels, voxels)`: its responses to all unit impulses."""
     with torch.inference_mode(False):
         voxels = math.prod(shape)
         impulses = torch.eye(voxels, dtype=torch.float64).view(voxels, *shape)
@@ -283,7 +283,7 @@ def _banded(matrix: Tensor, rows: int, device: torch.device, dtype: torch.dtype)
 
 
 def _runs(matrix: Tensor) -> list[slice]:
-    """The columns that are not zero, as runs; short gaps are not worth a product of their own."""
+    """The nonzero columns as runs; a short gap does not end a run."""
     touched = matrix.abs().amax(0).nonzero().flatten().tolist() or [0]
     starts = [touched[0], *(b for a, b in pairwise(touched) if b - a > SHORTEST_GAP)]
     stops = [*(a for a, b in pairwise(touched) if b - a > SHORTEST_GAP), touched[-1]]

@@ -1,7 +1,7 @@
-"""Analysis and synthesis of one level along one axis, as small matrices read off PyWavelets.
+"""Analysis and synthesis of one level along one axis, as small matrices computed with PyWavelets.
 
-For every boundary mode both maps are linear, so a unit impulse a sample tells everything there is to know: the
-matrices carry PyWavelets' own conventions, and no padding rule is written down twice.
+Both maps are linear in every boundary mode, so the responses to one unit impulse per sample define them: the matrices
+have PyWavelets' own conventions, and no padding rule is implemented twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Mode = Literal[
     "antisymmetric",
     "antireflect",
 ]
-"""PyWavelets' nine ways to continue a signal beyond its ends."""
+"""PyWavelets' nine boundary modes: ways to continue a signal beyond its ends."""
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -51,7 +51,11 @@ def check_wavelet(name: str) -> str:
 
 
 def check_mode(mode: str) -> Mode:
-    """Return the boundary mode, or raise `UnknownName` with the nearest one."""
+    """Return the boundary mode.
+
+    Raises:
+        UnknownName: There is no such mode; the nearest one is suggested.
+    """
     for known in get_args(Mode):
         if mode == known:
             return known  # type: ignore[no-any-return]
@@ -59,7 +63,11 @@ def check_mode(mode: str) -> Mode:
 
 
 def check_level(level: int, *, lowest: int = 0) -> int:
-    """Return the number of levels, or raise `UserError`."""
+    """Return the number of levels.
+
+    Raises:
+        UserError: It is not a whole number, or below `lowest`.
+    """
     if isinstance(level, bool) or not isinstance(level, int) or level < lowest:
         raise UserError(f"level must be a whole number of at least {lowest}, not {level!r}.")
     return level
@@ -67,7 +75,7 @@ def check_level(level: int, *, lowest: int = 0) -> int:
 
 @cache
 def analysis_matrix(wavelet: str, mode: str, size: int) -> Tensor:
-    """The map from `size` samples to low and high coefficients, `(2, coefficients, size)`, float64 on the CPU.
+    """Return the map from `size` samples to low and high coefficients: `(2, coefficients, size)`, float64 on the CPU.
 
     Raises:
         UserError: PyWavelets refuses this size in this mode.
@@ -86,13 +94,13 @@ def analysis_matrix(wavelet: str, mode: str, size: int) -> Tensor:
 
 @cache
 def synthesis_matrix(wavelet: str, mode: str, coefficients: int, size: int | None = None) -> Tensor:
-    """The map from low and high coefficients to samples, `(2, samples, coefficients)`, float64 on the CPU.
+    """Return the map from low and high coefficients to samples: `(2, samples, coefficients)`, float64 on the CPU.
 
     Args:
         wavelet: Name of a discrete wavelet.
         mode: Boundary mode.
         coefficients: Number of low (and of high) coefficients.
-        size: Samples to keep; by default all that PyWavelets gives, which is one more than an odd original had.
+        size: Number of samples to keep. Default: all that PyWavelets returns, one more than an odd original had.
     """
     identity = np.eye(coefficients)
     low = pywt.idwt(identity, None, wavelet, mode, axis=0)[:size]
@@ -102,10 +110,10 @@ def synthesis_matrix(wavelet: str, mode: str, coefficients: int, size: int | Non
 
 @cache
 def inversion_error(wavelet: str, mode: str, size: int) -> float:
-    """How far synthesis after analysis is from the identity, as the largest matrix entry.
+    """Return the largest entry by which synthesis after analysis differs from the identity.
 
-    Rounding for most wavelets; up to 1e-11 where PyWavelets' filters are tabulated to few digits; 1e-3 and more for
-    those that invert only nearly, such as `dmey`.
+    It is rounding for most wavelets, up to 1e-11 if PyWavelets' filters have few digits, and 1e-3 and more for
+    wavelets without an exact inverse, such as `dmey`.
     """
     analysis = analysis_matrix(wavelet, mode, size)
     synthesis = synthesis_matrix(wavelet, mode, analysis.shape[1], size)
@@ -114,13 +122,13 @@ def inversion_error(wavelet: str, mode: str, size: int) -> float:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def analysis_matrix_on(wavelet: str, mode: str, size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`analysis_matrix`, cast and moved once."""
+    """Return `analysis_matrix` in a precision and on a device, cast and moved only once."""
     return _placed(analysis_matrix, wavelet, mode, size, device, dtype)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def synthesis_matrix_on(wavelet: str, mode: str, coefficients: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """`synthesis_matrix` of full length, cast and moved once."""
+    """Return `synthesis_matrix` of full length in a precision and on a device, cast and moved only once."""
     return _placed(synthesis_matrix, wavelet, mode, coefficients, device, dtype)
 
 
@@ -138,6 +146,6 @@ def _discrete_wavelets() -> frozenset[str]:
 
 
 def _constant(matrices: np.ndarray) -> Tensor:
-    """A cached matrix outlives the call that asked for it, which may run under inference mode."""
+    """A tensor that later calls can use in training, even if this one runs under inference mode."""
     with torch.inference_mode(False):
         return torch.from_numpy(np.ascontiguousarray(matrices, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""Projection of a volume onto chosen wavelet subbands (the paper, Eq. 6)."""
+"""Projection of a volume onto wavelet subbands (the paper, Eq. 6)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .transform import working_precision
 
 
 class SubbandProjection(nn.Module):
-    r"""Keep chosen subbands of the wavelet pyramid and transform back.
+    r"""Keep some subbands of the wavelet pyramid and transform back.
 
     $$\mathcal P(F) = \xi_l^{-1}\big(\mathrm{mask} \cdot \xi_l(F)\big)$$
 
-    Equal to `wavedec3`, zeroing, `waverec3`, in a fraction of the time and memory, and without a graph through the
-    transform: the gradient is the adjoint.
+    The result is that of `wavedec3`, zeroing and `waverec3`, in a fraction of the time and memory, and without an
+    autograd graph through the transform: the gradient is the adjoint.
 
     Args:
         bands: Groups `"A"` (LLL), `"S"` (HHH), `"D"` (the six others) joined with `+`, or a list of bands such as
-            `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest only.
-        wavelet: Any discrete wavelet PyWavelets knows.
+            `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest level only.
+        wavelet: Any discrete wavelet of PyWavelets.
         level: Number of levels.
         mode: One of PyWavelets' nine boundary modes.
 
@@ -34,8 +34,14 @@ class SubbandProjection(nn.Module):
         the result has the input's type.
 
     Raises:
-        UnknownName: No such wavelet, mode or band.
-        UserError: No band, an impossible level, or a size PyWavelets refuses in this mode.
+        UnknownName: There is no such wavelet, mode or band.
+        UserError: No band is named, the level is impossible, or PyWavelets refuses the size in this mode.
+
+    Example:
+        >>> details = SubbandProjection("D")
+        >>> constant = torch.ones(1, 16, 16, 16)
+        >>> bool(details(constant).abs().max() < 1e-5)
+        True
 
     Source:
         Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 6.
@@ -74,7 +80,7 @@ class SubbandProjection(nn.Module):
         return projected.reshape(x.shape)
 
 
-# An operator of PyTorch's own registry, so that torch.compile sees one node where it could not follow the slices.
+# Registered as an operator of PyTorch, so that torch.compile sees one node instead of slices that it cannot trace.
 @torch.library.custom_op("nndistill::project", mutates_args=())
 def _project(x: Tensor, bands: str, wavelet: str, level: int, mode: str, transposed: bool) -> Tensor:
     return BandFilter(frozenset(bands.split(",")), wavelet, level, mode)(x, transposed=transposed)

@@ -1,4 +1,4 @@
-"""The names of the subbands: letters L and H for the axes D, H, W, and the groups A, D, S the paper makes of them."""
+"""Names of the subbands, a letter L or H for each of the axes D, H, W, and the paper's groups A, D and S."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ GROUPS: dict[str, frozenset[str]] = {
     "D": frozenset(SUBBANDS) - {"LLL", "HHH"},
     "S": frozenset({"HHH"}),
 }
-"""Approximation, directional details, and the band with the least signal for its noise (the paper, Eq. 3–5)."""
+"""Approximation, directional details, and the band with the lowest signal-to-noise ratio (the paper, Eq. 3–5)."""
 
 
 def parse_bands(bands: str | Iterable[str]) -> frozenset[str]:
-    """Return the set of bands that is meant.
+    """Return the set of bands that a name, or a list of names, stands for.
 
     Args:
         bands: Groups joined with `+` (`"D"`, `"A+S"`), or an iterable of groups and bands (`["LLH", "HLL"]`).
-            A band is meant at every level; `LLL`, and so `A`, exists at the deepest only.
+            A band stands for itself at every level; `LLL`, and so `A`, exists at the deepest level only.
 
     Raises:
         UnknownName: A part is neither a group nor a band.
-        UserError: Nothing is chosen.
+        UserError: There is no name.
     """
     parts = bands.split("+") if isinstance(bands, str) else list(bands)
     names = [part.strip().upper() for part in parts if part.strip()]
@@ -42,5 +42,5 @@ def parse_bands(bands: str | Iterable[str]) -> frozenset[str]:
 
 
 def pywavelets_key(band: str) -> str:
-    """PyWavelets' name of a band: `LLH` is `aad`."""
+    """Return PyWavelets' name of a band, such as `aad` for `LLH`."""
     return band.translate(str.maketrans("LH", "ad"))

@@ -1,4 +1,4 @@
-"""The three-dimensional discrete wavelet pyramid and its inverse, differentiable, equal to PyWavelets'."""
+"""The discrete wavelet pyramid in three dimensions and its inverse: PyWavelets', differentiable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .operators import analysis_matrix_on, check_level, check_mode, check_wavele
 from .subbands import SUBBANDS, pywavelets_key
 
 Coefficients = list[Any]
-"""`[approximation, coarsest details, …, finest details]`, as `pywt.wavedecn`: a tensor, then dictionaries."""
+"""`[approximation, coarsest details, …, finest details]`, as in `pywt.wavedecn`: a tensor, then dictionaries."""
 
 KEYS = tuple(pywavelets_key(band) for band in SUBBANDS)
 
@@ -23,16 +23,22 @@ def wavedec3(x: Tensor, wavelet: str = "db4", *, mode: str = "symmetric", level:
 
     Args:
         x: Any leading axes, then D, H, W. float16 and bfloat16 are transformed, and returned, in float32.
-        wavelet: Any discrete wavelet PyWavelets knows, orthogonal or biorthogonal.
-        mode: How the signal goes on beyond its ends; one of PyWavelets' nine.
-        level: Number of levels. More levels than the size bears are computed all the same, as PyWavelets does.
+        wavelet: Any discrete wavelet of PyWavelets, orthogonal or biorthogonal.
+        mode: How the signal continues beyond its ends; one of PyWavelets' nine boundary modes.
+        level: Number of levels; as in PyWavelets, it may exceed the number that is useful for the size.
 
     Shape:
         `(*, D, H, W)` → `[(*, d, h, w), {"aad": (*, d, h, w), …, "ddd": …}, …]`, coarsest first.
 
     Raises:
-        UnknownName: No such wavelet or mode.
-        UserError: A size PyWavelets refuses in this mode, an impossible level, or not floating point.
+        UnknownName: There is no such wavelet or mode.
+        UserError: PyWavelets refuses the size in this mode, the level is impossible, or the tensor is not floating
+            point.
+
+    Example:
+        >>> approximation, coarse, fine = wavedec3(torch.rand(2, 16, 16, 16), "haar", level=2)
+        >>> approximation.shape, fine["ddd"].shape
+        (torch.Size([2, 4, 4, 4]), torch.Size([2, 8, 8, 8]))
 
     Source:
         Mallat, A theory for multiresolution signal decomposition, IEEE TPAMI 1989; conventions of `pywt.wavedecn`.
@@ -40,7 +46,7 @@ def wavedec3(x: Tensor, wavelet: str = "db4", *, mode: str = "symmetric", level:
     wavelet, mode, level = check_wavelet(wavelet), check_mode(mode), check_level(level)
     x = working_precision(x)
     dtype = x.dtype
-    if mode == "smooth":  # extrapolating a slope far beyond the signal loses more digits than float32 has to spare
+    if mode == "smooth":  # extrapolating a slope far beyond the signal loses too many digits for float32
         x = x.double()
     details: list[dict[str, Tensor]] = []
     with torch.autocast(x.device.type, enabled=False):
@@ -61,17 +67,22 @@ def waverec3(
     """Compose a volume from its subbands; the inverse of `wavedec3`.
 
     Args:
-        coeffs: What `wavedec3` returned. A detail that is missing, or `None`, counts as zero.
+        coeffs: What `wavedec3` returned. A detail that is missing or `None` counts as zero.
         wavelet: The wavelet of the decomposition.
         mode: The boundary mode of the decomposition.
-        shape: The original D, H, W. Without it the result is `pywt.waverecn`'s: one longer along an odd axis.
+        shape: The original D, H, W. Default: as `pywt.waverecn`, one sample more along an axis of odd size.
 
     Shape:
         `[(*, d, h, w), {"aad": (*, d, h, w), …}, …]` → `(*, D, H, W)`.
 
     Raises:
-        UnknownName: No such wavelet or mode.
-        UserError: Coefficients that do not fit together, or a shape they do not reach.
+        UnknownName: There is no such wavelet or mode.
+        UserError: The coefficients do not fit together, or give a smaller volume than `shape`.
+
+    Example:
+        >>> x = torch.rand(2, 9, 12, 7)
+        >>> torch.allclose(waverec3(wavedec3(x), shape=(9, 12, 7)), x, atol=1e-5)
+        True
 
     Source:
         `pywt.waverecn`.
@@ -94,10 +105,10 @@ def waverec3(
 
 
 def working_precision(x: Tensor) -> Tensor:
-    """float64 stays; every other floating point becomes float32, because half precision loses the small details.
+    """Return a volume in float64 if it has that, or else in float32: half precision loses the small details.
 
     Raises:
-        UserError: Fewer than three axes, or not floating point.
+        UserError: The tensor has fewer than three axes, or is not floating point.
     """
     if x.dim() < 3:
         raise UserError(f"a volume has at least the three axes D, H, W; this tensor has shape {tuple(x.shape)}.")
@@ -107,7 +118,7 @@ def working_precision(x: Tensor) -> Tensor:
 
 
 def _analyse(x: Tensor, wavelet: str, mode: str) -> dict[str, Tensor]:
-    """One level: every subband, by PyWavelets' keys. Low and high of an axis are one product."""
+    """Every subband of one level, by PyWavelets' keys. Low and high of an axis are one product."""
     bands = x
     for axis in (-3, -2, -1):
         matrix = analysis_matrix_on(wavelet, mode, bands.shape[axis], x.device, x.dtype)
@@ -116,7 +127,7 @@ def _analyse(x: Tensor, wavelet: str, mode: str) -> dict[str, Tensor]:
 
 
 def _synthesise(approximation: Tensor, details: Mapping[str, Tensor | None], wavelet: str, mode: str) -> Tensor:
-    """One level back. PyWavelets may give one sample more than the finer level has; it is dropped here."""
+    """The inverse of one level. An approximation one sample longer than the details is cut, as in PyWavelets."""
     given = {key: working_precision(band) for key, band in details.items() if band is not None}
     if unknown := given.keys() - set(KEYS[1:]):
         raise UserError(f"there is no subband {min(unknown)!r} in three dimensions; keys are {', '.join(KEYS[1:])}.")
@@ -155,7 +166,7 @@ def _half(bands: Tensor, letter: str, axis: int) -> Tensor:
 
 
 def _fits(approximation: Sequence[int], details: Sequence[int]) -> bool:
-    """Whether the coarser reconstruction is as long as the details, or one longer, along each axis."""
+    """Whether the coarser reconstruction is as long as the details, or one sample longer, along each axis."""
     return approximation[:-3] == details[:-3] and all(
         a - d in (0, 1) for a, d in zip(approximation[-3:], details[-3:], strict=True)
     )

@@ -13,28 +13,28 @@ from .complexity import readable_costs
 
 
 def demo(
-    workspace: Annotated[Path, typer.Option(help="Where everything is put; run again to go on after a stop.")] = Path(
-        "nndistill-demo"
-    ),
+    workspace: Annotated[
+        Path, typer.Option(help="Folder for data and results. After a stop, run the demo again to continue.")
+    ] = Path("nndistill-demo"),
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Make a phantom, train a teacher, distil it, and show what the student kept. Minutes on two cores."""
+    """Run the whole path on synthetic MRI: train a teacher, distil it, compare the students. Takes minutes."""
     from ...demo import run_demo
 
     result = run_demo(workspace, device=device)
     if as_json:
         print_json(result.numbers)
         return
-    show(readable_costs(result.costs).T, "What the networks cost")
-    show(result.report.tables["overall"].texts, f"The {result.cases} held-out cases, mean ± SEM")
-    show(result.report.tables["classes"].texts.filter(like="Dice").T, "Dice of every label")
-    print("A few hundred batches on made-up data: this shows the path, not the worth of a method.")
-    print(f"\nReport, to open in a browser:  {result.report.page.resolve()}")
-    print(f"Tables and figures beside it:  {result.report.page.parent}")
+    show(readable_costs(result.costs).T, "Costs of the networks")
+    show(result.report.tables["overall"].texts, f"Results on {result.cases} held-out cases, mean ± SEM")
+    show(result.report.tables["classes"].texts.filter(like="Dice").T, "Dice per label")
+    print("A few hundred batches on synthetic data show how the path works, not how good a method is.")
+    print(f"\nReport, to open in a browser: {result.report.page.resolve()}")
+    print(f"Folder of tables and figures: {result.report.page.parent}")
     for name, model in result.models.items():
-        print(f"{name}:  {model}")
+        print(f"{name}: {model}")
     print(
-        "\nNow your own teacher, a folder of a trained nnU-Net:\n"
+        "\nTo distil a trained nnU-Net of your own, give its folder:\n"
         "  nndistill complexity TEACHER_FOLDER\n  nndistill distill TEACHER_FOLDER --fold 0"
     )

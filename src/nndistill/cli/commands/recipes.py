@@ -11,10 +11,10 @@ from ..output import print_json, show
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe, or check this YAML file and print it.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Recipe to print, or YAML file to check and print.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the recipes, or print one to copy and change: nndistill recipes paper > my.yaml."""
+    """List the recipes, or print one as a start for your own: nndistill recipes paper > my.yaml."""
     import pandas as pd
 
     from ...recipes import load_recipe, recipe_names, recipe_text
@@ -26,6 +26,6 @@ def recipes(
         print(recipe_text(name), end="")
     else:
         descriptions = {each: recipe.description for each, recipe in loaded.items()}
-        show(pd.DataFrame({"what for": descriptions}), "Recipes")
-        print("\nCopy one and change it:\n  nndistill recipes paper > my.yaml")
+        show(pd.DataFrame({"purpose": descriptions}), "Recipes")
+        print("\nTo make your own, copy one and change it:\n  nndistill recipes paper > my.yaml")
         print("  nndistill distill TEACHER_FOLDER --recipe my.yaml")

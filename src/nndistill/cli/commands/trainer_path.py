@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def trainer_path() -> None:
-    """Print the folder to put into nnUNet_extTrainer, so that stock nnUNetv2_train finds nnDistill's trainers."""
+    """Print the folder that nnUNet_extTrainer has to name for stock nnUNetv2_train to find nnDistill's trainers."""
     from ...nnunet.training.run import TRAINERS
 
     print(TRAINERS)

@@ -1,4 +1,4 @@
-"""A preprocessed case as nnU-Net stores it, the patch of it that a network sees, and which cases a fold validates."""
+"""A preprocessed case as nnU-Net stores it, the patch of it that a network sees, and the cases of a fold."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from torch import Tensor
 from ...errors import UserError
 from .splits import SPLIT, stock_split, stored_folds
 
-_OUTSIDE = -1  # nnU-Net's label of what it cropped away or padded
+_OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
 
 
 class Split(NamedTuple):
-    """The cases of a fold."""
+    """The training and validation cases of a fold."""
 
     train: list[str]
     validation: list[str]
 
 
 class Patch(NamedTuple):
-    """What a network sees of a case, as a batch of one."""
+    """The part of a case that a network sees, as a batch of one."""
 
     image: Tensor
     """`(1, C, D, H, W)`."""
     inside: Tensor
-    """Where the image is and not padding or masked background, `(1, D, H, W)`."""
+    """True in the image, false in padding and masked background; `(1, D, H, W)`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PreprocessedCase:
     Args:
         name: Its identifier.
         image: `(C, D, H, W)`, normalised, at the plans' spacing, in nnU-Net's order of axes.
-        segmentation: `(D, H, W)`; 0 is background, -1 what nnU-Net took for no image.
+        segmentation: `(D, H, W)`; 0 is background, -1 is outside nnU-Net's nonzero mask.
     """
 
     name: str
@@ -56,7 +56,7 @@ class PreprocessedCase:
         """Read a case from a folder such as `nnUNetPlans_3d_fullres`.
 
         Raises:
-            UserError: It is not there, or cannot be read.
+            UserError: The case is missing, or cannot be read.
         """
         try:
             image, segmentation, _, _ = infer_dataset_class(str(folder))(str(folder), [name]).load_case(name)
@@ -66,14 +66,14 @@ class PreprocessedCase:
 
     @cached_property
     def centre(self) -> tuple[int, int, int]:
-        """The middle of the box around the foreground; of the image, if there is no foreground."""
+        """The centre of the foreground's bounding box, or of the image if there is no foreground."""
         where = np.argwhere(self.segmentation > 0)
         low, high = (where.min(0), where.max(0)) if len(where) else (0, np.array(self.segmentation.shape) - 1)
         d, h, w = (int(middle) for middle in (low + high + 1) // 2)
         return d, h, w
 
     def patch(self, size: Sequence[int]) -> Patch:
-        """Cut a patch around the centre, moved into the image where it would stick out, padded with 0 if it is larger.
+        """Cut a patch around the centre. It is moved to stay within the image, and padded with 0 if it is larger.
 
         Args:
             size: D, H, W of the patch.
@@ -88,7 +88,7 @@ class PreprocessedCase:
 
 
 def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
-    """The training and validation cases of a fold, as nnU-Net's trainer takes them; with `all`, all are both.
+    """Return the cases of a fold, as nnU-Net's trainer splits them; in the fold `all`, every case is in both parts.
 
     Args:
         folder: A preprocessed data set.
@@ -96,7 +96,7 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
         fold: A number, or `all`.
 
     Raises:
-        UserError: There is no such fold, or no preprocessed case.
+        UserError: There is no such fold, or there are no preprocessed cases.
     """
     cases = folder / data_identifier
     names = sorted(infer_dataset_class(str(cases)).get_identifiers(str(cases))) if any(cases.glob("*.pkl")) else []
@@ -106,6 +106,6 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
         return Split(names, names)
     splits = stored_folds(folder) or stock_split(names)
     if not fold.isdigit() or int(fold) >= len(splits):
-        raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.")
+        raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.", option="fold")
     chosen = splits[int(fold)]
     return Split(list(chosen["train"]), list(chosen["val"]))

@@ -1,11 +1,11 @@
-"""From a raw data set to preprocessed data and plans, with stock nnU-Net; what is done already is not done again."""
+"""From a raw data set to preprocessed data and plans, by stock nnU-Net; finished steps are not repeated."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from ...errors import UserError
 from ...files import read_json
+from ...suppress_output import suppress_output
 from ..plans import only_3d_configuration, resolved_configuration
 from ..workspace import preprocessed_folder, raw_folder
 from .splits import adopt_split
@@ -28,20 +29,20 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
         dataset: The data set's full name.
         planner: An experiment planner of nnU-Net, such as `ResEncUNetPlanner` or `nnUNetPlannerResEncM`.
         processes: Number of processes.
-        configuration: Default: `3d_fullres`.
+        configuration: Name of the configuration. Default: `3d_fullres`.
 
     Returns:
         The plans file.
 
     Raises:
-        UserError: The planner does not exist, the data set has no 3D configuration, or other folds than those that it
-            was preprocessed with.
+        UserError: The planner does not exist, the data set has no 3D configuration, or its folds differ from those
+            that it was preprocessed with.
     """
     dataset_id = int(dataset[len("Dataset") :].split("_")[0])
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
     adopt_split(dataset)
-    with (folder / "preprocessing_log.txt").open("a") as log, redirect_stdout(log), _threads_to_plan_with(processes):
+    with suppress_output(folder / "preprocessing_log.txt"), _threads_to_plan_with(processes):
         if not (folder / "dataset_fingerprint.json").is_file():
             extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)
         plans_file = folder / f"{_plans_name(planner)}.json"
@@ -54,7 +55,7 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
 
 
 def is_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> bool:
-    """Whether every training case of a raw data set has been preprocessed."""
+    """Return whether every training case of a raw data set has been preprocessed."""
     folder = preprocessed_folder() / dataset
     data = folder / resolved_configuration(plans, configuration)["data_identifier"]
     raw = raw_folder() / dataset
@@ -66,7 +67,7 @@ def is_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> 
 
 @contextmanager
 def _threads_to_plan_with(count: int) -> Iterator[None]:
-    """Hide `nnUNet_n_proc_DA=0`, which nnU-Net's planner takes for a number of threads."""
+    """Replace `nnUNet_n_proc_DA=0`, which nnU-Net's planner would use as a number of threads."""
     before = os.environ.get("nnUNet_n_proc_DA")
     os.environ["nnUNet_n_proc_DA"] = str(max(1, count))
     try:
@@ -79,12 +80,13 @@ def _threads_to_plan_with(count: int) -> Iterator[None]:
 
 
 def _plans_name(planner: str) -> str:
-    """The plans identifier a planner writes by default, from its signature."""
+    """The name of the plans that a planner makes by default, from its signature."""
     planners = Path(nnunetv2.__path__[0]) / "experiment_planning"
     found = recursive_find_python_class(str(planners), planner, "nnunetv2.experiment_planning")
     if found is None:
         raise UserError(
-            f"nnU-Net has no experiment planner {planner!r}; ResEncUNetPlanner (the paper's), nnUNetPlannerResEncM "
-            "and ExperimentPlanner are some that it has."
+            f"nnU-Net has no experiment planner {planner!r}; it has, among others, ResEncUNetPlanner (the paper's), "
+            "nnUNetPlannerResEncM and ExperimentPlanner.",
+            option="planner",
         )
     return str(inspect.signature(found).parameters["plans_name"].default)

@@ -1,4 +1,4 @@
-"""Checkpoint files: read without running code from them, written so that a kill cannot damage one."""
+"""Checkpoint files: reading runs no code from them, and a kill while writing damages none."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read an nnU-Net checkpoint onto the CPU.
 
     Only tensors, numbers, text and containers are accepted (and the numpy numbers in nnU-Net's log), so a
-    checkpoint from elsewhere cannot run code.
+    checkpoint from an unknown source cannot run code.
 
     Raises:
-        UserError: The file is missing, damaged, holds other objects, or is no nnU-Net checkpoint.
+        UserError: The file is missing or damaged, contains other objects, or is not an nnU-Net checkpoint.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
@@ -32,7 +32,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path} is damaged, or holds Python objects that could run code when loaded; it was not loaded ({reason})."
+            f"{path} is damaged, or contains Python objects that could run code; it was not loaded ({reason})."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}).") from error
@@ -43,18 +43,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint; a kill or a full disk while writing leaves the previous file intact.
+    """Write a checkpoint. A kill or a full disk while writing leaves the previous file intact.
 
     Raises:
         UserError: The disk is full.
     """
-    buffer = io.BytesIO()  # torch.save reports a full disk as a RuntimeError without a cause; a plain write does not
+    buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError without a cause
     torch.save(checkpoint, buffer)
     write_file(path, buffer.getbuffer())
 
 
 def random_state() -> dict[str, Any]:
-    """Capture the state of all random number generators, as tensors and plain numbers."""
+    """Return the state of all random number generators, as tensors and plain numbers."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -65,7 +65,7 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Go on with the random numbers where `random_state` was called."""
+    """Continue the random numbers from where `random_state` was called."""
     random.setstate(state["python"])
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
@@ -82,7 +82,7 @@ def seed_everything(seed: int) -> None:
 
 
 def _numpy_numbers() -> list[Any]:
-    """What a pickled numpy number refers to, under the names of numpy 1 and numpy 2."""
+    """The classes and functions in a pickled numpy number, under the names of numpy 1 and numpy 2."""
     from numpy._core.multiarray import scalar
 
     dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}

@@ -1,4 +1,4 @@
-"""A trained model as nnU-Net leaves it: `plans.json`, `dataset.json` and `fold_X/checkpoint_*.pth` in one folder."""
+"""The folder of a trained nnU-Net: `plans.json`, `dataset.json` and `fold_X/checkpoint_*.pth`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ModelFolder:
         """Read the two JSON files.
 
         Raises:
-            UserError: This is not a model folder of nnU-Net.
+            UserError: This is not a model folder of nnU-Net, or a file cannot be read.
         """
         if not (path / "plans.json").is_file() or not (path / "dataset.json").is_file():
             raise UserError(
@@ -52,24 +52,24 @@ class ModelFolder:
         return sorted({file.parent.name.removeprefix("fold_") for file in self.path.glob("fold_*/checkpoint_*.pth")})
 
     def only_fold(self) -> str:
-        """The fold, where there is just one.
+        """Return the fold, if there is exactly one.
 
         Raises:
-            UserError: There are several, which the message lists, or none.
+            UserError: There are several folds, which the message lists, or none.
         """
         if len(self.folds) == 1:
             return self.folds[0]
         if not self.folds:
             raise UserError(f"{self.path} holds no trained network: it has no fold_X/checkpoint_final.pth.")
-        raise UserError(f"{self.path} holds the folds {', '.join(self.folds)}; choose one with --fold.")
+        raise UserError(f"{self.path} holds the folds {', '.join(self.folds)}; choose one of them.", option="fold")
 
     def checkpoint_file(self, fold: str, name: str | None = None, *, prefer: Checkpoint | None = None) -> Path:
-        """Path of a fold's checkpoint: `name`, or the preferred one, or else the other.
+        """Return the path of a fold's checkpoint: the one of this name, or else the preferred one, or else the other.
 
         Args:
-            fold: Whose weights.
-            name: File name; no other will do.
-            prefer: Default: what the recipe of the training says, and the final one for stock nnU-Net.
+            fold: `0` to `4`, or `all`.
+            name: File name. If it is given, no other checkpoint is taken.
+            prefer: Default: the choice of the training's recipe; of a stock nnU-Net, `final`.
 
         Raises:
             UserError: The fold has no such checkpoint; the message lists the folds that have one.
@@ -82,23 +82,28 @@ class ModelFolder:
                 return path
         present = ", ".join(self.folds) or "none"
         raise UserError(
-            f"no {name or 'finished checkpoint'} for fold {fold} in {self.path} (folds with a checkpoint: {present})."
+            f"there is no {name or 'finished checkpoint'} for fold {fold} in {self.path} (folds with a checkpoint: "
+            f"{present}).",
+            option="fold",
         )
 
     def configuration(self, checkpoint: dict[str, Any] | None = None) -> str:
-        """Name of the 3D configuration that was trained.
+        """Return the name of the 3D configuration that was trained.
+
+        Args:
+            checkpoint: Content of a checkpoint, which names it. Default: the folder's name tells it.
 
         Raises:
-            UserError: It is a 2D configuration or a cascade.
+            UserError: It is a 2D configuration or a stage of a cascade.
         """
         trained = checkpoint["init_args"].get("configuration") if checkpoint else None
         return only_3d_configuration(self.plans, trained or self.path.name.split("__")[-1], source=str(self.path))
 
     def network(self, checkpoint_file: Path) -> nn.Module:
-        """Build the network of a checkpoint, with its weights, without deep supervision, on the CPU.
+        """Build the network of a checkpoint with its weights, on the CPU, without deep supervision.
 
         Raises:
-            UserError: The checkpoint cannot be read or does not belong to these plans.
+            UserError: The checkpoint cannot be read, or does not fit the plans.
         """
         checkpoint = read_checkpoint(checkpoint_file)
         network = build_network(

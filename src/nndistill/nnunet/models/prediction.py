@@ -1,38 +1,38 @@
-"""Prediction with stock nnU-Net, as its own command line does it, in this process."""
+"""Prediction by stock nnU-Net, as its command line does it, in this process."""
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from ...suppress_output import suppress_output
 from ..training.run import find_device
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
 
 def predict_folder(model: Path, images: Path, output: Path, *, fold: str, device: str = "auto") -> list[Path]:
-    """Predict every case of a folder in nnU-Net's raw format; cases that have a prediction are left alone.
+    """Predict every case of a folder in nnU-Net's raw format; cases that have a prediction are skipped.
 
     Args:
         model: A model folder.
         images: Folder with `CASE_0000.nii.gz`, …
         output: Folder for `CASE.nii.gz`.
-        fold: Whose weights.
+        fold: Fold whose weights predict.
         device: As in `train`.
 
     Returns:
         The label maps, sorted.
 
     Raises:
-        UserError: There is no model, or its checkpoint cannot be trusted.
+        UserError: The model or its checkpoint is missing or cannot be read, or the device is not available.
     """
     folder = ModelFolder.read(model)
     checkpoint_file = folder.checkpoint_file(fold)
-    read_checkpoint(checkpoint_file)  # nnU-Net would run what the file says
+    read_checkpoint(checkpoint_file)  # which refuses a file that would run code when nnU-Net loads it
     output.mkdir(parents=True, exist_ok=True)
-    with (output / "prediction_log.txt").open("a") as log, redirect_stdout(log):
+    with suppress_output(output / "prediction_log.txt"):
         predictor = nnUNetPredictor(device=find_device(device), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint_file.name)
         predictor.predict_from_files_sequential(str(images), str(output), overwrite=False)

@@ -1,4 +1,4 @@
-"""Dice a case and label, by nnU-Net's own evaluation."""
+"""Dice per case and label, from nnU-Net's own evaluation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .model_folder import ModelFolder
 
 
 def validation_scores(model: Path, fold: str) -> pd.DataFrame:
-    """Read the scores of the validation cases that nnU-Net predicts at the end of a training.
+    """Read the Dice of the validation cases, which nnU-Net predicts at the end of a training.
 
     Returns:
-        Columns `case`, `label`, `dice`; Dice is in [0, 1], and NaN where reference and prediction are both empty.
+        Columns `case`, `label`, `dice`. Dice is in [0, 1], or NaN if reference and prediction are both empty.
 
     Raises:
         UserError: The fold has not been validated.

@@ -1,4 +1,4 @@
-"""The projections φ that a student was trained with, out of its checkpoint."""
+"""The projections φ that a student was trained with, from its checkpoint."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def trained_phi(
     """Read φ of every encoder stage.
 
     Args:
-        student: The student's folder.
+        student: The student's model folder.
         checkpoint: Content of its checkpoint.
-        teacher: The teacher it is to be compared with.
+        teacher: The teacher that it will be compared with.
         teacher_channels: Channels of each of the teacher's stages.
 
     Returns:
-        One convolution a stage, fine to coarse; `None` if the student was trained without φ, towards another teacher,
+        One convolution per stage, fine to coarse; `None` if the student was trained without φ, with another teacher,
         or by stock nnU-Net.
     """
     if KEY not in student.plans or KEY not in checkpoint:
@@ -47,5 +47,5 @@ def trained_phi(
 
 
 def _model(folder: str | Path) -> tuple[str, ...]:
-    """Data set and model folder: a workspace may have been moved since."""
+    """The names of data set and model folder, which stay if a workspace is moved."""
     return Path(folder).parts[-2:]

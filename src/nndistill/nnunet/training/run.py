@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ...errors import UserError
 from ...files import read_json, write_json
+from ...suppress_output import suppress_output
 from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
 from .distillation_trainer import nnUNetTrainerDistill
@@ -125,7 +125,7 @@ def train(
             device=torch_device,
         )
         return run.model_folder
-    with _quiet(run.fold_folder / "console.txt"):
+    with suppress_output(run.fold_folder / "console.txt"):
         trainer = _trainer(run, torch_device)
         maybe_load_checkpoint(trainer, continue_training=_begun(run), validation_only=False)
         batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
@@ -179,11 +179,3 @@ def _begun(run: Run) -> bool:
 def _with_our_trainers(paths: str) -> str:
     folders = [path for path in paths.split(os.pathsep) if path]
     return os.pathsep.join(dict.fromkeys([*folders, str(TRAINERS)]))
-
-
-@contextmanager
-def _quiet(log: Path) -> Iterator[None]:
-    """Send nnU-Net's prints to a file: the progress bar shows the same, and standard output may be JSON."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as file, redirect_stdout(file):
-        yield
