@@ -8,6 +8,7 @@ from typing import Any
 
 from ..analysis.costs import model_costs
 from ..errors import UserError
+from ..methods.registry import title_of
 from ..nnunet.data.splits import stored_folds
 from ..nnunet.models.history import History, read_history
 from ..nnunet.models.model_folder import ModelFolder
@@ -15,8 +16,6 @@ from ..nnunet.workspace import preprocessed_folder, raw_folder
 from ..reporting.model_results import Cost, ReportedCases, ReportedModel
 from .case_files import images_in, images_next_to, label_names, prediction_files, training_images
 from .kept_metrics import EvaluationSettings, kept_metrics
-
-METHOD_NAMES = {"none": "No distillation", "dcd": "DCD", "dcd-release": "DCD (release)", "feature": "Feature"}
 
 
 def gather(
@@ -149,7 +148,7 @@ def _names(runs: Sequence[Path], histories: Sequence[History]) -> list[str]:
         assert history.setup is not None
         assert history.setup.distillation is not None
         given = ", ".join(f"{key} {value}" for key, value in history.setup.distillation.options.items())
-        names.append(METHOD_NAMES.get(history.method, history.method) + (f", {given}" if given else ""))
+        names.append(title_of(history.method) + (f", {given}" if given else ""))
     if len(set(names)) == len(names):
         return names
     return [run.resolve().name.split("__")[1] if "__" in run.resolve().name else run.resolve().name for run in runs]
