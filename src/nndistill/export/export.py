@@ -78,8 +78,8 @@ def export_model(
         progress: Called with the number of cases measured and of all.
 
     Raises:
-        UserError: The model cannot be exported so, the place is taken, or the export does not compute what PyTorch
-            computes; nothing of it is kept then.
+        UserError: The model cannot be exported in this way, the place is taken, or the export does not compute what
+            PyTorch computes; in each case nothing is kept.
 
     Example:
         >>> exported = export_model(student, format="safetensors", out=output)

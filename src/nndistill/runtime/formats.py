@@ -222,7 +222,7 @@ RUNTIMES = Table(_RUNTIMES, group="nndistill.runtimes")
 
 
 def formats_for(backend: str, precision: Precision = "float32") -> list[str]:
-    """Names of the formats in which a network can be exported for a runtime, the ones that it is the default of first.
+    """Names of the formats to export for a runtime: those that it computes by default, or else all that it can compute.
 
     Args:
         backend: The runtime's name.

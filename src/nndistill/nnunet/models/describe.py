@@ -53,7 +53,7 @@ def describe(folder: ModelFolder, checkpoint_file: Path) -> ModelDescription:
         channels=_channels(plans, configuration, dataset),
         file_ending=dataset["file_ending"],
         reorient_to=_READERS[plans["image_reader_writer"]],
-        orientations=training_orientations(plans["dataset_name"]),
+        orientations=_training_orientations(plans["dataset_name"]),
         transpose_forward=plans["transpose_forward"],
         transpose_backward=plans["transpose_backward"],
         spacing=configuration["spacing"],
@@ -111,7 +111,7 @@ def _not_describable(what: str) -> NotDescribable:
     )
 
 
-def training_orientations(dataset: str) -> tuple[str, ...]:
+def _training_orientations(dataset: str) -> tuple[str, ...]:
     """Orientations of a data set's training images, such as `("LPS", "RAS")`, the most frequent one first.
 
     Args:

@@ -1,4 +1,4 @@
-"""Readers of the formats whose network nnU-Net builds: its own model folders, and safetensors beside plans."""
+"""Readers of the formats whose network nnU-Net builds: its own model folders, and safetensors with plans."""
 
 from __future__ import annotations
 
