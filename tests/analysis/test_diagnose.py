@@ -114,7 +114,7 @@ def test_split_is_nnunets(world):
 
 def test_a_mistake_is_explained_in_a_sentence(diagnose, student, world, tmp_path):
     for arguments, sentence in [
-        (["--cases", 9], "9 cases are too many: fold 0 has 1 validation cases.\n       See the option --cases."),
+        (["--cases", 9], "9 cases are too many: fold 0 has 1 validation cases. See the option --cases."),
         (["--wavelet", "db44"], "there is no wavelet 'db44'. Did you mean"),
         (["--mode", "symetric"], "Did you mean 'symmetric'"),
         (["--fold", "3"], "no finished checkpoint for fold 3"),

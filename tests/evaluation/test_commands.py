@@ -114,7 +114,7 @@ def test_what_was_computed_is_kept_when_a_case_fails(nndistill, data):
 MISTAKES = {
     "missing case": (lambda d: (d / "dcd/case5.nii.gz").unlink(), [], "lacks 1 case: case5."),
     "other grid": (lambda d: save(d / "dcd", "case5", np.zeros((12, 12, 11))), [], "is (12, 12, 11), that of"),
-    "no dataset.json": (lambda d: (d / "labels/dataset.json").unlink(), [], "give --dataset-json"),
+    "no dataset.json": (lambda d: (d / "labels/dataset.json").unlink(), [], "See the option --dataset-json."),
     "dataset.json elsewhere": (lambda d: None, ["--dataset-json", "nowhere.json"], "nowhere.json is missing"),
     "no such folder": (lambda d: (d / "dcd").rename(d / "gone"), [], "is not a folder"),
     "out is a folder": (lambda d: None, ["--out", "."], "is a folder: name a file in it"),
@@ -168,7 +168,7 @@ def test_nothing_to_test_is_valid_json_and_a_sentence(nndistill, csvs):
     result = nndistill("compare", *csvs, "--metric", "nsd", "--json")
     found = json.loads(result.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert found["comparisons"]["dcd"]["wilcoxon_p"] is None
-    assert any("every case is exactly as in the base" in note for note in found["notes"])
+    assert any("every case has exactly the value of the base" in note for note in found["notes"])
     assert nndistill("compare", *csvs, "--metric", "nsd").status == 0
 
 

@@ -107,7 +107,7 @@ def test_who_gains_depends_on_the_metric_s_direction():
 @pytest.mark.parametrize(
     ("differences", "sentence", "untested"),
     [
-        ([0.0] * 8, "every case is exactly as in the base", {"t_p", "wilcoxon_p", "ci_low", "cohen_dz"}),
+        ([0.0] * 8, "every case has exactly the value of the base", {"t_p", "wilcoxon_p", "ci_low", "cohen_dz"}),
         ([0.25] * 8, "all cases differ by the same amount", {"t_p", "ci_low", "cohen_dz"}),
         ([0.25], "1 pair is too few", {"t_p", "ci_low", "cohen_dz"}),
         ([0.1, 0.2, -0.1, 0.3, 0.4], "5 pairs are too few for a conclusion", set()),
