@@ -23,7 +23,8 @@ def test_an_old_path_leads_to_the_new_module_and_warns(old: str, new: str) -> No
 @pytest.mark.parametrize(
     ("old", "name", "new", "new_name"),
     [
-        ("nndistill.reporting", "gather", "nndistill.gather", "gather"),
+        ("nndistill.reporting", "gather", "nndistill.gather", "gather_results"),
+        ("nndistill.evaluation.comparison", "compare_metrics", "nndistill.evaluation.comparison", "compare"),
         ("nndistill.reporting", "Evaluated", "nndistill.gather", "EvaluationSettings"),
         ("nndistill.evaluation.dataset_labels", "labels_of", "nndistill.evaluation.dataset_labels", "label_values"),
     ],

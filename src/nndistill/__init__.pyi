@@ -3,10 +3,12 @@ from .analysis.diagnosis import diagnose
 from .datasets.phantom import generate_phantom
 from .distiller import Distiller, DistillerOutput
 from .errors import UserError
-from .evaluation.comparison import compare_metrics
+from .evaluation.comparison import compare
 from .evaluation.folder import evaluate_folder
 from .export.export import export_model
+from .gather import EvaluationSettings, gather_results
 from .methods import Activations, Method, build_method
+from .nnunet.data.preprocessing import plan_and_preprocess
 from .nnunet.training.run import train
 from .nnunet.training.student import prepare_student
 from .nnunet.training.teacher import prepare_teacher
@@ -20,19 +22,22 @@ __all__ = [
     "Activations",
     "Distiller",
     "DistillerOutput",
+    "EvaluationSettings",
     "Method",
     "Recipe",
     "UserError",
     "build_method",
-    "compare_metrics",
+    "compare",
     "diagnose",
     "evaluate_folder",
     "export_model",
     "find_cases",
+    "gather_results",
     "generate_phantom",
     "load_model",
     "load_recipe",
     "methods",
+    "plan_and_preprocess",
     "predict_cases",
     "prepare_student",
     "prepare_teacher",

@@ -16,7 +16,14 @@ _NOTHING = Activations(encoder=[])
 
 
 class DistillerOutput(NamedTuple):
-    """What a `Distiller` returns: `output, loss = distiller(x, target)`."""
+    """What a `Distiller` returns: `output, loss = distiller(x, target)`.
+
+    Example:
+        >>> returned = DistillerOutput(output=torch.zeros(1, 2, 8, 8, 8), loss=torch.tensor(0.5))
+        >>> output, loss = returned
+        >>> loss is returned.loss
+        True
+    """
 
     output: Any
     """The student's own output, as the student returns it: logits, or a list of them under deep supervision."""

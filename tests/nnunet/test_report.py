@@ -14,7 +14,7 @@ import pytest
 
 from nndistill.errors import UserError
 from nndistill.evaluation.folder import evaluate_folder
-from nndistill.gather import EvaluationSettings, gather, kept_metrics
+from nndistill.gather import EvaluationSettings, gather_results, kept_metrics
 from nndistill.gather.case_files import label_names
 from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.workspace import use_workspace
@@ -81,7 +81,7 @@ def test_validation_cases_of_the_fold_are_the_default(world, student, nndistill,
 
 def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_path):
     use_workspace(world.workspace)
-    _, before = gather([student])
+    _, before = gather_results([student])
     assert before.images
     cases = [path.name.removesuffix(".nii.gz") for path in sorted((world.dataset / "labelsTr").iterdir())]
     for part in ("imagesTr", "labelsTr"):
@@ -95,7 +95,7 @@ def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_p
         for case in cases
     }
     (world.dataset / "dataset.json").write_text(json.dumps(description))
-    _, after = gather([student])
+    _, after = gather_results([student])
     moved = {c: {name: tmp_path / "imagesTr" / path.name for name, path in f.items()} for c, f in before.images.items()}
     assert after.images == moved
 
@@ -115,24 +115,24 @@ def measured(world, monkeypatch) -> list[Path]:
 
 
 def test_metrics_are_measured_again_only_with_other_settings(student, measured):
-    first = gather([student])[0][0].metrics
-    again = gather([student])[0][0].metrics
+    first = gather_results([student])[0][0].metrics
+    again = gather_results([student])[0][0].metrics
     assert len(measured) == 1
     pd.testing.assert_frame_equal(first, again, check_dtype=False)
-    gather([student], measured=EvaluationSettings(tolerance=2.0))
+    gather_results([student], measured=EvaluationSettings(tolerance=2.0))
     assert len(measured) == 2
-    gather([student], measured=EvaluationSettings(tolerance=2.0, jobs=2))
+    gather_results([student], measured=EvaluationSettings(tolerance=2.0, jobs=2))
     assert len(measured) == 2
 
 
 def test_a_newer_time_alone_does_not_measure_again_but_other_content_with_an_old_time_does(world, student, measured):
-    gather([student])
+    gather_results([student])
     kept = student / "fold_0" / "validation" / "validation_metrics.csv"
     prediction = next(kept.parent.glob("*.nii.gz"))
     reference = world.preprocessed / "gt_segmentations" / prediction.name
     for file in (prediction, reference):
         os.utime(file, (kept.stat().st_mtime + 10,) * 2)
-        gather([student])
+        gather_results([student])
     assert len(measured) == 1
 
     case = prediction.name.removesuffix(".nii.gz")
@@ -140,19 +140,19 @@ def test_a_newer_time_alone_does_not_measure_again_but_other_content_with_an_old
         image = nib.load(file)
         nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), file)
         os.utime(file, (kept.stat().st_mtime - 1000,) * 2)
-        metrics = gather([student])[0][0].metrics.set_index("case").loc[[case]]
+        metrics = gather_results([student])[0][0].metrics.set_index("case").loc[[case]]
         assert len(measured) == number
         column = "predicted_voxels" if file == prediction else "reference_voxels"
         assert (metrics[column] == 0).all()
 
 
 def test_metrics_that_were_kept_without_digests_are_measured_again(student, measured):
-    gather([student])
+    gather_results([student])
     summary = student / "fold_0" / "validation" / "validation_metrics.summary.json"
     content = json.loads(summary.read_text())
     digests = content.pop("digests")
     summary.write_text(json.dumps(content))
-    gather([student])
+    gather_results([student])
     assert len(measured) == 2
     assert json.loads(summary.read_text())["digests"] == digests
 
@@ -164,7 +164,7 @@ def test_metrics_of_nndistill_evaluate_are_taken_over(world, student, prediction
         "evaluate", right, labels, "--out", right / "metrics.csv", "--dataset-json", dataset_json, "--jobs", 1
     )
     assert result.status == 0, result.err
-    gather([student], predictions=[right], references=labels)
+    gather_results([student], predictions=[right], references=labels)
     assert measured == []
 
 
@@ -238,7 +238,7 @@ def test_incomplete_validation_is_refused(world, student):
     use_workspace(world.workspace)
     next((student / "fold_0" / "validation").glob("*.nii.gz")).unlink()
     with pytest.raises(UserError, match="validation"):
-        gather([student])
+        gather_results([student])
 
 
 def test_other_labels_cannot_be_in_one_report(world, student):
@@ -247,4 +247,4 @@ def test_other_labels_cannot_be_in_one_report(world, student):
     content["labels"] = {"background": 0, "other": 1}
     (world.teacher / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="segments other labels"):
-        gather([student, world.teacher])
+        gather_results([student, world.teacher])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from made_reports import metrics, spread, three_models
-from nndistill.evaluation.comparison import compare_metrics
+from nndistill.evaluation.comparison import compare
 from nndistill.reporting import ReportedModel
 from nndistill.reporting.figures.chart import save_chart
 from nndistill.reporting.figures.differences import draw_differences
@@ -83,7 +83,7 @@ def test_nothing_defined_is_drawn_empty(tmp_path: Path) -> None:
 def test_differences_are_those_of_the_comparison() -> None:
     models = three_models()
     others = {"DCD <b>": models[2].metrics}
-    comparisons = {m: compare_metrics(models[1].metrics, others, metric=m.column) for m in METRICS}
+    comparisons = {m: compare(models[1].metrics, others, metric=m.column) for m in METRICS}
     figure = draw_differences(models, comparisons, baseline="Alone").figure
     for axes, (metric, comparison) in zip(figure.axes, comparisons.items(), strict=True):
         drawn = np.asarray(axes.collections[0].get_offsets())[:, 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from made_reports import metrics, three_models
-from nndistill.evaluation.comparison import compare_metrics
+from nndistill.evaluation.comparison import compare
 from nndistill.reporting import ReportedModel
 from nndistill.reporting.metrics import DICE, HD95
 from nndistill.reporting.text.result_sentences import cautions, comparison_sentences, p_text, summary_sentences
@@ -34,14 +34,14 @@ def test_summary_of_a_lone_student_says_no_best() -> None:
     ],
 )
 def test_verdict_knows_the_direction(metric, base, other, verdict) -> None:
-    comparison = compare_metrics(metrics({"core": base}), {"X": metrics({"core": other})}, metric=metric.column)
+    comparison = compare(metrics({"core": base}), {"X": metrics({"core": other})}, metric=metric.column)
     sentence = comparison_sentences(comparison, metric)[0]
     assert sentence.startswith(f"X: {verdict} on average over {len(base)} cases")
 
 
 def test_interval_p_and_gap_are_those_of_the_table() -> None:
     teacher, alone, other = three_models()
-    comparison = compare_metrics(alone.metrics, {"X": other.metrics}, teacher=teacher.metrics)
+    comparison = compare(alone.metrics, {"X": other.metrics}, teacher=teacher.metrics)
     row = comparison.table.loc["X"]
     sentence = comparison_sentences(comparison, DICE)[0]
     assert f"+{row['ci_low']:.3f} to +{row['ci_high']:.3f}, which excludes zero" in sentence
@@ -52,13 +52,13 @@ def test_interval_p_and_gap_are_those_of_the_table() -> None:
 
 def test_correction_is_said_where_there_is_one() -> None:
     teacher, alone, other = three_models()
-    comparison = compare_metrics(alone.metrics, {"X": other.metrics, "T": teacher.metrics})
+    comparison = compare(alone.metrics, {"X": other.metrics, "T": teacher.metrics})
     assert all("after Holm's correction" in sentence for sentence in comparison_sentences(comparison, DICE))
 
 
 def test_a_caution_is_given_once_and_names_its_measures_unless_it_is_of_all() -> None:
     base, other = metrics({"core": [0.5, 0.6]}), metrics({"core": [0.6, 0.8]})
-    both = {m: compare_metrics(base, {"X": other}, metric=m.column) for m in (DICE, HD95)}
+    both = {m: compare(base, {"X": other}, metric=m.column) for m in (DICE, HD95)}
     assert cautions(both) == both[DICE].notes
     both[DICE].notes.append("Only here.")
     assert cautions(both)[-1] == "Only here (Dice)."

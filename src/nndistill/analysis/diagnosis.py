@@ -89,6 +89,11 @@ def diagnose(
     Raises:
         UserError: Teacher, student and data do not fit together, or there are not enough cases.
         StageMismatch: The student has other stages than the teacher.
+
+    Example:
+        >>> diagnosis = diagnose(teacher_folder, cases=1, level=1, device="cpu")
+        >>> sorted(set(diagnosis.spectrum["stage"]))
+        [1, 2, 3]
     """
     settings = {"wavelet": check_wavelet(wavelet), "level": check_level(level, lowest=1), "mode": check_mode(mode)}
     torch_device = find_device(device)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import UnknownName, UserError
+from ..moved import names_from
 
 LOWER_IS_BETTER = frozenset({"hd95_mm"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
@@ -49,7 +50,7 @@ class Comparison:
         return self.differences.loc[best, name], self.differences.loc[worst, name]
 
 
-def compare_metrics(
+def compare(
     base: pd.DataFrame,
     others: Mapping[str, pd.DataFrame],
     *,
@@ -77,7 +78,7 @@ def compare_metrics(
         >>> cases = [f"case_{number}" for number in range(6)]
         >>> plain = pd.DataFrame({"case": cases, "label": "tumour", "dice": [0.6, 0.7, 0.8, 0.7, 0.6, 0.8]})
         >>> better = plain.assign(dice=plain["dice"] + [0.02, 0.04, 0.01, 0.03, 0.05, 0.06])
-        >>> comparison = compare_metrics(plain, {"dcd": better})
+        >>> comparison = compare(plain, {"dcd": better})
         >>> f"{comparison.table.loc['dcd', 'difference']:+.3f}"
         '+0.035'
     """
@@ -217,3 +218,6 @@ def _warnings(differences: NDArray[np.float64], name: str) -> list[str]:
     if len(np.unique(sizes)) < len(sizes):
         notes.append(f"{name}: some differences are of equal size; Wilcoxon's test gives them their mean rank.")
     return notes
+
+
+__getattr__ = names_from({"compare_metrics": "nndistill.evaluation.comparison:compare"}, old=__name__)

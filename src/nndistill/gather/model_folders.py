@@ -18,7 +18,7 @@ from .case_files import images_in, images_next_to, label_names, prediction_files
 from .kept_metrics import EvaluationSettings, kept_metrics
 
 
-def gather(
+def gather_results(
     runs: Sequence[Path],
     *,
     names: Sequence[str] = (),
@@ -49,6 +49,11 @@ def gather(
 
     Raises:
         UserError: A folder is missing or does not fit the others.
+
+    Example:
+        >>> models, cases = gather_results([student_folder], names=["Student"])
+        >>> models[0].name, models[0].method, len(cases.references)
+        ('Student', 'dcd', 1)
     """
     _check(runs, names, predictions, references)
     measured = measured or EvaluationSettings()

@@ -17,5 +17,5 @@ __all__ = [
 ]
 
 __getattr__ = names_from(
-    {"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather"}, old=__name__
+    {"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather:gather_results"}, old=__name__
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UnknownName
-from ..evaluation.comparison import Comparison, compare_metrics
+from ..evaluation.comparison import Comparison, compare
 from .metrics import METRICS, Metric
 from .model_results import ReportedModel, students_of, teacher_of
 
@@ -38,7 +38,7 @@ def compare_with_baseline(models: Sequence[ReportedModel], baseline: ReportedMod
         return {}
     teacher = teacher_of(models)
     return {
-        metric: compare_metrics(
+        metric: compare(
             baseline.metrics,
             {model.name: model.metrics for model in others},
             metric=metric.column,

@@ -31,12 +31,12 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs case by case: differences, intervals, tests, and the cases that gain and lose most."""
-    from ...evaluation.comparison import compare_metrics
+    from ...evaluation.comparison import compare as compare_runs
     from ...evaluation.metrics_file import different_settings, read_metrics
 
     files = [base, *others]
     against, *names = _names(files)
-    comparison = compare_metrics(
+    comparison = compare_runs(
         read_metrics(base),
         dict(zip(names, map(read_metrics, others), strict=True)),
         metric=metric,

@@ -63,14 +63,14 @@ def report(
     import os
 
     from ...files import read_json
-    from ...gather import EvaluationSettings, gather
+    from ...gather import EvaluationSettings, gather_results
     from ...nnunet.workspace import use_workspace
     from ...progress import StepProgress
     from ...reporting import write_report
 
     use_workspace(workspace)
     with StepProgress("measuring") as progress:
-        models, cases = gather(
+        models, cases = gather_results(
             runs,
             names=names or (),
             fold=fold,

@@ -109,6 +109,15 @@ def train(
 
     Raises:
         UserError: The loss became NaN, the disk is full, or the device is not available.
+
+    Example:
+        >>> from nndistill import load_recipe, prepare_student
+        >>> minimal = load_recipe("quick").adjusted(epochs=1, iterations=1, validation_iterations=1)
+        >>> student = prepare_student(teacher_folder, fold="0", recipe=minimal, name="trained")
+        >>> train(student, device="cpu", validate=False).name
+        'nnUNetTrainerDistill__trained__3d_fullres'
+        >>> student.finished
+        True
     """
     torch_device = find_device(device)
     if torch_device.type == "cpu":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...methods import build_method, option_names
-from ...recipes import Recipe
+from ...recipes import Recipe, as_recipe
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
@@ -21,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_student(
-    teacher_folder: Path,
+    teacher_folder: Path | str,
     *,
     fold: str,
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     reduction: int = 4,
     features: Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -39,7 +39,7 @@ def prepare_student(
     Args:
         teacher_folder: A stock nnU-Net model folder.
         fold: Fold whose training cases the student sees: `0` to `4`, or `all`.
-        recipe: How to train, and with which method.
+        recipe: How to train, and with which method; a name or a YAML file is loaded.
         reduction: The paper's r, by which the teacher's channels are divided.
         features: Channels of each student stage, instead of `reduction`.
         batch_size: Patches per batch; default: the teacher's.
@@ -51,8 +51,14 @@ def prepare_student(
 
     Raises:
         UserError: Teacher, data set and options do not fit together; the message says which and why.
+
+    Example:
+        >>> student = prepare_student(teacher_folder, fold="0", recipe="quick", name="example")
+        >>> student.model_folder.name
+        'nnUNetTrainerDistill__example__3d_fullres'
     """
-    teacher = ModelFolder.read(teacher_folder.resolve())
+    recipe = as_recipe(recipe)
+    teacher = ModelFolder.read(Path(teacher_folder).resolve())
     checkpoint_file = teacher.checkpoint_file(
         teacher_fold or fold, teacher_checkpoint, prefer=recipe.teacher_checkpoint
     )

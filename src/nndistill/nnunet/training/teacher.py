@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...files import read_json
-from ...recipes import Recipe
+from ...recipes import Recipe, as_recipe
 from ..plans import derive_plans, only_3d_configuration
 from ..run_setup import RunSetup
 from .run import Run
@@ -17,7 +17,7 @@ def prepare_teacher(
     plans_file: Path,
     *,
     fold: str,
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     name: str | None = None,
     features: Sequence[int] | None = None,
     patch_size: Sequence[int] | None = None,
@@ -30,7 +30,7 @@ def prepare_teacher(
         dataset: The data set's full name.
         plans_file: Plans made by `plan_and_preprocess`.
         fold: `0` to `4`, or `all`.
-        recipe: How to train.
+        recipe: How to train; a name or a YAML file is loaded.
         name: Plans name of the run; default: the planner's with `_teacher` appended.
         features: Channels of each stage; default: as planned.
         patch_size: Voxels per patch; default: as planned.
@@ -39,6 +39,11 @@ def prepare_teacher(
 
     Raises:
         UserError: The network cannot be built like this, or a run of this name exists.
+
+    Example:
+        >>> teacher = prepare_teacher(dataset, plans_file, fold="0", recipe="quick", features=[8, 16, 32], name="small")
+        >>> teacher.plans_file.name, teacher.finished
+        ('small.json', False)
     """
     planned = read_json(plans_file)
     configuration = only_3d_configuration(planned, source=str(plans_file))
@@ -46,5 +51,5 @@ def prepare_teacher(
     plans = derive_plans(
         planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name
     )
-    run.store_plans(RunSetup(recipe=recipe).into(plans), resume=resume)
+    run.store_plans(RunSetup(recipe=as_recipe(recipe)).into(plans), resume=resume)
     return run
