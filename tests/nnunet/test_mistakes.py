@@ -238,7 +238,7 @@ def test_run_that_exists_is_not_overwritten(distill):
 def test_name_of_stock_plans_is_not_taken(distill):
     result = distill("--name", "nnUNetResEncUNetPlans")
     assert result.status == 2
-    assert "plans of nnU-Net's own" in result.err
+    assert "holds nnU-Net's own plans; choose another name. See the option --name." in result.err
 
 
 @pytest.fixture
