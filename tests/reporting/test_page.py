@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chromium import EXECUTABLE, Page, chromium
+from chromium import Page, chromium
 from made_reports import three_models, with_pictures
 from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
@@ -151,8 +151,6 @@ def test_two_drawings_on_one_page_share_no_id() -> None:
 @pytest.fixture(scope="module")
 def browser(made, tmp_path_factory: pytest.TempPathFactory):
     """The page in Chromium, its slice browser ready."""
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium to open the page in (Debian: apt install chromium)")
     with chromium(tmp_path_factory.mktemp("profile")) as page:
         page.open(made.page)
         page.wait("document.getElementById('browser').dataset.ready")
@@ -254,8 +252,6 @@ def test_other_channel_and_case_are_shown(browser: Page) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_fits_the_screen_and_its_text_stands_out(made, tmp_path: Path, width: int, dark: bool) -> None:
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium to open the page in (Debian: apt install chromium)")
     with chromium(tmp_path) as page:
         page.open(made.page, width=width, dark=dark)
         page.wait("document.getElementById('browser').dataset.ready")

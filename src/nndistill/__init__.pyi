@@ -1,0 +1,43 @@
+from . import methods, wavelets
+from .analysis.diagnosis import diagnose
+from .datasets.phantom import generate_phantom
+from .distiller import Distiller, DistillerOutput
+from .errors import UserError
+from .evaluation.comparison import compare_metrics
+from .evaluation.folder import evaluate_folder
+from .export.export import export_model
+from .methods import Activations, Method, build_method
+from .nnunet.training.run import train
+from .nnunet.training.student import prepare_student
+from .nnunet.training.teacher import prepare_teacher
+from .recipes import Recipe, load_recipe
+from .reporting.report import write_report
+from .runtime.cases import find_cases
+from .runtime.loading import load_model
+from .runtime.predictor import predict_cases
+
+__all__ = [
+    "Activations",
+    "Distiller",
+    "DistillerOutput",
+    "Method",
+    "Recipe",
+    "UserError",
+    "build_method",
+    "compare_metrics",
+    "diagnose",
+    "evaluate_folder",
+    "export_model",
+    "find_cases",
+    "generate_phantom",
+    "load_model",
+    "load_recipe",
+    "methods",
+    "predict_cases",
+    "prepare_student",
+    "prepare_teacher",
+    "train",
+    "wavelets",
+    "write_report",
+]
+__version__: str
