@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.files import atomic_folder, atomic_path, read_json, write_json
+from nndistill.files import atomic_folder, atomic_path, digest, read_json, write_json
 
 
 def test_error_while_writing_keeps_the_previous_file(tmp_path):
@@ -71,6 +72,13 @@ def test_folder_that_cannot_be_put_in_its_place_keeps_the_previous_one(tmp_path,
         pass
     assert (folder / "file").read_text() == "before"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (2 << 20) + 3])
+def test_digest_is_the_sha256_of_the_whole_file(tmp_path, size):
+    content = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "file").write_bytes(content[:size])
+    assert digest(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
 
 
 def _half_of_it(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -111,3 +112,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object.")
     return content
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        OSError: The file is missing or cannot be read.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "empty").write_bytes(b"")
+        ...     digest(Path(folder) / "empty")[:8]
+        'e3b0c442'
+    """
+    sha256 = hashlib.sha256()
+    with file.open("rb") as content:
+        while block := content.read(1 << 20):
+            sha256.update(block)
+    return sha256.hexdigest()

@@ -156,7 +156,7 @@ DAMAGES = {
     ),
     "shifted": (
         lambda task, save: relabel(task, "b", save, lambda array, affine: (array, affine + np.eye(4, k=3))),
-        r"labelsTr/b\.nii\.gz and .*imagesTr/b\.nii\.gz lie at different places: up to 1 mm apart",
+        r"labelsTr/b\.nii\.gz and .*imagesTr/b\.nii\.gz are at different positions: up to 1 mm apart",
     ),
     "label": (
         lambda task, save: relabel(task, "b", save, lambda array, affine: (array + 5, affine)),

@@ -160,7 +160,7 @@ UNALIGNED = {
     ),
     "mask elsewhere": (
         lambda isles: place(isles(1, "msk"), shifted(3)),
-        r"_msk\.nii\.gz and .*_dwi\.nii\.gz lie at different places: up to 3 mm apart",
+        r"_msk\.nii\.gz and .*_dwi\.nii\.gz are at different positions: up to 3 mm apart",
     ),
     "missing FLAIR": (
         lambda isles: isles(1, "FLAIR").unlink(),

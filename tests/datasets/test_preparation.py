@@ -182,7 +182,7 @@ DAMAGES = {
     ),
     "shifted origin": (
         lambda brats: edit(brats(2, "seg"), lambda array, affine: (array, affine + 3 * np.eye(4, k=3))),
-        r"-seg\.nii\.gz and .*-t1n\.nii\.gz lie at different places: up to 3 mm apart",
+        r"-seg\.nii\.gz and .*-t1n\.nii\.gz are at different positions: up to 3 mm apart",
     ),
     "label 7": (
         lambda brats: edit(brats(2, "seg"), lambda array, affine: (np.where(array == 4, 7, array), affine)),

@@ -14,7 +14,8 @@ from torch import nn
 from described import describe
 from networks import residual_unet
 from nndistill.cli import main
-from nndistill.runtime.description import FILE_NAME, ModelDescription, digest
+from nndistill.files import digest
+from nndistill.runtime.description import FILE_NAME, ModelDescription
 
 PATCH = (16, 24, 8)
 

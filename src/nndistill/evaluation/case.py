@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnknownName, UserError
+from ..volumes.bounding_box import bounding_box
 from .lesions import detect_lesions
 from .surfaces import Definition, Mask, surface_distances
 
@@ -17,6 +18,8 @@ EmptyPolicy = Literal["diagonal", "leave_out"] | float
 """HD95 where one mask is empty: the image's diagonal, none, or a fixed number of mm."""
 
 LabelMap = NDArray[Any]
+
+_NOTHING = np.s_[:0, :0, :0]
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,12 @@ def case_metrics(
     if measures.ignore is not None:
         counted = reference != measures.ignore
         reference, prediction = reference * counted, prediction * counted
-    box = _bounding_box((reference != 0) | (prediction != 0))
+    box = bounding_box((reference != 0) | (prediction != 0)) or _NOTHING
     reference, prediction = np.ascontiguousarray(reference[box]), np.ascontiguousarray(prediction[box])
     metrics = {}
     for name, values in measures.labels.items():
         masks = _mask(reference, values), _mask(prediction, values)
-        close = _bounding_box(masks[0] | masks[1])
+        close = bounding_box(masks[0] | masks[1]) or _NOTHING
         cropped = masks[0][close], masks[1][close]
         metrics[name] = _overlap(*cropped, spacing) | _surfaces(*cropped, spacing, diagonal, measures)
         if name in measures.lesions:
@@ -98,16 +101,6 @@ def dice(reference: Mask, prediction: Mask) -> float:
     """Dice of two masks, from 0 to 1; NaN where both are empty."""
     total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
     return 2 * int(np.count_nonzero(reference & prediction)) / total if total else float("nan")
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """The smallest box around a mask; nothing where it is empty."""
-    box: tuple[slice, ...] = ()
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask[box].any(axis=others))
-        box += (slice(filled[0], filled[-1] + 1) if len(filled) else slice(0),)
-    return box
 
 
 def _mask(labels: LabelMap, values: Sequence[int]) -> Mask:

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..volumes.nifti import read_grid
 
 ENDINGS = (".nii.gz", ".nii")
 SHOWN = 20
@@ -100,55 +98,32 @@ def _unpaired(cases: list[str], folder: Path) -> Iterator[str]:
         yield f"{folder} lacks {len(cases)} case{'s' if len(cases) > 1 else ''}: {named}."
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Where the voxels of a file are."""
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, path: Path) -> _Grid:
-        try:
-            image = nib.load(path)
-        except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
-        if len(image.shape) != 3:
-            raise UserError(f"{path} has {len(image.shape)} dimensions; a label map has 3.")
-        affine = np.asarray(image.affine, np.float64)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-            raise UserError(f"{path} has no valid position in space (its affine is {affine[:3].tolist()}).")
-        return cls(image.shape, affine)
-
-    @property
-    def spacing(self) -> NDArray[np.float64]:
-        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
-
-    @property
-    def properties(self) -> dict[str, tuple[NDArray[np.float64], float]]:
-        """Values, and by how much two files of one grid may differ in them."""
-        small = 0.01 * self.spacing.min()
-        return {
-            "shape": (np.asarray(self.shape, np.float64), 0.0),
-            "spacing": (self.spacing, small / max(self.shape)),
-            "origin": (self.affine[:3, 3], small),
-            "direction": ((self.affine[:3, :3] / self.spacing).ravel(), 1e-3),
-        }
-
-
 def _differences(pair: Pair) -> Iterator[str]:
     try:
-        prediction, reference = _Grid.read(pair.prediction), _Grid.read(pair.reference)
+        prediction, reference = _properties(pair.prediction), _properties(pair.reference)
     except UserError as error:
         yield str(error)
         return
-    others = reference.properties
-    for name, (value, allowed) in prediction.properties.items():
-        if np.abs(value - others[name][0]).max() > allowed:
+    for name, (value, allowed) in prediction.items():
+        if np.abs(value - reference[name][0]).max() > allowed:
             yield (
                 f"{pair.case}: the {name} of {pair.prediction} is {_shown(value)}, "
-                f"that of {pair.reference} {_shown(others[name][0])}."
+                f"that of {pair.reference} {_shown(reference[name][0])}."
             )
+
+
+def _properties(label_map: Path) -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Values of a file's grid, and by how much two files of one grid may differ in them."""
+    grid = read_grid(label_map)
+    if len(grid.shape) != 3:
+        raise UserError(f"{label_map} has {len(grid.shape)} dimensions; a label map has 3.")
+    small = 0.01 * grid.spacing.min()
+    return {
+        "shape": (np.asarray(grid.shape, np.float64), 0.0),
+        "spacing": (grid.spacing, small / max(grid.shape)),
+        "origin": (grid.affine[:3, 3], small),
+        "direction": ((grid.affine[:3, :3] / grid.spacing).ravel(), 1e-3),
+    }
 
 
 def _shown(values: NDArray[np.float64]) -> str:

@@ -16,13 +16,13 @@ from torch import nn
 
 from ..analysis.complexity import network_complexity
 from ..errors import UnknownName, UserError
-from ..files import atomic_folder
+from ..files import atomic_folder, digest
 from ..nnunet.models.describe import NotDescribable, describe
 from ..nnunet.models.model_folder import ModelFolder
 from ..runtime.backends.base import Backend
 from ..runtime.backends.torch import TorchBackend
 from ..runtime.cases import InputCase
-from ..runtime.description import FILE_NAME, Format, ModelDescription, Precision, digest
+from ..runtime.description import FILE_NAME, Format, ModelDescription, Precision
 from ..runtime.loading import load_model
 from .accuracy import measure_accuracy, refuse_fall
 from .check import Agreement, compare, noise, refuse_disagreement

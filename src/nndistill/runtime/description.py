@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import UserError
-from ..files import read_json, write_json
+from ..files import digest, read_json, write_json
 
 FILE_NAME = "nndistill.json"
 Format = Literal["nnunet", "onnx", "openvino", "safetensors"]
@@ -162,12 +161,3 @@ class ModelDescription(_Strict):
     def write(self, folder: Path) -> None:
         """Write the description into an exported model's folder."""
         write_json(folder / FILE_NAME, self.model_dump(mode="json"))
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    sha256 = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(1 << 20):
-            sha256.update(block)
-    return sha256.hexdigest()

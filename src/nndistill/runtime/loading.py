@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from ..errors import UnknownName, UserError
+from ..files import digest
 from .backends.base import Backend
-from .description import FILE_NAME, Format, ModelDescription, digest
+from .description import FILE_NAME, Format, ModelDescription
 
 _BACKENDS: dict[Format, tuple[str, ...]] = {
     "nnunet": ("torch",),

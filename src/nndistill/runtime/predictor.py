@@ -16,9 +16,9 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from .. import __version__
 from ..errors import UserError
+from ..files import digest
 from .backends.base import Array
 from .cases import InputCase, channel_files
-from .description import digest
 from .image import Geometry, read_image, write_labels
 from .loading import LoadedModel
 from .postprocessing import labels_of

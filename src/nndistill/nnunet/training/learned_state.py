@@ -13,7 +13,6 @@ import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
+from ...files import digest
 from ...methods import FreeKD
 from ..models.checkpoints import random_state, restore_random_state, seed_everything, write_checkpoint
 
@@ -67,12 +67,8 @@ def _provide(method: FreeKD, trainer: nnUNetTrainerDistill) -> None:
 
 def _origin(method: FreeKD, checkpoint: Path, trainer: nnUNetTrainerDistill) -> dict[str, Any]:
     """Everything the prompts depend on."""
-    digest = sha256()
-    with checkpoint.open("rb") as file:
-        for part in iter(partial(file.read, 1 << 20), b""):
-            digest.update(part)
     return {
-        "teacher": digest.hexdigest(),
+        "teacher": digest(checkpoint),
         "wavelet": [method.wavelet, method.level, method.mode],
         "shapes": [list(prompts.shape) for prompts in method.learnt_prompts],
         **method.prompt_options,

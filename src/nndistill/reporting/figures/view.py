@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...volumes.bounding_box import bounding_box, whole_box
 from ..voxel_errors import Mask
 
 FINE_WEIGHT = 4.0
@@ -104,15 +105,8 @@ def inhabited_box(grey: Picture, labels: Sequence[Picture], *, margin: int = 2) 
     """
     tissue = ndimage.binary_opening(grey > AIR)
     occupied = np.any([tissue, *(picture != 0 for picture in labels)], axis=0)
-    if not occupied.any():
-        return Box(0, 0, *grey.shape)
-    spans = []
-    for axis in (1, 0):
-        where = np.flatnonzero(occupied.any(axis=axis))
-        length = occupied.shape[1 - axis]
-        spans.append((max(0, where[0] - margin), min(length, where[-1] + 1 + margin)))
-    (top, bottom), (left, right) = spans
-    return Box(int(top), int(left), int(bottom - top), int(right - left))
+    rows, columns = bounding_box(occupied, margin=margin) or whole_box(grey.shape)
+    return Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
 
 
 def choose_box(weights: Picture, *, zoom: float | None = None) -> Box:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
 
+from ...volumes.bounding_box import Box, bounding_box, whole_box
 from ..figures.view import AIR, Volume, choose_slice, display_window, interest
 
 QUALITY = 75
@@ -71,18 +72,12 @@ def browsable_case(
     }
 
 
-def _inhabited(windows: Sequence[NDArray[np.float64]], labels: Sequence[Volume]) -> tuple[slice, slice, slice]:
+def _inhabited(windows: Sequence[NDArray[np.float64]], labels: Sequence[Volume]) -> Box:
     """Bound what is not air in any channel, and every label."""
     occupied = np.any([labelled != 0 for labelled in labels], axis=0)
     for window in windows:
         occupied |= ndimage.binary_opening(window > AIR)
-    found = ndimage.find_objects(occupied.astype(np.uint8))
-    if not found:
-        return tuple(slice(0, length) for length in occupied.shape)  # type: ignore[return-value]
-    return tuple(  # type: ignore[return-value]
-        slice(max(0, span.start - MARGIN), min(length, span.stop + MARGIN))
-        for span, length in zip(found[0], occupied.shape, strict=True)
-    )
+    return bounding_box(occupied, margin=MARGIN) or whole_box(occupied.shape)
 
 
 def _pictures(volume: Volume) -> Volume:
