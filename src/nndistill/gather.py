@@ -16,14 +16,13 @@ from .evaluation.folder import evaluate_folder
 from .evaluation.metrics_file import read_metrics, summary_path, write_evaluation
 from .evaluation.surfaces import Definition
 from .files import read_json
+from .methods.registry import title_of
 from .nnunet.data.raw_cases import channel_names, raw_cases
 from .nnunet.data.splits import stored_folds
 from .nnunet.models.history import History, read_history
 from .nnunet.models.model_folder import ModelFolder
 from .nnunet.workspace import preprocessed_folder, raw_folder
 from .reporting.model_results import Cost, ReportedCases, ReportedModel
-
-METHOD_NAMES = {"none": "No distillation", "dcd": "DCD", "dcd-release": "DCD (release)", "feature": "Feature"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _names(runs: Sequence[Path], histories: Sequence[History]) -> list[str]:
         assert history.setup is not None
         assert history.setup.distillation is not None
         given = ", ".join(f"{key} {value}" for key, value in history.setup.distillation.options.items())
-        names.append(METHOD_NAMES.get(history.method, history.method) + (f", {given}" if given else ""))
+        names.append(title_of(history.method) + (f", {given}" if given else ""))
     if len(set(names)) == len(names):
         return names
     return [run.resolve().name.split("__")[1] if "__" in run.resolve().name else run.resolve().name for run in runs]

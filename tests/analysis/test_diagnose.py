@@ -14,7 +14,7 @@ from nndistill.nnunet.data.preprocessed_case import PreprocessedCase, split_of_f
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.models.trained_phi import trained_phi
-from nndistill.nnunet.plans import build_network, with_features
+from nndistill.nnunet.plans import build_network, derive_plans
 
 DATA = "nnUNetPlans_3d_fullres"
 
@@ -129,7 +129,7 @@ def test_student_with_other_stages_is_refused(diagnose, world):
     deep = world.teacher.with_name("nnUNetTrainer__deep__3d_fullres")
     shutil.copytree(world.teacher, deep)
     planned = json.loads((world.preprocessed / "nnUNetResEncUNetPlans.json").read_text())
-    plans = with_features(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
+    plans = derive_plans(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
     (deep / "plans.json").write_text(json.dumps(plans))
     file = deep / "fold_0" / "checkpoint_final.pth"
     network = build_network(plans, "3d_fullres", json.loads((deep / "dataset.json").read_text()))

@@ -12,7 +12,7 @@ import torch
 
 from nndistill.methods import METHODS
 from nndistill.nnunet.models.checkpoints import read_checkpoint
-from nndistill.nnunet.training.trainer import nnUNetTrainerDistill
+from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from tiny import TINY
 
 SHORT = {"freekd": ["--option", "prompt_iterations=2"]}

@@ -12,13 +12,13 @@ from ..errors import UserError
 from ..files import read_json
 from ..nnunet.plans import (
     build_network,
+    derive_plans,
     features_per_stage,
     input_channels,
     only_3d_configuration,
     patches_per_case,
     reduced_features,
     resolved_configuration,
-    with_features,
 )
 from .complexity import network_complexity
 
@@ -44,7 +44,7 @@ def network_costs(
     """
     plans, dataset_json, name = _read(plans_or_model, configuration)
     student = list(features) if features else reduced_features(features_per_stage(plans, name), reduction)
-    reduced = with_features(plans, name, features=student, name="student")
+    reduced = derive_plans(plans, name, features=student, name="student")
     return pd.DataFrame(
         [_costs(plans, name, dataset_json), _costs(reduced, name, dataset_json)], index=["network", "student"]
     )

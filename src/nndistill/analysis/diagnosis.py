@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from ..errors import StageMismatch, UserError
 from ..nnunet.data.preprocessed_case import Patch, PreprocessedCase, split_of_fold
 from ..nnunet.models.checkpoints import read_checkpoint
+from ..nnunet.models.data_compatibility import refuse_incompatible_data
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.trained_phi import trained_phi
 from ..nnunet.plans import features_per_stage, resolved_configuration
 from ..nnunet.training.run import find_device
-from ..nnunet.training.student import refuse_other_data
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..taps import TappedNetwork, nnunet_taps
 from ..wavelets.operators import check_level, check_mode, check_wavelet
@@ -96,11 +96,11 @@ def diagnose(
     plans = resolved_configuration(teacher.folder.plans, teacher.configuration)
     data = dataset_folder(preprocessed_folder(), teacher.folder.plans["dataset_name"])
     identifier = plans["data_identifier"]
-    refuse_other_data(teacher.folder, teacher.configuration, data)
+    refuse_incompatible_data(teacher.folder, teacher.configuration, data)
     student = None
     if student_folder is not None:
         student = _Model.read(student_folder, fold, torch_device)
-        refuse_other_data(student.folder, student.configuration, data, identifier=identifier, role="student")
+        refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
         _refuse_other_stages(student, teacher)
     split = split_of_fold(data, identifier, fold)
     if cases > len(split.validation):

@@ -1,4 +1,4 @@
-"""A teacher on a small budget: a stock nnU-Net with the channels, patch and length one asks for."""
+"""A teacher on a small budget: a stock nnU-Net with chosen channels, patch size and training length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...files import read_json
 from ...recipes import Recipe
-from ..plans import only_3d_configuration, with_features
+from ..plans import derive_plans, only_3d_configuration
 from ..run_setup import RunSetup
 from .run import Run
 
@@ -33,17 +33,17 @@ def prepare_teacher(
         recipe: How to train.
         name: Plans name of the run; default: the planner's with `_teacher` appended.
         features: Channels of each stage; default: as planned.
-        patch_size: Voxels a patch; default: as planned.
-        batch_size: Patches a batch; default: as planned.
-        resume: Allow a run that was begun before.
+        patch_size: Voxels per patch; default: as planned.
+        batch_size: Patches per batch; default: as planned.
+        resume: Accept a run that was begun before.
 
     Raises:
-        UserError: The network cannot be built so, or a run of this name exists.
+        UserError: The network cannot be built like this, or a run of this name exists.
     """
     planned = read_json(plans_file)
     configuration = only_3d_configuration(planned, source=str(plans_file))
     run = Run(dataset, configuration, fold, "nnUNetTrainerRecipe", name or f"{plans_file.stem}_teacher")
-    plans = with_features(
+    plans = derive_plans(
         planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name
     )
     run.store_plans(RunSetup(recipe=recipe).into(plans), resume=resume)
