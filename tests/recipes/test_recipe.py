@@ -100,7 +100,8 @@ def test_ramp_never_falls_and_stays_between_nothing_and_all(start, length, share
 
 
 def test_constant_weight_is_the_weight_in_every_epoch():
-    assert {load_recipe("paper").weight_at(epoch) for epoch in range(1000)} == {0.05}
+    recipe = load_recipe("paper")
+    assert {recipe.weight_at(epoch) for epoch in range(1000)} == {0.05}
 
 
 GOOD = """\
