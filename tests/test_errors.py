@@ -35,6 +35,7 @@ ERRORS = [
     StageMismatch("stage 2 differs.", option="features"),
     EvaluationIncomplete("1 of 2 cases cannot be evaluated.", None),
     _WithMore("one", "two"),
+    EvaluationIncomplete("1 of 2 cases cannot be evaluated.", None),
 ]
 
 

@@ -36,7 +36,7 @@ def student(world):
 def test_teacher_alone(diagnose, tmp_path):
     result = diagnose()
     assert result.status == 0, result.err
-    assert "SNR in dB of every band" in result.out
+    assert "SNR of every band in dB" in result.out
     assert "detail bands carry signal" in result.out
     assert "mismatch" not in result.out
     files = {file.name for file in (tmp_path / "out").iterdir()}
@@ -112,9 +112,9 @@ def test_split_is_nnunets(world):
     assert everything.train == everything.validation == sorted(stored[1]["train"] + stored[1]["val"])
 
 
-def test_mistakes_are_sentences(diagnose, student, world, tmp_path):
+def test_a_mistake_is_explained_in_a_sentence(diagnose, student, world, tmp_path):
     for arguments, sentence in [
-        (["--cases", 9], "--cases 9 is too many: fold 0 has 1 validation cases"),
+        (["--cases", 9], "9 cases are too many: fold 0 has 1 validation cases. See the option --cases."),
         (["--wavelet", "db44"], "there is no wavelet 'db44'. Did you mean"),
         (["--mode", "symetric"], "Did you mean 'symmetric'"),
         (["--fold", "3"], "no finished checkpoint for fold 3"),

@@ -190,7 +190,7 @@ def test_mistake_in_a_model_is_a_sentence(onnx, given, backends, error, sentence
         (["--metrics", "metrics.csv"], "not of the form NAME=metrics.csv"),
         (
             ["--stock"],
-            "none of the models is one of nnU-Net's model folders, which stock nnU-Net needs. See the option --stock.",
+            "stock nnU-Net needs an nnU-Net model folder, and none of the models is one. See the option --stock.",
         ),
         (["--device", "toaster"], "toaster"),
     ],

@@ -77,8 +77,8 @@ def test_unpaired_cases_are_named_on_both_sides():
     base, other = frame([0.1, 0.2, 0.4], cases=["a", "b", "c"]), frame([0.2, 0.2, 0.1], cases=["b", "c", "d"])
     comparison = compare_metrics(base, {"o": other})
     assert list(comparison.differences.index) == ["b", "c"]
-    assert "o: without a pair, since only in the base: a." in comparison.notes
-    assert "o: without a pair, since only in o: d." in comparison.notes
+    assert "o: left out, since only in the base: a." in comparison.notes
+    assert "o: left out, since only in o: d." in comparison.notes
 
 
 @pytest.mark.parametrize("metric", ["dice", "hd95_mm"])
@@ -107,7 +107,7 @@ def test_who_gains_depends_on_the_metric_s_direction():
 @pytest.mark.parametrize(
     ("differences", "sentence", "untested"),
     [
-        ([0.0] * 8, "every case is exactly as in the base", {"t_p", "wilcoxon_p", "ci_low", "cohen_dz"}),
+        ([0.0] * 8, "every case has exactly the value of the base", {"t_p", "wilcoxon_p", "ci_low", "cohen_dz"}),
         ([0.25] * 8, "all cases differ by the same amount", {"t_p", "ci_low", "cohen_dz"}),
         ([0.25], "1 pair is too few", {"t_p", "ci_low", "cohen_dz"}),
         ([0.1, 0.2, -0.1, 0.3, 0.4], "5 pairs are too few for a conclusion", set()),

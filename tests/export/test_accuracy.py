@@ -113,7 +113,7 @@ def test_fall_is_tolerated_up_to_the_tolerance(images, tmp_path):
 
 
 def test_reference_of_another_size_is_a_sentence(images, tmp_path):
-    with pytest.raises(UserError, match="voxels, and the image of case case"):
+    with pytest.raises(UserError, match="voxels, but the image of case case has"):
         measured(images, with_reference(tmp_path, REFERENCE[1:]))
 
 

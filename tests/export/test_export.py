@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nndistill.analysis.costs import model_costs
-from nndistill.export import export as exporting
+from nndistill.export import onnx as onnx_export
 from nndistill.export import safetensors
 from nndistill.export.sample_cases import read_case
 from nndistill.nnunet.models.prediction import predict_folder
@@ -184,28 +184,49 @@ def test_folder_that_is_no_export_is_left_alone(nndistill, student, tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     result = nndistill("export", student, "--format", "safetensors", "--out", tmp_path)
     assert result.status == 2
-    assert "is there already and is no export" in result.err
+    assert "exists already and is not an export" in result.err
     assert [file.name for file in tmp_path.iterdir() if file.name != "workspace"] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "sentence", "flags"),
     [
-        (["--format", "onx"], "there is no format 'onx'. Did you mean 'onnx'?"),
-        (["--format", "onnx", "--precision", "int4"], "there is no precision 'int4'"),
-        (["--format", "onnx", "--precision", "bfloat16"], "for bfloat16 use --format openvino"),
-        (["--format", "nnunet", "--precision", "int8"], "for int8 use --format onnx or openvino"),
-        (["--format", "onnx", "--precision", "int8"], "give a folder of them with --calibration"),
-        (["--format", "onnx", "--labels", "."], "give both"),
-        (["--format", "nnunet", "--calibration", "."], "has no use for --calibration"),
-        (["--format", "onnx", "--fold", "7"], "no finished checkpoint for fold 7"),
-        (["--format", "openvino", "--calibration", "nowhere"], "nowhere does not exist"),
+        (["--format", "onx"], "there is no format 'onx'. Did you mean 'onnx'?", " --format"),
+        (["--format", "onnx", "--precision", "int4"], "there is no precision 'int4'", " --precision"),
+        (
+            ["--format", "onnx", "--precision", "bfloat16"],
+            "for bfloat16 use openvino.",
+            "s --format, --precision",
+        ),
+        (
+            ["--format", "nnunet", "--precision", "int8"],
+            "for int8 use openvino or onnx.",
+            "s --format, --precision",
+        ),
+        (
+            ["--format", "onnx", "--precision", "int8"],
+            "give a folder of them for calibration",
+            "s --calibration, --labels",
+        ),
+        (
+            ["--format", "onnx", "--labels", "."],
+            "give all three, or no labels.",
+            "s --labels, --precision, --calibration",
+        ),
+        (
+            ["--format", "nnunet", "--calibration", "."],
+            "has no use for calibration cases.",
+            "s --format, --calibration",
+        ),
+        (["--format", "onnx", "--fold", "7"], "no finished checkpoint for fold 7", None),
+        (["--format", "openvino", "--calibration", "nowhere"], "nowhere does not exist", None),
     ],
 )
-def test_impossible_export_is_a_sentence_and_leaves_nothing(nndistill, student, options, sentence):
+def test_impossible_export_is_a_sentence_and_leaves_nothing(nndistill, student, options, sentence, flags):
     result = nndistill("export", student, *options)
     assert result.status == 2
     assert sentence in result.err
+    assert flags is None or result.err.endswith(f"See the option{flags}.")
     assert not (student / "exports").exists()
 
 
@@ -222,14 +243,14 @@ def test_plans_that_only_nnunet_knows_are_exported_for_nnunet_only(nndistill, st
     result = nndistill("export", student, "--format", "onnx")
     assert result.status == 2
     assert "the resampling of data resample_torch_fornnunet" in result.err
-    assert "--format nnunet" in result.err
+    assert "Export the model in the format nnunet" in result.err
     assert nndistill("export", student, "--format", "nnunet").status == 0
 
 
 @pytest.mark.parametrize("error", [1.0, float("nan")])
 def test_network_that_was_translated_wrongly_is_not_kept(nndistill, student, monkeypatch, error):
-    def write_wrongly(folder, checkpoint_file, output):
-        files = write(folder, checkpoint_file, output)
+    def write_wrongly(job, output):
+        files = write(job, output)
         weights = load_file(output / files[0])
         with safe_open(output / files[0], framework="pt") as content:
             metadata = content.metadata()
@@ -238,8 +259,8 @@ def test_network_that_was_translated_wrongly_is_not_kept(nndistill, student, mon
         save_file(weights, output / files[0], metadata)
         return files
 
-    write = safetensors.write_safetensors
-    monkeypatch.setattr(safetensors, "write_safetensors", write_wrongly)
+    write = safetensors.export_safetensors
+    monkeypatch.setattr(safetensors, "export_safetensors", write_wrongly)
     result = nndistill("export", student, "--format", "safetensors")
     assert result.status == 2
     assert "does not compute what PyTorch computes" in result.err
@@ -249,7 +270,7 @@ def test_network_that_was_translated_wrongly_is_not_kept(nndistill, student, mon
 def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, student, world, exported, monkeypatch):
     file = exported("onnx") / "model.onnx"
 
-    def write_another(network, description, output, samples):
+    def write_another(job, output):
         model = onnx.load(file)
         [bias] = [values for values in model.graph.initializer if values.name.endswith("seg_layers.1.bias")]
         bias.CopyFrom(
@@ -258,7 +279,7 @@ def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, stud
         onnx.save(model, output / "model.onnx")
         return ["model.onnx"]
 
-    monkeypatch.setattr(exporting, "_write_network", write_another)
+    monkeypatch.setattr(onnx_export, "export_onnx", write_another)
     images, labels = world.dataset / "imagesTr", world.dataset / "labelsTr"
     result = nndistill(
         *("export", student, "--format", "onnx", "--precision", "int8"),
@@ -266,13 +287,13 @@ def test_precision_that_costs_more_than_is_tolerated_is_not_kept(nndistill, stud
     )
     assert result.status == 2
     assert "int8 costs" in result.err
-    assert "more than --tolerance 0" in result.err
+    assert "more than the tolerance of 0" in result.err
     assert not any((student / "exports").iterdir())
 
 
 def test_missing_reference_is_a_sentence(nndistill, student, world, exported, monkeypatch):
     export = exported("onnx")
-    monkeypatch.setattr(exporting, "_write_network", lambda *given: _copied(export, given[2]))
+    monkeypatch.setattr(onnx_export, "export_onnx", lambda job, output: _copied(export, output))
     shutil.rmtree(world.dataset / "labelsTr")
     (world.dataset / "labelsTr").mkdir()
     result = nndistill(

@@ -93,7 +93,7 @@ def test_keywords_that_a_plans_file_leaves_out_are_nnunets_defaults(folder):
     ],
 )
 def test_what_the_runtime_does_not_know_is_named(folder, changes, named):
-    with pytest.raises(NotDescribable, match=rf"{named}.*--format nnunet"):
+    with pytest.raises(NotDescribable, match=rf"{named}.*in the format nnunet"):
         describe(with_configuration(folder, **changes), checkpoint_of(folder))
 
 

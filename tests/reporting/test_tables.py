@@ -15,8 +15,8 @@ from made_reports import OPTIONS, metrics, spread, three_models
 from nndistill.errors import UserError
 from nndistill.evaluation.comparison import compare_metrics
 from nndistill.reporting import ReportedModel
-from nndistill.reporting.measures import DICE
-from nndistill.reporting.tables.results import (
+from nndistill.reporting.metrics import DICE
+from nndistill.reporting.tables.result_tables import (
     ablation_table,
     class_table,
     comparison_table,
@@ -106,13 +106,13 @@ def test_costs_show_what_is_known() -> None:
     models = three_models()
     table = cost_table(models)
     assert table is not None
-    assert list(table.texts.columns) == ["Parameters", "FLOPs a patch", "FLOPs a case"]
+    assert list(table.texts.columns) == ["Parameters", "FLOPs per patch", "FLOPs per case"]
     assert table.texts.loc["Teacher", "Parameters"] == "101.945 M"
     assert models[1].cost is not None
     timed = replace(models[1], cost=replace(models[1].cost, latency_s=0.41, measured_on="2 cores"))
     table = cost_table([models[0], timed])
     assert table is not None
-    assert list(table.texts["Seconds a case"]) == ["–", "0.41"]
+    assert list(table.texts["Seconds per case"]) == ["–", "0.41"]
     assert "2 cores" in table.caption
     assert cost_table([student("a", {"core": [1.0]})]) is None
 

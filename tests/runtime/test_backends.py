@@ -94,7 +94,7 @@ def test_float32_stays_float32_on_a_processor_that_has_bfloat16(small, window):
     [
         (OnnxRuntimeBackend, "cuda", "pip install onnxruntime-gpu"),
         (OnnxRuntimeBackend, "tpu", "ONNX Runtime has no device 'tpu'"),
-        (OpenVinoBackend, "cuda", "another --backend"),
+        (OpenVinoBackend, "cuda", "for NVIDIA's GPUs another backend"),
         (OpenVinoBackend, "gpu", "OpenVINO finds no device gpu"),
     ],
 )

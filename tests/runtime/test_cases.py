@@ -43,8 +43,8 @@ def test_one_file_names_its_case_with_all_channels(tmp_path):
     [
         ([], "holds no images; the model reads files named CASE_0000.nii.gz"),
         (["a.nii.gz"], "a.nii.gz is not named CASE_0000.nii.gz.*rename"),
-        (["a_0000.nii"], "a_0000.nii ends otherwise .*convert"),
-        (["a_0000.mha"], "a_0000.mha ends otherwise .*convert"),
+        (["a_0000.nii"], "a_0000.nii has another ending .*convert"),
+        (["a_0000.mha"], "a_0000.mha has another ending .*convert"),
     ],
 )
 def test_a_folder_without_cases_is_a_sentence(tmp_path, names, sentence):

@@ -132,7 +132,7 @@ def test_a_damaged_file_is_a_sentence(tmp_path):
 )
 def test_channels_on_different_grids_are_a_sentence_that_names_both_files(tmp_path, change, what):
     files = [write(tmp_path / "case_0000.nii.gz"), write(tmp_path / "case_0001.nii.gz", **change)]
-    with pytest.raises(UserError, match=rf"case_0001.* and .*case_0000.* do not lie on one grid: {what} "):
+    with pytest.raises(UserError, match=rf"case_0001.* and .*case_0000.* are not on one grid: {what} "):
         read_image(files, describe("T1", "T2"))
 
 
@@ -177,7 +177,7 @@ def test_a_constant_image_that_is_not_zero_is_read(tmp_path):
 def test_colours_are_a_sentence(tmp_path):
     file = tmp_path / "case_0000.nii.gz"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((5, 6, 7, 3), np.uint8), isVector=True), str(file))
-    with pytest.raises(UserError, match="3 values a voxel"):
+    with pytest.raises(UserError, match="3 values per voxel"):
         read_image([file], describe())
 
 

@@ -30,8 +30,8 @@ def test_export_is_computed_by_its_own_backend_or_the_one_asked_for(small, forma
 @pytest.mark.parametrize(
     ("format", "backend", "sentence"),
     [
-        ("onnx", "torch", "is a model for onnxruntime or openvino, not for torch; export it with --format safetensors"),
-        ("openvino", "onnxruntime", "is a model for openvino, not for onnxruntime; export it with --format onnx"),
+        ("onnx", "torch", "is a model for onnxruntime or openvino, not for torch; export it as safetensors or nnunet"),
+        ("openvino", "onnxruntime", "is a model for openvino, not for onnxruntime; export it as onnx"),
     ],
 )
 def test_wrong_model_for_the_runtime_is_a_sentence(small, format, backend, sentence):
@@ -71,7 +71,7 @@ def test_trained_nnunet_is_computed_by_pytorch_and_by_nothing_else(world):
     model = load_model(student)
     assert model.backend.name == "torch"
     assert model.description.mirroring_axes == ()
-    with pytest.raises(UserError, match=r"nndistill export .* --format openvino"):
+    with pytest.raises(UserError, match=r"which only PyTorch computes; for openvino export it first, as openvino"):
         load_model(student, backend="openvino")
 
 

@@ -22,7 +22,7 @@ import trained_world
 from nndistill.datasets import generate_phantom
 from nndistill.files import read_json
 from nndistill.nnunet.models.prediction import predict_folder
-from nndistill.runtime import memory, predictor
+from nndistill.runtime import batch, memory
 from nndistill.runtime.record import LOCK, RECORD
 
 
@@ -140,7 +140,7 @@ def test_every_bad_case_of_a_batch_is_a_sentence_and_the_others_finish(
     }
     failed = {case: how["failed"] for case, how in read_json(out / RECORD)["cases"].items() if "failed" in how}
     assert sorted(failed) == sorted(sentences)
-    assert "Tiny: only 2×2×3 voxels where the network sees" in result.err
+    assert "Tiny: only 2×2×3 voxels, while the network sees" in result.err
     assert [case for case, how in read_json(out / RECORD)["cases"].items() if "remark" in how] == ["Tiny"]
     before, summary = result.err.split("error: ")
     assert summary.startswith(f"7 of 13 cases have no label map, see {out / RECORD}: - ")
@@ -308,19 +308,19 @@ def test_fault_of_ours_in_one_case_is_told_as_such_and_the_others_finish(
     nndistill, models, images, tmp_path, monkeypatch
 ):
     cases = iter(range(5))
-    labels_of = predictor.labels_of
+    labels_of = batch.labels_of
 
     def broken(*arguments):
         return labels_of(*arguments) if next(cases) != 1 else 1 / 0
 
-    monkeypatch.setattr(predictor, "labels_of", broken)
+    monkeypatch.setattr(batch, "labels_of", broken)
     out = tmp_path / "out"
     result = nndistill("predict", models["openvino"], images, out)
     assert result.status == 1
     assert names(out) == ["Phantom_0000", "Phantom_0002", "Phantom_0003", "Phantom_0004"]
     assert "Phantom_0001: a fault of nnDistill, not yours: ZeroDivisionError" in result.err
     assert "Traceback" not in result.err
-    assert "Traceback" in (out / predictor.FAULTS).read_text()
+    assert "Traceback" in (out / batch.FAULTS).read_text()
 
 
 @pytest.mark.parametrize(("option", "value"), [("--overlap", "1"), ("--overlap", "half"), ("--device", "abacus")])

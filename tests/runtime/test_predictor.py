@@ -13,10 +13,11 @@ import SimpleITK
 
 from nndistill.errors import UserError
 from nndistill.files import read_json
-from nndistill.runtime import predictor
+from nndistill.runtime import batch
+from nndistill.runtime.batch import FAULTS
 from nndistill.runtime.cases import find_cases
 from nndistill.runtime.loading import LoadedModel
-from nndistill.runtime.predictor import FAULTS, predict_cases
+from nndistill.runtime.predictor import predict_cases
 from nndistill.runtime.record import LOCK, RECORD, alone_in
 from small_exports import PATCH, small_description
 
@@ -85,7 +86,7 @@ def observed(function, tell):
 
 def test_next_case_is_read_while_one_is_computed(images, tmp_path, monkeypatch):
     reading = {case: threading.Event() for case in "abcd"}
-    monkeypatch.setattr(predictor, "read_image", observed(predictor.read_image, lambda case: reading[case].set()))
+    monkeypatch.setattr(batch, "read_image", observed(batch.read_image, lambda case: reading[case].set()))
     following = iter("bcd")
     in_time = []
 
@@ -108,7 +109,7 @@ def test_last_case_is_written_while_one_is_computed(images, tmp_path, monkeypatc
         if case in following:
             in_time.append(computing[following[case]].wait(PATIENCE))
 
-    monkeypatch.setattr(predictor, "write_labels", observed(predictor.write_labels, wait_for_next_to_be_computed))
+    monkeypatch.setattr(batch, "write_labels", observed(batch.write_labels, wait_for_next_to_be_computed))
     predict(fake_model(lambda window: computing[next(names)].set()), images, tmp_path / "out")
     assert in_time == [True] * 3
 
@@ -135,10 +136,10 @@ def test_memory_holds_at_most_three_cases_however_slow_the_writing(images, tmp_p
         threading.Event().wait(0.05)
         write(*arguments)
 
-    write = predictor.write_labels
-    monkeypatch.setattr(predictor, "preprocess", remember(inputs, predictor.preprocess))
-    monkeypatch.setattr(predictor, "predict_logits", remember(outputs, predictor.predict_logits))
-    monkeypatch.setattr(predictor, "write_labels", slow)
+    write = batch.write_labels
+    monkeypatch.setattr(batch, "preprocess", remember(inputs, batch.preprocess))
+    monkeypatch.setattr(batch, "predict_logits", remember(outputs, batch.predict_logits))
+    monkeypatch.setattr(batch, "write_labels", slow)
     assert len(predict(fake_model(), images, tmp_path / "out").done) == len(inputs) == len(outputs) == 8
     assert max(waiting_or_computed for waiting_or_computed, _ in most) == 2
     assert max(computed_or_written for _, computed_or_written in most) == 2
@@ -156,14 +157,14 @@ def test_label_maps_are_those_of_one_case_at_a_time(images, tmp_path):
 @pytest.mark.parametrize("error", [UserError("b is bad."), ZeroDivisionError("ours"), MemoryError()], ids=repr)
 def test_case_that_fails_in_any_stage_costs_itself_only(images, tmp_path, monkeypatch, stage, error):
     calls = iter("abcd")
-    function = getattr(predictor, stage)
+    function = getattr(batch, stage)
 
     def fail_at_b(*arguments, **options):
         if next(calls) == "b":
             raise error
         return function(*arguments, **options)
 
-    monkeypatch.setattr(predictor, stage, fail_at_b)
+    monkeypatch.setattr(batch, stage, fail_at_b)
     out = tmp_path / "out"
     predictions = predict(fake_model(), images, out)
     assert predictions.done == ["a", "c", "d"]
@@ -211,7 +212,7 @@ def test_label_maps_of_two_models_or_settings_are_not_mixed(images, tmp_path, ch
     predict(fake_model(), images, out)
     (out / "c.nii.gz").unlink()
     before = label_maps(out)
-    with pytest.raises(UserError, match=f"{sentence}.*another folder, or --overwrite"):
+    with pytest.raises(UserError, match=f"{sentence}.*another folder, or overwrite"):
         predict(fake_model(**changes), images, out, **options)
     assert label_maps(out) == before
     assert predict(fake_model(**changes), images, out, **options, overwrite=True).done == ["a", "b", "c", "d"]
@@ -254,7 +255,7 @@ def test_label_map_that_somebody_else_made_is_kept(images, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "b.nii.gz").write_text("by hand")
-    with pytest.raises(UserError, match=rf"b.nii.gz is there already, and no {RECORD}"):
+    with pytest.raises(UserError, match=rf"b.nii.gz exists already, and no {RECORD}"):
         predict(fake_model(), images, out)
     assert (out / "b.nii.gz").read_text() == "by hand"
     assert len(predict(fake_model(), images, out, overwrite=True).done) == 4

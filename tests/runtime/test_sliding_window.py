@@ -138,5 +138,5 @@ def test_progress_counts_the_windows_that_are_computed():
 
 @pytest.mark.parametrize("overlap", [-0.1, 1, 1.5])
 def test_an_overlap_out_of_range_is_a_sentence(overlap):
-    with pytest.raises(UserError, match="overlap of windows is from 0 to below 1"):
+    with pytest.raises(UserError, match="overlap of windows has to be at least 0 and below 1"):
         windows((8, 8, 8), (8, 8, 8), overlap)

@@ -12,7 +12,7 @@ sizes = st.tuples(*[st.integers(1, 256)] * 3)
 
 def test_sentence_tells_both_sizes():
     assert small_volume((3, 160, 112), (128, 160, 112)) == (
-        "only 3×160×112 voxels where the network sees 128×160×112 at a time: "
+        "only 3×160×112 voxels, while the network sees 128×160×112 at a time: "
         "if that is a crop or a localiser, do not trust its label map."
     )
 

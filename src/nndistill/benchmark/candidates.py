@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UnknownName, UserError
-from ..runtime.loading import BACKENDS, backends_of
+from ..runtime.formats import RUNTIMES
+from ..runtime.loading import backends_of
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def find_candidates(given: Sequence[str], backends: Sequence[str] = ()) -> list[
         UnknownName: A backend does not exist.
         UserError: A model does not exist, or two have the same name.
     """
-    if unknown := next((backend for backend in backends if backend not in BACKENDS), None):
-        raise UnknownName("backend", unknown, BACKENDS, option="backend")
+    if unknown := next((backend for backend in backends if backend not in RUNTIMES), None):
+        raise UnknownName("backend", unknown, RUNTIMES, option="backend")
     candidates = []
     for text in given:
         name, path = _name_and_path(text)

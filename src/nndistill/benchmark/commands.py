@@ -155,7 +155,7 @@ class _CommandRuns:
 
 def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | None) -> Command:
     from ..nnunet.models.model_folder import ModelFolder
-    from ..nnunet.training.run import find_device
+    from ..runtime.backends.torch import find_device
 
     folder = ModelFolder.read(candidate.path)
     checkpoint = folder.checkpoint_file(fold or folder.only_fold())

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from ..runtime.formats import packages_and_extras
+
 _TRAIN = "train"
 _EXTRAS = {
     **dict.fromkeys(
-        ("batchgenerators", "dynamic_network_architectures", "jinja2", "matplotlib", "nibabel", "nnunetv2", "pandas")
-        + ("PIL", "pywt", "torch", "yaml"),
+        ("batchgenerators", "dynamic_network_architectures", "jinja2", "matplotlib", "nibabel", "pandas", "PIL")
+        + ("pywt", "yaml"),
         _TRAIN,
     ),
-    **dict.fromkeys(("nncf", "onnx", "onnxscript", "safetensors"), "export"),
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
+    "nncf": "export",
+    **packages_and_extras(),
 }
 
 
 def missing_extra(module: str | None) -> str | None:
-    """Say which extra brings a module that could not be imported; nothing if it is no module of an extra.
+    """Say which extra installs a module that could not be imported; `None` if none of them does.
 
     Args:
         module: Its name, as in `ModuleNotFoundError.name`.

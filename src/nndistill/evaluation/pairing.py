@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference, and whether both lie on one grid: asked of all cases before any."""
+"""Which prediction belongs to which reference, and whether both are on one grid: checked before any is measured."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
     Args:
         predictions: Folder of label maps `CASE.nii.gz` or `CASE.nii`.
         references: Folder of label maps of the same names.
-        allow_missing: Whether cases that are only in one folder are left out instead of refused.
+        allow_missing: Leave out cases that are in one folder only, instead of refusing them.
 
     Raises:
-        UserError: Lists all that is wrong: cases without a partner, unreadable headers, and grids that differ in
+        UserError: Lists every problem: cases without a partner, unreadable headers, and grids that differ in
             shape, spacing, origin or direction, with both values.
     """
     found, expected = _files(predictions), _files(references)
@@ -61,10 +61,14 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
     if not pairs:
         raise UserError(f"no case is in both {predictions} and {references}: their files are named differently.")
     problems = [] if allow_missing else [*_unpaired(missing, predictions), *_unpaired(extra, references)]
-    hint = " With --allow-missing, cases without a partner are left out." if problems else ""
+    unpaired = bool(problems)
+    hint = " If missing cases are allowed, those without a partner are left out." if unpaired else ""
     problems += [problem for pair in pairs for problem in _differences(pair)]
     if problems:
-        raise UserError(listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"))
+        raise UserError(
+            listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"),
+            option="allow_missing" if unpaired else (),
+        )
     return Pairing(pairs, tuple(missing), tuple(extra))
 
 
@@ -77,7 +81,7 @@ def listed(problems: Iterable[str], sentence: str) -> str:
 
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder.")
+        raise UserError(f"{folder} is not a folder.")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
@@ -85,10 +89,10 @@ def _files(folder: Path) -> dict[str, Path]:
             continue
         case = path.name.removesuffix(ending)
         if case in files:
-            raise UserError(f"{folder} holds {case} twice: {files[case].name} and {path.name}.")
+            raise UserError(f"{folder} contains {case} twice: {files[case].name} and {path.name}.")
         files[case] = path
     if not files:
-        raise UserError(f"{folder} holds no NIfTI file ({' or '.join(ENDINGS)}).")
+        raise UserError(f"{folder} contains no NIfTI file ({' or '.join(ENDINGS)}).")
     return files
 
 

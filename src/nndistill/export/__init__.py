@@ -1,1 +1,1 @@
-"""Export: from a trained nnU-Net to files that other programs run, checked against PyTorch before they are kept."""
+"""Export: from a trained nnU-Net to files that other programs run, compared with PyTorch before they are kept."""

@@ -13,11 +13,11 @@ import SimpleITK
 
 from ..errors import UserError
 from ..evaluation.case import dice
-from ..evaluation.dataset_labels import ignored_value
-from ..evaluation.dataset_labels import labels_of as values_of_labels
+from ..evaluation.dataset_labels import ignored_value, label_values
 from ..runtime.backends.base import Backend
 from ..runtime.cases import InputCase
-from ..runtime.description import ModelDescription, Precision
+from ..runtime.description import ModelDescription
+from ..runtime.formats import Precision
 from ..runtime.postprocessing import labels_of
 from ..runtime.sliding_window import predict_logits
 from .sample_cases import read_case
@@ -30,10 +30,10 @@ class Accuracy:
     """Dice in float32 and in the reduced precision, without mirroring, which evens out what the precision costs.
 
     Attributes:
-        against: `"labels"`, the user's references, or `"float32"`: then Dice before is 1.
-        cases: Names of those measured.
-        before, after: Mean Dice of every label over the cases whose reference has it. A label that is found where
-            there is none shows in `differing_voxels` only.
+        against: `"labels"`, the user's references, or `"float32"`, in which case Dice before is 1.
+        cases: Names of the measured cases.
+        before, after: Mean Dice of every label over the cases whose reference has it. A label that is predicted in a
+            case without it only shows in `differing_voxels`.
         differing_voxels: Share of voxels that get another label.
     """
 
@@ -45,7 +45,7 @@ class Accuracy:
 
     @property
     def fall(self) -> float:
-        """By how much the mean Dice over labels falls; negative where it rises."""
+        """By how much the mean Dice over labels falls; negative if it rises."""
         return float(np.mean(list(self.before.values())) - np.mean(list(self.after.values()))) if self.before else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -75,14 +75,14 @@ def measure_accuracy(
         float32: The same in float32.
         cases: At least one.
         description: The model's.
-        labels: Folder with the cases' reference label maps.
+        labels: Folder with the cases' reference label maps; default: the float32 network's are the reference.
         progress: Called with the number of finished cases and of all.
 
     Raises:
         UserError: A case cannot be predicted, or its reference is missing or of another size.
     """
     dataset = {"labels": description.labels}
-    values = values_of_labels(dataset, regions=description.regions_class_order is not None)
+    values = label_values(dataset, regions=description.regions_class_order is not None)
     ignored = ignored_value(dataset)
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in values}
     differing = []
@@ -119,13 +119,14 @@ def refuse_fall(accuracy: Accuracy, precision: Precision, tolerance: float) -> N
         return
     listed = ", ".join(f"{name} {accuracy.before[name]:.4f} → {accuracy.after[name]:.4f}" for name in accuracy.before)
     advice = (
-        "Take a --precision nearer to float32, calibrate on more cases, or tolerate more."
+        "Take a precision nearer to float32, calibrate on more cases, or tolerate more."
         if accuracy.against == "labels"
-        else "This counts every voxel that differs from float32; give references with --labels to see what they cost."
+        else "This counts every voxel that differs from float32; give reference labels to see what they cost."
     )
     raise UserError(
         f"{precision} costs {accuracy.fall:.4f} of mean Dice on {len(accuracy.cases)} cases ({listed}), more than "
-        f"--tolerance {tolerance:g}. Nothing was exported. {advice}"
+        f"the tolerance of {tolerance:g}. Nothing was exported. {advice}",
+        option=("precision", "calibration", "labels", "tolerance"),
     )
 
 
@@ -141,12 +142,13 @@ def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], descriptio
     file = folder / f"{case.name}{description.file_ending}"
     if not file.is_file():
         raise UserError(
-            f"{file}, the reference of case {case.name}, is missing; give another --labels, or leave it out."
+            f"{file}, the reference of case {case.name}, is missing; give another folder of labels, or none.",
+            option="labels",
         )
     try:
         reference: LabelMap = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
     except RuntimeError as error:
         raise UserError(f"{file} cannot be read as a label map.") from error
     if reference.shape != shape:
-        raise UserError(f"{file} has {reference.shape} voxels, and the image of case {case.name} {shape}.")
+        raise UserError(f"{file} has {reference.shape} voxels, but the image of case {case.name} has {shape}.")
     return reference

@@ -10,15 +10,16 @@ import numpy as np
 
 from ..errors import UserError
 from ..runtime.backends.base import Array, Backend
-from ..runtime.description import ModelDescription, Precision
+from ..runtime.description import ModelDescription
+from ..runtime.formats import Precision
 
 BOUNDS: dict[Precision, tuple[float, float]] = {
     "float32": (1e-3, 1e-3),
     "float16": (2e-2, 1e-2),
     "bfloat16": (1e-1, 3e-2),
 }
-"""The most that is let pass: of the difference, in units of the greatest logit, and of the share of labels that differ.
-A network that was translated wrongly is far beyond. INT8 is judged by whole cases instead."""
+"""What is accepted at most: the difference, in units of the greatest logit, and the share of labels that differ.
+A network that was translated wrongly is far beyond these. INT8 is judged by whole cases instead."""
 
 _SEED = 0
 _UNIT = frozenset({"RescaleTo01Normalization", "RGBTo01Normalization"})
@@ -29,8 +30,8 @@ class Agreement:
     """How far two networks agree on the same windows.
 
     Attributes:
-        input: What the windows were.
-        max_difference: Of the logits.
+        input: What the windows show.
+        max_difference: Greatest absolute difference of logits.
         max_logit: Greatest absolute logit of PyTorch's, to compare with.
         differing_labels: Share of voxels that get another label, or are in another region.
     """
@@ -50,10 +51,10 @@ def compare(
     """Compute windows with the exported network and with PyTorch's.
 
     Args:
-        exported: In the runtime that it is for.
-        reference: In PyTorch, float32.
+        exported: The exported network, in the runtime that it is for.
+        reference: The trained network, in PyTorch and float32.
         windows: (channels, D, H, W) each.
-        input: What to call them.
+        input: What the windows show, for the report.
         description: The model's, for labels or regions.
     """
     differences, logits, labels = [], [], []
@@ -75,19 +76,20 @@ def refuse_disagreement(agreement: Agreement, precision: Precision) -> None:
     if precision not in BOUNDS:
         return
     difference, labels = BOUNDS[precision]
-    # not a number compares as false
+    # NaN compares as false
     if agreement.max_difference <= difference * agreement.max_logit and agreement.differing_labels <= labels:
         return
     raise UserError(
         f"the exported network does not compute what PyTorch computes (on {agreement.input}: logits differ by up to "
         f"{agreement.max_difference:.3g}, with PyTorch's up to {agreement.max_logit:.3g}; "
         f"{agreement.differing_labels:.2%} of labels differ), more than {precision} explains. Nothing was exported. "
-        "Try --precision float32 or another --format."
+        "Try float32 or another format.",
+        option=("precision", "format"),
     )
 
 
 def noise(description: ModelDescription, *, count: int = 2) -> list[Array]:
-    """Windows of seeded noise with the mean and spread of normalised images, for want of images."""
+    """Windows of seeded noise with the mean and spread of normalised images, used if there are no images."""
     random = np.random.default_rng(_SEED)
     windows = []
     for _ in range(count):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# NNCF reports its use over the network, except to those who ask it not to, in this way.
+# NNCF reports its use over the network unless it is asked not to, in this way.
 os.environ.setdefault("NNCF_CI", "1")
 
 import nncf
@@ -37,7 +37,7 @@ def quantize_openvino(onnx_file: Path, output: Path, windows: Sequence[Array]) -
 
 
 def quantize_onnx(onnx_file: Path, output: Path, windows: Sequence[Array]) -> list[str]:
-    """Quantise a float32 network and write it as ONNX; arguments and result as `quantize_openvino`."""
+    """Quantise a float32 network and write it as ONNX; arguments and result as in `quantize_openvino`."""
     onnx.save(_quantized(onnx.load(str(onnx_file)), windows), str(output / onnx_export.FILE))
     return [onnx_export.FILE]
 

@@ -1,4 +1,4 @@
-"""The user's own cases: windows of them calibrate an INT8 network, whole ones tell what it costs."""
+"""The user's own cases: windows of them calibrate an INT8 network, and whole cases show what a precision costs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..runtime.preprocessing import Preprocessed, preprocess
 from ..runtime.sliding_window import sample_windows
 
 MOST_WINDOWS = 24
-"""For calibration; more change the ranges of the activations no further, and take memory and minutes."""
+"""For calibration; more of them hardly change the ranges of the activations, and cost memory and minutes."""
 
 _EVERY = 4
 
 
 @dataclass(frozen=True)
 class SampleCases:
-    """Which cases do what.
+    """Which cases calibrate and which are measured.
 
     Attributes:
-        calibrating: Of these INT8 networks see windows beforehand; none otherwise.
-        measured: On these accuracy is measured.
+        calibrating: Cases whose windows calibrate an INT8 network; none for other precisions.
+        measured: Cases on which accuracy is measured.
     """
 
     calibrating: list[InputCase]
@@ -33,7 +33,7 @@ class SampleCases:
 
     @classmethod
     def of(cls, folder: Path, description: ModelDescription) -> SampleCases:
-        """All cases to measure on; for INT8 every fourth calibrates instead, and a single case does both.
+        """All cases are measured; for INT8 every fourth one calibrates instead, and a single case does both.
 
         Raises:
             UserError: There is no case.
@@ -48,11 +48,11 @@ class SampleCases:
         return self.calibrating or self.measured
 
     def windows(self, description: ModelDescription, *, most: int = MOST_WINDOWS) -> list[Array]:
-        """Windows with an image in them: of every case the middle one and its corners, as many as there is room for.
+        """Windows of the images: of every case the middle one and then its corners.
 
         Args:
             description: The model's.
-            most: Windows in all; of more cases than that, the first.
+            most: Number of windows, shared out evenly; if there are more cases than that, the first ones.
         """
         each = max(1, most // len(self.shown))
         images = (read_case(case, description).array for case in self.shown[:most])

@@ -8,19 +8,24 @@ from pathlib import Path
 
 from ..files import write_json
 from ..nnunet.models.checkpoints import write_checkpoint
-from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.stock_model import portable_plans, stock_checkpoint
+from .job import ExportJob
 
 
-def write_stock(folder: ModelFolder, checkpoint_file: Path, output: Path) -> list[str]:
-    """Write `DATASET/TRAINER__PLANS__CONFIGURATION` with one fold, and a zip of it beside `DATASET`.
+def export_stock(job: ExportJob, output: Path) -> list[str]:
+    """Write `DATASET/TRAINER__PLANS__CONFIGURATION` with one fold, and a zip of it next to `DATASET`.
 
     The checkpoint holds the weights and what prediction reads, nothing of the training, and no Python objects:
-    `torch.load(..., weights_only=True)` takes it.
+    `torch.load(..., weights_only=True)` reads it.
+
+    Args:
+        job: What is exported.
+        output: An empty folder.
 
     Returns:
         Paths of the written files in `output`.
     """
+    folder, checkpoint_file = job.folder, job.checkpoint_file
     checkpoint = stock_checkpoint(folder, checkpoint_file)
     plans = portable_plans(folder.plans)
     trainer, configuration = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]

@@ -1,8 +1,8 @@
 """Distillation methods: what of the teacher the student is asked to match.
 
 Everything here works on plain tensors; nothing knows nnU-Net. A name is imported when it is first used, so that methods
-can be listed without importing PyTorch. A method's class is found by itself wherever in this package it is registered;
-naming it below only tells type checkers about it.
+can be listed without importing PyTorch. The class of a method is found in whichever file of this folder it is
+registered; its name below only tells type checkers about it.
 """
 
 from importlib import import_module

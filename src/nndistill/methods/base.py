@@ -96,7 +96,8 @@ class Method(nn.Module):
     def learning_key(self) -> Mapping[str, Any] | None:
         """What the learned state depends on as far as the method knows, in values that JSON can hold.
 
-        Two methods with equal keys and the same teacher and data learn the same. `None` if nothing is ever learned.
+        Two methods with equal keys and the same teacher and data learn the same. `None` if nothing is ever learned;
+        a method that learns has to return a key.
         """
         return None
 

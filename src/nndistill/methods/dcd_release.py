@@ -54,7 +54,7 @@ class DCDRelease(StagewiseMethod):
 
     name = "dcd-release"
     title = "DCD (release)"
-    matches = "the same as the authors' public code computes it"
+    matches = "chosen wavelet subbands, as the authors' public code computes them"
     source_weight = 0.01  # of its recipe for BraTS
 
     def __init__(

@@ -29,8 +29,8 @@ REGISTERED: dict[str, type[Method]] = {}
 
 
 def method_names() -> list[str]:
-    """Names of all methods that can be built: nnDistill's own, those of installed packages, and registered ones."""
-    return sorted({*shipped_methods(), *installed_methods(), *REGISTERED})
+    """Names of all methods that can be built, nnDistill's and others', sorted; `none`, the baseline, is the last."""
+    return sorted({*shipped_methods(), *installed_methods(), *REGISTERED}, key=lambda name: (name == "none", name))
 
 
 @cache

@@ -26,8 +26,8 @@ _CHANNELS = ("student_channels", "teacher_channels")
 def register(method: _M) -> _M:
     """Make a method known by its `name`: a class decorator.
 
-    A file of `nndistill/methods` with a registered class is found by itself. In a package of your own, name the class
-    in the entry-point group `nndistill.methods`; in a script, the decorator is enough.
+    In a file of the folder `nndistill/methods` and in a script, the decorator is enough. A package of your own also
+    names the class in the entry-point group `nndistill.methods`.
 
     Args:
         method: A subclass of `Method` that declares `name` and `title`. The keyword-only parameters of its constructor
@@ -164,7 +164,7 @@ def _load(entry: EntryPoint) -> type[Method]:
     """Import what another package offers.
 
     Raises:
-        UserError: That does not work, for whatever reason.
+        UserError: It cannot be imported or is not a complete method.
     """
     try:
         method = entry.load()

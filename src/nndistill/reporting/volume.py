@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..volumes.nifti import read_volume
-from .figures.view import Volume
+from .figures.view_selection import Volume
 
 
 class Image(NamedTuple):

@@ -11,7 +11,7 @@ from ..errors import UserError
 from .description import ModelDescription
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl", ".mhd", ".dcm")
-"""Of images, to say what a folder holds instead."""
+"""Of images, for the message about a folder that holds others than the model's."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ def find_cases(input: Path, description: ModelDescription) -> list[InputCase]:
     """Find the cases of a folder in nnU-Net's layout (`CASE_0000.nii.gz`, `CASE_0001.nii.gz`, …), sorted by name.
 
     Args:
-        input: The folder, or one file of a case in it: then it is that case only.
-        description: The model's, for the ending.
+        input: The folder, or one file of a case in it, for that case only.
+        description: The model's, which knows the ending of file names.
 
     Raises:
         UserError: It does not exist, or holds no case.
@@ -52,7 +52,7 @@ def channel_files(case: InputCase, description: ModelDescription) -> list[Path]:
     """The files of a case in the order of the model's channels.
 
     Raises:
-        UserError: A channel is missing, there is one more, or a file's name says that it is another channel.
+        UserError: A channel is missing, there is one too many, or a file's name says that it is another channel.
     """
     names = [channel.name for channel in description.channels]
     listed = ", ".join(f"{name} (_{number:04d})" for number, name in enumerate(names))
@@ -83,13 +83,13 @@ def _nothing_found(input: Path, description: ModelDescription) -> str:
         return (
             f"{images[0]} is not named {wanted}, as the first channel of a case is, nor is any other file: rename them."
         )
-    return f"{images[0]} ends otherwise than the images that the model reads ({wanted}): convert them."
+    return f"{images[0]} has another ending than the images that the model reads ({wanted}): convert them."
 
 
 def _hints(case: InputCase, names: list[str]) -> str:
-    """What the files' names, and the names of what they link to, say against their numbers.
+    """What contradicts the files' numbers in their names, and in the names of what they link to.
 
-    A word that all channels have in their names, as nnU-Net's names of a case have, says nothing.
+    A word in the names of all channels, such as the case's own name, says nothing.
     """
     words = {number: _words(file) for number, file in case.files.items()}
     if len(words) > 1 and len(words) >= len(names):

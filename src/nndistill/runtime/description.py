@@ -1,30 +1,32 @@
-"""What an exported model needs beside its network, from NIfTI to NIfTI: a JSON file that travels with the network."""
+"""What an exported model needs besides its network, from NIfTI to NIfTI: a JSON file that travels with the network."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from ..errors import UserError
 from ..files import digest, read_json, write_json
+from ..validation import Strict, explain
+from .formats import FORMATS, Precision
 
 FILE_NAME = "nndistill.json"
-Format = Literal["nnunet", "onnx", "openvino", "safetensors"]
-Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def _known(format: str) -> str:
+    if format not in FORMATS:
+        raise ValueError(f"there is no format {format!r} (known: {', '.join(FORMATS)})")
+    return format
 
 
-class Normalization(_Strict):
+class Normalization(Strict):
     """How nnU-Net normalises a channel.
 
     Attributes:
         scheme: nnU-Net's class.
-        use_mask: Only voxels inside the nonzero mask are normalised, the others stay 0 (z-score only).
+        use_mask: Only voxels inside the nonzero mask are normalised; the others stay 0 (z-score only).
         mean, std, percentile_00_5, percentile_99_5: Of the training images' foreground; CT only.
     """
 
@@ -42,20 +44,20 @@ class Normalization(_Strict):
     percentile_99_5: float | None = None
 
 
-class Channel(_Strict):
+class Channel(Strict):
     """An input channel: its name in `dataset.json`, and how it is normalised."""
 
     name: str
     normalization: Normalization
 
 
-class Resampling(_Strict):
+class Resampling(Strict):
     """How nnU-Net's default resampling is called.
 
     Attributes:
         order: Spline order, 0 to 5.
-        order_z: Spline order along the anisotropic axis where that is resampled apart.
-        force_separate_z: Whether it is; `None` lets the spacings decide.
+        order_z: Spline order along the anisotropic axis, if that is resampled separately.
+        force_separate_z: Whether it is resampled separately; `None` lets the spacings decide.
     """
 
     order: int
@@ -63,7 +65,7 @@ class Resampling(_Strict):
     force_separate_z: bool | None = None
 
 
-class ModelDescription(_Strict):
+class ModelDescription(Strict):
     """Everything between NIfTI and NIfTI that is not the network.
 
     Axes are numpy's: images are read as (z, y, x); `spacing`, `patch_size` and `mirroring_axes` refer to axes after
@@ -71,22 +73,22 @@ class ModelDescription(_Strict):
 
     Attributes:
         name: For people: which model and fold this is.
-        format: What kind of files hold the network.
-        precision: In which the network computes.
+        format: Name of the `ModelFormat` of the network's files.
+        precision: The one in which the network computes.
         files: SHA-256 of each file of the network, by name.
         channels: Input channels in the order of `_0000`, `_0001`, …
         file_ending: Of images and label maps, such as `.nii.gz`.
         reorient_to: Orientation into which images are brought when read (nnU-Net's `…WithReorient`), such as `RAS`.
-        orientations: Of the training images, such as `LPS`; empty where they are not known.
+        orientations: Of the training images, such as `LPS`; empty if they are not known.
         transpose_forward, transpose_backward: nnU-Net's permutations of the spatial axes.
         spacing: Voxel size in mm that the network wants.
         patch_size: Voxels of a sliding window.
         overlap: Share of a window that its neighbour covers too; nnU-Net's default is 0.5.
         mirroring_axes: Spatial axes, 0 to 2, that mirroring at prediction may flip.
-        labels: As in `dataset.json`: values, or lists of values where regions are predicted.
+        labels: As in `dataset.json`: values, or lists of values if regions are predicted.
         regions_class_order: Label value that each region is written as, in the network's order; `None` without regions.
         resample_data, resample_probabilities: nnU-Net's resampling before and after the network.
-        parameters, flops_patch: Of the network as it was trained, for a window; FLOPs of convolutions, two a
+        parameters, flops_patch: Of the network as it was trained, for a window; FLOPs of convolutions, two per
             multiply-add.
         check: What was measured when the export was compared with PyTorch.
         versions: Of the packages that made the export.
@@ -94,9 +96,9 @@ class ModelDescription(_Strict):
 
     format_version: Literal[1] = 1
     name: str
-    format: Format
+    format: Annotated[str, AfterValidator(_known)]
     precision: Precision = "float32"
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     channels: tuple[Channel, ...]
     file_ending: str
     reorient_to: str | None = None
@@ -113,8 +115,8 @@ class ModelDescription(_Strict):
     resample_probabilities: Resampling
     parameters: int | None = None
     flops_patch: int | None = None
-    check: dict[str, Any] = {}
-    versions: dict[str, str] = {}
+    check: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def heads(self) -> int:
@@ -132,7 +134,7 @@ class ModelDescription(_Strict):
         """Read the description in a folder that `nndistill export` made, and check the network's files against it.
 
         Raises:
-            UserError: This is no exported model, or a file is missing or not the one that was exported.
+            UserError: This is not an exported model, or a file is missing or not the one that was exported.
         """
         if not (folder / FILE_NAME).is_file():
             raise UserError(
@@ -142,10 +144,9 @@ class ModelDescription(_Strict):
         try:
             description = cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "it"
+            reason = explain(error, cls, content).sentence
             raise UserError(
-                f"{folder / FILE_NAME} is not a description that this version reads: {where}: {first['msg']}. "
+                f"{folder / FILE_NAME} is not a description that this version reads: {reason} "
                 "Export the model again with this version."
             ) from error
         for name, expected in description.files.items():
@@ -154,7 +155,7 @@ class ModelDescription(_Strict):
             if digest(folder / name) != expected:
                 raise UserError(
                     f"{folder / name} is not the file that was exported (its SHA-256 differs from {FILE_NAME}): "
-                    "it is damaged or was replaced. Copy it anew, or export again."
+                    "it is damaged or was replaced. Copy it again, or export again."
                 )
         return description
 

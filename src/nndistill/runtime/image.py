@@ -1,4 +1,4 @@
-"""Medical images read and label maps written as nnU-Net does it, and what is wrong with a file told in a sentence."""
+"""Read medical images and write label maps as nnU-Net does, and say in a sentence what is wrong with a file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where an image lies, in ITK's order of axes (x, y, z).
+    """Where an image is in space, in ITK's order of axes (x, y, z).
 
     Attributes:
         size: Voxels.
@@ -52,7 +52,7 @@ class Image:
     Attributes:
         array: `(C, z, y, x)`.
         spacing: Voxel size in mm, (z, y, x).
-        geometry: Where it lies.
+        geometry: Where it is in space.
         files: Where each channel came from.
     """
 
@@ -63,21 +63,21 @@ class Image:
 
 
 def read_image(files: Sequence[Path], description: ModelDescription, *, any_orientation: bool = False) -> Image:
-    """Read the channels of a case, one file each.
+    """Read the channels of a case, one file per channel.
 
     Args:
         files: In the order of the model's channels.
-        description: The model's, for orientation and file format.
-        any_orientation: Take images in other orientations than the training images had.
+        description: The model's, which knows the orientations.
+        any_orientation: Accept images in other orientations than the training images'.
 
     Raises:
-        UserError: A file is missing, damaged, cut short, not 3D, all zero or not finite; the channels lie on different
-            grids; the orientation is another than the training images'; or the machine has too little memory.
+        UserError: A file is missing, damaged, cut short, not 3D, all zero or not finite; the channels are on different
+            grids; the orientation differs from the training images'; or the machine has too little memory.
 
     Source:
-        nnU-Net 2.8.1, `SimpleITKIO` and, where the description says `reorient_to`, `SimpleITKIOWithReorient`. nnU-Net
-        only warns of channels that lie at different places, and takes what ITK makes of a damaged file. NaN in a NIfTI
-        file is read as 0, as by nnU-Net: so ITK reads it.
+        nnU-Net 2.8.1, `SimpleITKIO` and, if the description has `reorient_to`, `SimpleITKIOWithReorient`. nnU-Net
+        only warns of channels at different places, and accepts what ITK makes of a damaged file. ITK, and so nnU-Net,
+        reads NaN in a NIfTI file as 0.
     """
     geometries = [_read_geometry(file) for file in files]
     for file, geometry in zip(files[1:], geometries[1:], strict=True):
@@ -95,7 +95,7 @@ def read_image(files: Sequence[Path], description: ModelDescription, *, any_orie
         if array is None:
             array = np.empty((len(files), *voxels.shape), np.float32)
             spacing, origin, direction = stored.GetSpacing(), stored.GetOrigin(), stored.GetDirection()
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        with np.errstate(over="ignore"):  # a value that is too large becomes infinite, and is refused
             array[channel] = voxels
         _check_values(file, array[channel])
     assert array is not None
@@ -106,7 +106,7 @@ def read_image(files: Sequence[Path], description: ModelDescription, *, any_orie
 
 
 def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, path: Path) -> None:
-    """Write a label map at the place of the image, compressed, whole or not at all.
+    """Write a compressed label map with the image's geometry, completely or not at all.
 
     Labels up to 254 are written in 8 bits, others in 16, as nnU-Net does (`SimpleITKIOWithReorient` always takes 8).
 
@@ -139,7 +139,7 @@ def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, 
 
 
 def orientation(geometry: Geometry) -> str:
-    """Where the axes (x, y, z) of an image point to, in ITK's letters: `LPS` for a direction of the identity."""
+    """Where the axes (x, y, z) of an image point, in ITK's letters: `LPS` if its direction is the identity."""
     return str(SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction))
 
 
@@ -148,14 +148,14 @@ def _read_geometry(file: Path) -> Geometry:
         raise UserError(f"{file} is missing.")
     length = _length(file)
     reader = _call(file, _read_header)
-    if file.name.endswith(NIFTI):  # ITK reads one that is cut short without a word, with zeros in place of the rest
+    if file.name.endswith(NIFTI):  # ITK silently reads zeros in place of what is cut off
         voxels = prod(reader.GetSize()) * int(reader.GetMetaData("bitpix")) // 8
         expected = int(float(reader.GetMetaData("vox_offset"))) + voxels
         if length < expected:
-            raise UserError(f"{file} is cut short: it has {length} of {expected} bytes; copy it anew.")
+            raise UserError(f"{file} is cut short: it has {length} of {expected} bytes; copy it again.")
     if reader.GetNumberOfComponents() > 1:
         raise UserError(
-            f"{file} holds {reader.GetNumberOfComponents()} values a voxel (colours or vectors): "
+            f"{file} holds {reader.GetNumberOfComponents()} values per voxel (colours or vectors): "
             "save each channel as a file of its own, CASE_0000, CASE_0001, …"
         )
     if reader.GetDimension() == 2:
@@ -170,14 +170,14 @@ def _read_geometry(file: Path) -> Geometry:
 
 
 def _length(file: Path) -> int:
-    """Bytes of a file when unpacked, to the checksum at its end, which ITK does not look at."""
+    """Bytes of a file when unpacked, up to the checksum at its end, which ITK ignores."""
     if file.suffix != ".gz":
         return file.stat().st_size
     try:
         with gzip.open(file) as content:
             return sum(map(len, iter(lambda: content.read(1 << 20), b"")))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{file} is cut short or damaged ({error}); copy it anew.") from error
+        raise UserError(f"{file} is cut short or damaged ({error}); copy it again.") from error
 
 
 def _read_header(name: str) -> Any:
@@ -196,7 +196,7 @@ def _check_same_grid(file: Path, geometry: Geometry, first: Path, expected: Geom
     ):
         if np.abs(np.subtract(one, other)).max() > SAME:
             raise UserError(
-                f"{file} and {first} do not lie on one grid: {what} {_listed(one)} and {_listed(other)}. "
+                f"{file} and {first} are not on one grid: {what} {_listed(one)} and {_listed(other)}. "
                 "Register and resample the channels of a case onto one of them first."
             )
 
@@ -206,7 +206,8 @@ def _check_orientation(file: Path, geometry: Geometry, description: ModelDescrip
     if description.orientations and found not in description.orientations:
         raise UserError(
             f"{file} is oriented {found}, but the training images were {' or '.join(description.orientations)}: "
-            f"the network would see it turned or mirrored. Reorient it, or say --any-orientation if that is meant."
+            "the network would see it turned or mirrored. Reorient it, or allow any orientation if that is intended.",
+            option="any_orientation",
         )
 
 
@@ -219,7 +220,7 @@ def _check_values(file: Path, voxels: npt.NDArray[np.float32]) -> None:
 
 
 def _call(file: Path, function: Callable[[str], Any]) -> Any:
-    """Let ITK do something with a file, its complaint as a sentence."""
+    """Let ITK do something with a file, and turn its error into a sentence."""
     try:
         return function(str(file))
     except RuntimeError as error:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from ..errors import UnknownName, UserError
-from ..files import digest
 from .backends.base import Backend
-from .description import FILE_NAME, Format, ModelDescription
+from .description import FILE_NAME, ModelDescription
+from .formats import FORMATS, RUNTIMES, ModelFormat, Runtime, formats_for
 
-_BACKENDS: dict[Format, tuple[str, ...]] = {
-    "nnunet": ("torch",),
-    "safetensors": ("torch",),
-    "onnx": ("onnxruntime", "openvino"),
-    "openvino": ("openvino",),
-}
-"""Who computes a format; the first does where none is named."""
-BACKENDS = ("onnxruntime", "openvino", "torch")
-"""Names of all runtimes."""
+_TRAINED = "nnunet"
+"""The format of a model folder as nnU-Net's training leaves it."""
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in a runtime, and what it needs beside it."""
+    """A network in a runtime, with its description."""
 
     description: ModelDescription
     backend: Backend
@@ -44,94 +36,73 @@ def load_model(
     Raises:
         UnknownName: There is no such backend.
         UserError: There is no model, it is damaged or not for this backend, or there is no such device.
-        ModuleNotFoundError: The backend is not installed; the command line says which extra brings it.
+        ModuleNotFoundError: The backend is not installed; the command line says which extra installs it.
+
+    Example:
+        >>> model = load_model(export)
+        >>> model.description.labels
+        {'background': 0, 'a': 1, 'b': 2}
+        >>> model.backend.name
+        'openvino'
     """
-    if backend is not None and backend not in BACKENDS:
-        raise UnknownName("backend", backend, BACKENDS)
-    if _is_export(model):
-        return _exported(model, backend, device, fold)
-    if backend not in (None, "torch"):
+    if backend is not None and backend not in RUNTIMES:
+        raise UnknownName("backend", backend, RUNTIMES, option="backend")
+    description = _read_description(model)
+    if description is not None and fold is not None:
         raise UserError(
-            f"{model} is a trained nnU-Net, which only PyTorch computes; for {backend} run: nndistill export {model} "
-            f"--format {'openvino' if backend == 'openvino' else 'onnx'}."
+            f"{model} is an export, which holds one fold: name no fold, or give the trained nnU-Net's folder.",
+            option="fold",
         )
-    return _model_folder(model, device, fold)
+    runtime = _choose_runtime(model, description, backend)
+    described, network = _format_of(description).read(model, description, fold)
+    return LoadedModel(described, runtime.load(network, described, device=device))
 
 
 def backends_of(model: Path) -> tuple[str, ...]:
-    """Names of the runtimes that compute a model; the first does where none is named.
+    """Names of the runtimes that compute a model, its default first.
 
     Raises:
         UserError: There is no model, or it is damaged.
     """
-    return _BACKENDS[ModelDescription.read(model).format if _is_export(model) else "nnunet"]
+    return _format_of(_read_description(model)).backends
 
 
-def _is_export(model: Path) -> bool:
-    """Whether it is an exported model; otherwise it is a model folder of nnU-Net."""
+def _read_description(model: Path) -> ModelDescription | None:
+    """The description of an exported model; `None` for a model folder of nnU-Net."""
     if not model.is_dir():
         raise UserError(f"there is no folder {model}; give one that nndistill export made, or a trained nnU-Net's.")
     if (model / FILE_NAME).is_file():
-        return True
+        return ModelDescription.read(model)
     if not (model / "plans.json").is_file():
         raise UserError(
             f"{model} is neither an exported model, which has {FILE_NAME}, nor a trained nnU-Net, which has plans.json."
         )
-    return False
+    return None
 
 
-def _exported(model: Path, backend: str | None, device: str, fold: str | None) -> LoadedModel:
-    description = ModelDescription.read(model)
-    if fold is not None:
+def _format_of(description: ModelDescription | None) -> ModelFormat:
+    return FORMATS[_TRAINED if description is None else description.format]
+
+
+def _choose_runtime(model: Path, description: ModelDescription | None, backend: str | None) -> Runtime:
+    backends = _format_of(description).backends
+    runtime = RUNTIMES[backend or backends[0]]
+    if runtime.name not in backends:
+        formats = " or ".join(formats_for(runtime.name))
+        if description is None:
+            raise UserError(
+                f"{model} is a trained nnU-Net, which only {RUNTIMES[backends[0]].title} computes; for {runtime.name} "
+                f"export it first, as {formats}.",
+                option="backend",
+            )
         raise UserError(
-            f"{model} is an export, which holds one fold; leave out --fold, or give the trained nnU-Net's folder."
+            f"{model} is a model for {' or '.join(backends)}, not for {runtime.name}; export it as {formats}.",
+            option="backend",
         )
-    backends = _BACKENDS[description.format]
-    if backend is not None and backend not in backends:
-        formats = [name for name in get_args(Format) if backend in _BACKENDS[name] and name != "nnunet"]
+    if description is not None and description.precision == "int8" and runtime.name != backends[0]:
         raise UserError(
-            f"{model} is a model for {' or '.join(backends)}, not for {backend}; export it with --format "
-            f"{' or '.join(formats)}."
+            f"{model} was quantised for {RUNTIMES[backends[0]].title}, and {runtime.title} would compute it less "
+            f"exactly than was measured; export it as {' or '.join(formats_for(runtime.name, 'int8'))} in int8.",
+            option="backend",
         )
-    chosen = backend or backends[0]
-    if (description.format, description.precision, chosen) == ("onnx", "int8", "openvino"):
-        raise UserError(
-            f"{model} was quantised for ONNX Runtime, and OpenVINO would compute it less exactly than was measured; "
-            "export it with --format openvino --precision int8."
-        )
-    if description.format == "nnunet":
-        return _model_folder(next(model.glob("*/*/plans.json")).parent, device, None)
-    if description.format == "safetensors":
-        return LoadedModel(description, _from_safetensors(model, device))
-    if chosen == "openvino":
-        from .backends.openvino import OpenVinoBackend
-
-        return LoadedModel(description, OpenVinoBackend(_network_file(model, description), description, device=device))
-    from .backends.onnxruntime import OnnxRuntimeBackend
-
-    return LoadedModel(description, OnnxRuntimeBackend(_network_file(model, description), description, device=device))
-
-
-def _network_file(model: Path, description: ModelDescription) -> Path:
-    return model / {"onnx": "model.onnx", "openvino": "model.xml"}[description.format]
-
-
-def _model_folder(model: Path, device: str, fold: str | None) -> LoadedModel:
-    from ..nnunet.models.describe import describe
-    from ..nnunet.models.model_folder import ModelFolder
-    from ..nnunet.training.run import find_device
-    from .backends.torch import TorchBackend
-
-    folder = ModelFolder.read(model)
-    checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
-    files = {str(checkpoint_file.relative_to(model)): digest(checkpoint_file)}
-    description = describe(folder, checkpoint_file).model_copy(update={"files": files})
-    return LoadedModel(description, TorchBackend(folder.network(checkpoint_file), device=find_device(device)))
-
-
-def _from_safetensors(model: Path, device: str) -> Backend:
-    from ..export.safetensors import read_network
-    from ..nnunet.training.run import find_device
-    from .backends.torch import TorchBackend
-
-    return TorchBackend(read_network(model), device=find_device(device))
+    return runtime

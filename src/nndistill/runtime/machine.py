@@ -1,4 +1,4 @@
-"""What a measurement was made on: hardware, versions, date and command."""
+"""The machine that computes: hardware, versions, date and command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    """Names of NVIDIA's GPUs, where its driver is installed."""
+    """Names of NVIDIA's GPUs, if its driver is installed."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
@@ -44,7 +44,7 @@ def _gpus() -> list[str]:
 
 
 def processor_name() -> str:
-    """Such as `AMD EPYC 9554 64-Core Processor`; the architecture where the system does not tell."""
+    """Such as `AMD EPYC 9554 64-Core Processor`; the architecture if the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Whether a case fits into the machine's memory, told before anything of it is read."""
+"""Whether a case fits into the machine's memory, known before anything of it is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], des
     """Refuse a volume that this machine cannot hold together with what is computed from it.
 
     Args:
-        file: Of the volume, for the sentence.
+        file: The volume's, for the message.
         shape: Its voxels (z, y, x).
         spacing: In mm.
         description: The model's.
@@ -36,7 +36,7 @@ def check_memory(file: Path, shape: Sequence[int], spacing: Sequence[float], des
 
 
 def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: ModelDescription) -> int:
-    """Most bytes that a case's arrays take at a time, without the network's own; less where cropping helps.
+    """Most bytes that a case's arrays take at a time, without the network's own; cropping makes it less.
 
     Reading: the channels, and one as it is stored. Preprocessing: the channels, cropped, and resampled; of one channel
     the deviations or a copy in double precision; the mask. Computing: the channels, the logits, their weights, and a
@@ -58,7 +58,7 @@ def case_bytes(shape: Sequence[int], spacing: Sequence[float], description: Mode
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping."""
+    """Memory that is available without swapping."""
     return int(psutil.virtual_memory().available)
 
 

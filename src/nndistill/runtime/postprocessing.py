@@ -25,8 +25,8 @@ def labels_of(logits: Array, preprocessed: Preprocessed, description: ModelDescr
         description: The model's.
 
     Returns:
-        `(z, y, x)`; 8 bits a voxel, or 16 where there are more than 254 labels. Beside it and the logits there is, of
-        a resampled image, one head at a time and the largest logit so far: 8 bytes a voxel of the cropped image.
+        `(z, y, x)`; 8 bits per voxel, or 16 if there are more than 254 labels. Besides it and the logits, a resampled
+        image needs one head at a time and the largest logit so far: 8 bytes per voxel of the cropped image.
 
     Source:
         nnU-Net 2.8.1, `convert_predicted_logits_to_segmentation_with_correct_shape`.

@@ -23,6 +23,9 @@ Box = tuple[slice, slice, slice]
 TINY = 1e-8
 """nnU-Net's least divisor."""
 
+LEAST_SHARE = 1 / 4
+"""Share of the network's window below which a volume gets a remark, along any axis."""
+
 
 @dataclass(frozen=True)
 class Preprocessed:
@@ -88,8 +91,26 @@ def preprocess(image: Image, description: ModelDescription) -> Preprocessed:
     )
 
 
+def small_volume(shape: Sequence[int], patch_size: Sequence[int]) -> str | None:
+    """Say that a volume is much smaller than a window of the network; `None` if it is not.
+
+    nnU-Net predicts it padded with zeros, of which a trained network may make anything.
+
+    Args:
+        shape: Of the preprocessed volume.
+        patch_size: Of a window.
+    """
+    if all(size >= LEAST_SHARE * patch for size, patch in zip(shape, patch_size, strict=True)):
+        return None
+    found, window = ("×".join(map(str, sizes)) for sizes in (shape, patch_size))
+    return (
+        f"only {found} voxels, while the network sees {window} at a time: "
+        "if that is a crop or a localiser, do not trust its label map."
+    )
+
+
 def _nonzero(array: Array) -> tuple[Box, Mask | None]:
-    """The box around all voxels that are not 0 in every channel, and which voxels in it those are, holes filled."""
+    """The box around all voxels that are not air (0 in all channels), and a mask of them in it, holes filled."""
     mask = array[0] != 0
     for channel in array[1:]:
         mask |= channel != 0
@@ -136,25 +157,3 @@ def _standardise(channel: Array, mask: Mask | None, out: Array) -> None:
 def _shape(array: Array) -> Shape:
     _, d, h, w = array.shape
     return d, h, w
-
-
-LEAST = 1 / 4
-"""Share of the network's window that a volume fills along every axis, or a remark is made."""
-
-
-def small_volume(shape: Sequence[int], patch_size: Sequence[int]) -> str | None:
-    """Say that a volume is much smaller than a window of the network; nothing where it is not.
-
-    nnU-Net predicts it with zeros around, of which a trained network may make anything.
-
-    Args:
-        shape: Of the preprocessed volume.
-        patch_size: Of a window.
-    """
-    if all(size >= LEAST * patch for size, patch in zip(shape, patch_size, strict=True)):
-        return None
-    found, window = ("×".join(map(str, sizes)) for sizes in (shape, patch_size))
-    return (
-        f"only {found} voxels where the network sees {window} at a time: "
-        "if that is a crop or a localiser, do not trust its label map."
-    )

@@ -1,15 +1,17 @@
-"""What a folder of label maps was made with: kept beside them, so that a restart cannot mix two models or settings."""
+"""What the label maps of a folder were made with: kept with them, so that a restart cannot mix models or settings."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .. import __version__
 from ..errors import UserError
 from ..files import read_json, update_json, write_json
 from .description import FILE_NAME, ModelDescription
@@ -18,17 +20,42 @@ RECORD = "nndistill_prediction.json"
 LOCK = ".nndistill.lock"
 FAILED = "failed"
 """Key of the sentence that says why a case has no label map."""
-REMARK = "remark"
-"""Key of a sentence that says what to keep in mind about a label map."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseRecord:
+    """How a label map is made; each stage of the prediction adds what it knows.
+
+    Attributes:
+        nndistill: The version that made it.
+        device: The processor or GPU that computes the network.
+        seconds: What each finished stage took.
+        images: SHA-256 of each channel's file, by the file's name.
+        remark: What to keep in mind about the label map.
+        windows: How many windows were computed.
+        windows_of_air: How many were left out, because they hold only background air.
+    """
+
+    nndistill: str = __version__
+    device: str
+    seconds: Mapping[str, float]
+    images: Mapping[str, str]
+    remark: str | None = None
+    windows: int | None = None
+    windows_of_air: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is known, as `nndistill_prediction.json` holds it."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class PredictionRecord:
-    """The file `nndistill_prediction.json` in a folder of label maps, of which it knows how each was made.
+    """The file `nndistill_prediction.json` in a folder of label maps, which says how each was made.
 
     Args:
-        folder: The folder; made when missing.
+        folder: The folder; created if missing.
         description: The model's.
-        made_with: What decides about every label map: model, runtime, settings; as JSON has it.
+        made_with: What decides about every label map (model, runtime, settings), in JSON's types.
         cases: Names of the cases that are to be predicted.
         overwrite: Remove their label maps of earlier runs.
 
@@ -58,13 +85,15 @@ class PredictionRecord:
             raise UserError(
                 f"{folder} holds label maps{' of other cases' if overwrite else ''} that were made otherwise "
                 f"({_difference(before['made_with'], made_with)}): choose another folder"
-                + ("." if overwrite else ", or --overwrite them.")
+                + ("." if overwrite else ", or overwrite them."),
+                option=() if overwrite else "overwrite",
             )
         replaced = [file for case in cases if case not in self._cases and (file := self.label_map(case)).exists()]
         if replaced and not overwrite:
             raise UserError(
-                f"{replaced[0]} is there already, and no {RECORD} says how it was made: "
-                "choose another folder, or --overwrite it."
+                f"{replaced[0]} exists already, and no {RECORD} says how it was made: "
+                "choose another folder, or overwrite it.",
+                option="overwrite",
             )
         for file in replaced:
             _remove(file)
@@ -76,14 +105,22 @@ class PredictionRecord:
         return self.path.with_name(case + self._ending)
 
     def made(self, case: str) -> dict[str, Any] | None:
-        """How a label map that is there was made; None where it is not there."""
+        """How an existing label map was made; `None` if there is none."""
         how = self._cases.get(case, {FAILED: ""})
         return None if FAILED in how or not self.label_map(case).exists() else how
 
-    def put(self, case: str, how: dict[str, Any]) -> None:
-        """Write down how a label map was made, before it takes its place; or, as `failed`, why there is none."""
-        self._cases[case] = how
+    def put(self, case: str, record: CaseRecord) -> None:
+        """Write down how a label map is made, before it takes its place."""
+        self._cases[case] = record.as_json()
         self._write()
+
+    def put_failure(self, case: str, sentence: str) -> dict[str, Any]:
+        """Write down why a case has no label map, unless it has one from an earlier run; return the entry."""
+        failure = {FAILED: sentence}
+        if self.made(case) is None:
+            self._cases[case] = failure
+            self._write()
+        return failure
 
     def _write(self) -> None:
         write_json(self.path, {"made_with": self._made_with, "cases": self._cases})
@@ -103,10 +140,10 @@ def dataset_json(description: ModelDescription) -> dict[str, Any]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other predictions out of a folder, which is made when missing; clear what a killed one left half written.
+    """Keep other predictions out of a folder, created if missing; remove what a killed one left half written.
 
     Raises:
-        UserError: Another process predicts into it, or it cannot be made.
+        UserError: Another process predicts into it, or it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,14 +161,14 @@ def _locked(folder: Path) -> AbstractContextManager[object]:
         return FileLock(folder / LOCK, blocking=False).acquire()
     except Timeout:
         raise UserError(
-            f"another nndistill predict is writing into {folder}: wait for its end, or choose another folder."
+            f"another nndistill predict is writing into {folder}: wait until it ends, or choose another folder."
         ) from None
     except OSError:  # a network disk that knows no locks
         return nullcontext()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The record that is there; empty where there is none."""
+    """The record of an earlier run; empty if there is none."""
     if not path.exists():
         return {}
     content = read_json(path)

@@ -14,7 +14,7 @@ from scipy.sparse import csr_array
 from .description import Resampling
 
 ANISOTROPIC = 3.0
-"""Ratio of the largest to the smallest spacing above which nnU-Net treats the coarse axis apart."""
+"""Ratio of the largest to the smallest spacing above which nnU-Net resamples the coarse axis separately."""
 
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, int, int]
@@ -34,9 +34,9 @@ def resample(
     new_spacing: Sequence[float],
     resampling: Resampling,
 ) -> Array:
-    r"""Resample every channel to another number of voxels; one that has it already is returned as it is.
+    r"""Resample every channel to another number of voxels; an array that has it already is returned as it is.
 
-    Spline interpolation on a grid is linear and separable: $W_z X (W_y \otimes W_x)^\top$ with one sparse matrix an
+    Spline interpolation on a grid is linear and separable: $W_z X (W_y \otimes W_x)^\top$ with one sparse matrix per
     axis, many times faster than voxel by voxel, and equal up to rounding in double precision.
 
     Args:
@@ -44,10 +44,10 @@ def resample(
         shape: D, H, W to resample to.
         current_spacing: Of `array`, in mm.
         new_spacing: Of the result, in mm.
-        resampling: Orders, and whether the coarse axis is resampled apart.
+        resampling: Orders, and whether the coarse axis is resampled separately.
 
     Shape:
-        `(C, D, H, W)` to `(C, *shape)`. Beside the result it holds one channel in double precision, in between.
+        `(C, D, H, W)` to `(C, *shape)`. Besides the result it holds one channel in double precision.
 
     Source:
         nnU-Net 2.8.1, `resample_data_or_seg_to_shape`, which calls scikit-image's `resize` with edge padding.
@@ -64,7 +64,7 @@ def resample(
 def separate_axis(
     current_spacing: Sequence[float], new_spacing: Sequence[float], force_separate_z: bool | None
 ) -> int | None:
-    """The coarse axis that is resampled apart, slice by slice in plane and then across; `None` without one."""
+    """The coarse axis that is resampled separately, after each slice in plane; `None` if there is none."""
     if force_separate_z is False:
         return None
     spacings = [current_spacing] if force_separate_z else [current_spacing, new_spacing]
@@ -86,7 +86,7 @@ def _resample_channel(channel: Array, resampled: Array, apart: int | None, resam
             source.shape, target.shape, (order_across, resampling.order, resampling.order), strict=True
         )
     )
-    overshoots = resampling.order > 1  # where scikit-image, which nnU-Net calls, clips to the given range
+    overshoots = resampling.order > 1  # then scikit-image, which nnU-Net calls, clips to the range of the input
     between = np.empty((len(source), *target.shape[1:]))
     for plane, resampled_plane in zip(source, between, strict=True):
         resampled_plane[:] = _apply(over_x, _apply(over_y, plane.astype(np.float64)).T).T
@@ -99,17 +99,17 @@ def _resample_channel(channel: Array, resampled: Array, apart: int | None, resam
 
 
 def _apply(weights: Any, array: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """A sparse product along the first axis: on one core, so that it does not stand in the way of a network."""
+    """A sparse product along the first axis: on one core, so that it does not slow down a network."""
     return array if weights is None else weights @ np.ascontiguousarray(array)
 
 
 @lru_cache(maxsize=32)
 def _weights(size: int, new_size: int, order: int) -> Any:
-    """What every voxel along an axis contributes to every new voxel, `(new_size, size)`; `None` for the identity."""
+    """What each voxel along an axis contributes to each new voxel, `(new_size, size)`; `None` for the identity."""
     if size == new_size:
         return None
     centres = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
     units = np.eye(size)
     weights = np.stack([map_coordinates(unit, centres[None], order=order, mode="nearest") for unit in units], axis=1)
-    weights[np.abs(weights) < np.finfo(np.float64).eps / 16] = 0  # a spline's reach fades by a factor of 4 a voxel
+    weights[np.abs(weights) < np.finfo(np.float64).eps / 16] = 0  # a spline's reach fades by a factor of 4 per voxel
     return csr_array(weights)

@@ -30,8 +30,8 @@ def predict_logits(
 ) -> Array:
     """Logits of a preprocessed image: the mean over all windows, weighted by a Gaussian around their centres.
 
-    A window that holds nothing but air is not computed, so that logits inside the mask stay what they are; voxels of
-    air that no window covers get logits of 0, which are background for labels as for regions.
+    A window that holds nothing but air is not computed, which leaves the logits inside the mask as they are; voxels
+    of air that no window covers get logits of 0, which mean background for labels and for regions.
 
     Args:
         preprocessed: The image.
@@ -40,16 +40,16 @@ def predict_logits(
         overlap: Instead of the description's.
         mirror: Average over all mirrorings that the model allows.
         skip_air: Leave out windows of air.
-        progress: Told how many windows are done, of how many.
+        progress: Called with the number of finished windows and of all.
 
     Returns:
-        `(heads, D, H, W)` of the image's size. Beside it there is one map of weights, and one window.
+        `(heads, D, H, W)` of the image's size. Besides it, one map of weights and one window are in memory.
 
     Raises:
-        UserError: The overlap is not from 0 to below 1.
+        UserError: The overlap is below 0, or 1 or more.
 
     Source:
-        nnU-Net 2.8.1, `nnUNetPredictor`, which sums in half precision where this sums in single: near the volume's
+        nnU-Net 2.8.1, `nnUNetPredictor`, which sums in half precision while this sums in single: near the volume's
         corners, where weights are smallest, nnU-Net's sums keep few digits.
     """
     image = preprocessed.array
@@ -67,7 +67,7 @@ def predict_logits(
     weight = gaussian(description.patch_size)
     logits = np.zeros((description.heads, *image.shape[1:]), np.float32)
     weights = np.zeros(image.shape[1:], np.float32)
-    window = np.zeros((len(image), *description.patch_size), np.float32)  # what an image does not fill stays 0
+    window = np.zeros((len(image), *description.patch_size), np.float32)  # what a small image does not fill stays 0
     for done, box in enumerate(boxes):
         if progress:
             progress(done, len(boxes))
@@ -84,7 +84,7 @@ def predict_logits(
 
 
 def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> list[Box]:
-    """Where the windows lie: evenly spread from border to border, neighbours overlapping at least as wanted.
+    """Places of the windows: evenly spread from border to border, neighbours overlapping at least as requested.
 
     Args:
         shape: Of the volume, at least `patch_size`.
@@ -92,10 +92,10 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
         overlap: Share of a window that its neighbour covers too.
 
     Raises:
-        UserError: The overlap is not from 0 to below 1.
+        UserError: The overlap is below 0, or 1 or more.
     """
     if not 0 <= overlap < 1:
-        raise UserError(f"the overlap of windows is from 0 to below 1, not {overlap:g}.")
+        raise UserError(f"the overlap of windows has to be at least 0 and below 1, not {overlap:g}.", option="overlap")
     axes = []
     for size, patch in zip(shape, patch_size, strict=True):
         count = ceil((size - patch) / (patch * (1 - overlap))) + 1
@@ -108,7 +108,7 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
 def gaussian(patch_size: tuple[int, int, int]) -> npt.NDArray[np.float32]:
     """Weights of a window's voxels: a Gaussian of an eighth of its size, 10 in the centre, nowhere 0.
 
-    The values are nnU-Net's, which are rounded to half precision; what rounds to 0 gets the least value above 0.
+    The values are nnU-Net's, which are rounded to half precision; those that round to 0 get the least value above 0.
     """
     point = np.zeros(patch_size)
     point[tuple(size // 2 for size in patch_size)] = 1
@@ -125,45 +125,8 @@ def mirrorings(axes: Sequence[int]) -> list[Mirroring]:
     return [flipped for count in range(len(axes) + 1) for flipped in combinations(axes, count)]
 
 
-class _Place(NamedTuple):
-    """Where a window lies in the image, and where the image lies in the window."""
-
-    image: Box
-    window: Box
-
-
-def _place(box: Box, shape: Sequence[int], patch_size: Sequence[int]) -> _Place:
-    """An image that is smaller than a window is in the window's middle, the odd voxel behind, and zeros around it."""
-    image, window = [], []
-    for part, size, patch in zip(box, shape, patch_size, strict=True):
-        before = max(0, patch - size) // 2
-        image.append(slice(part.start, min(part.stop, size)))
-        window.append(slice(before, before + image[-1].stop - image[-1].start))
-    return _Place((image[0], image[1], image[2]), (window[0], window[1], window[2]))
-
-
-def _holds_image(mask: Mask, box: Box, shape: Sequence[int]) -> bool:
-    """Whether a window holds a voxel that is not air, or one next to it.
-
-    The mask is the one before resampling: what the window becomes there, and a voxel more where it is resampled.
-    """
-    found = []
-    for part, size, size_before in zip(box, shape, mask.shape, strict=True):
-        margin, scale = int(size != size_before), size_before / size
-        found.append(slice(max(0, floor((part.start - margin) * scale)), ceil((part.stop + margin) * scale)))
-    return bool(mask[tuple(found)].any())
-
-
-def _add(output: Array, weight: npt.NDArray[np.float32], logits: Array) -> None:
-    """Add a window's weighted logits, slice by slice: a slice stays in the processor's cache between the two steps."""
-    for head, total in zip(output, logits, strict=True):
-        for layer, layer_weight, layer_total in zip(head, weight, total, strict=True):
-            layer *= layer_weight
-            layer_total += layer
-
-
 def sample_windows(image: Array, patch_size: Sequence[int]) -> Iterator[Array]:
-    """The middle of an image, then its corners, each place once; with zeros around an image that is smaller.
+    """The middle of an image, then its corners, each place once; a smaller image is padded with zeros.
 
     Args:
         image: `(C, D, H, W)`.
@@ -180,3 +143,40 @@ def sample_windows(image: Array, patch_size: Sequence[int]) -> Iterator[Array]:
     for place in dict.fromkeys([middle, *corners]):
         box = tuple(slice(start, start + size) for start, size in zip(place, patch_size, strict=True))
         yield np.ascontiguousarray(padded[(slice(None), *box)])
+
+
+class _Place(NamedTuple):
+    """Where a window is in the image, and where the image is in the window."""
+
+    image: Box
+    window: Box
+
+
+def _place(box: Box, shape: Sequence[int], patch_size: Sequence[int]) -> _Place:
+    """An image that is smaller than a window is in its middle, with zeros around it, one more behind if uneven."""
+    image, window = [], []
+    for part, size, patch in zip(box, shape, patch_size, strict=True):
+        before = max(0, patch - size) // 2
+        image.append(slice(part.start, min(part.stop, size)))
+        window.append(slice(before, before + image[-1].stop - image[-1].start))
+    return _Place((image[0], image[1], image[2]), (window[0], window[1], window[2]))
+
+
+def _holds_image(mask: Mask, box: Box, shape: Sequence[int]) -> bool:
+    """Whether a window holds a voxel that is not air, or one next to it.
+
+    The mask is the one before resampling: the window is mapped there, one voxel larger along resampled axes.
+    """
+    found = []
+    for part, size, size_before in zip(box, shape, mask.shape, strict=True):
+        margin, scale = int(size != size_before), size_before / size
+        found.append(slice(max(0, floor((part.start - margin) * scale)), ceil((part.stop + margin) * scale)))
+    return bool(mask[tuple(found)].any())
+
+
+def _add(output: Array, weight: npt.NDArray[np.float32], logits: Array) -> None:
+    """Add a window's weighted logits, slice by slice: a slice stays in the processor's cache between the two steps."""
+    for head, total in zip(output, logits, strict=True):
+        for layer, layer_weight, layer_total in zip(head, weight, total, strict=True):
+            layer *= layer_weight
+            layer_total += layer

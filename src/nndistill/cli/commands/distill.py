@@ -37,10 +37,10 @@ class DistillCommand(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from ...methods.names import method_names
 
-        names = sorted(method_names(), key=lambda name: name == "none")
+        names = ", ".join(method_names())
         for parameter in self.params:
             if help_text := getattr(parameter, "help", None):
-                parameter.help = help_text.replace(_METHODS, ", ".join(names))  # type: ignore[attr-defined]
+                parameter.help = help_text.replace(_METHODS, names)  # type: ignore[attr-defined]
         super().format_help(ctx, formatter)
 
 

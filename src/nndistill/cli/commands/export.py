@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,34 +10,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...progress import StepProgress
+from ...runtime.formats import FORMATS, PRECISIONS
 from ..options import AsJson, Workspace
 from ..output import print_json
 
 if TYPE_CHECKING:
-    from ...export.export import Exported
+    from ...export.export import ExportedModel
+
+_FORMATS = "; ".join(f"{kind.name}: {kind.purpose}" for kind in FORMATS.values())
+_PRECISIONS = "; ".join(
+    f"{precision}: {', '.join(kind.name for kind in FORMATS.values() if precision in kind.precisions)}"
+    for precision in PRECISIONS
+)
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net: teacher, student or any other.")],
-    format: Annotated[
-        str,
-        typer.Option(
-            help="openvino: fastest on Intel and AMD processors; onnx: nearly every runtime; safetensors: weights; "
-            "nnunet: a stock model folder and the zip that installs it."
-        ),
+    model: Annotated[
+        Path, typer.Argument(help="Model folder of a trained nnU-Net: a teacher, a student or any other.")
     ],
-    precision: Annotated[str, typer.Option(help="float32, float16, bfloat16 (openvino) or int8.")] = "float32",
-    fold: Annotated[str | None, typer.Option(help="Which fold's weights; default: the only one.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; default: in MODEL/exports.")] = None,
+    format: Annotated[str, typer.Option(help=f"{_FORMATS}.")],
+    precision: Annotated[
+        str, typer.Option(help=f"In which the exported network computes, and the formats that have it. {_PRECISIONS}.")
+    ] = "float32",
+    fold: Annotated[str | None, typer.Option(help="Fold whose weights are exported; default: the only one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; default: one in MODEL/exports.")] = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Images in nnU-Net's layout: calibrate INT8, and show what a precision costs.")
+        Path | None,
+        typer.Option(help="Images in nnU-Net's layout: they calibrate INT8 and show what a reduced precision costs."),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Reference label maps of these cases.")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Mean Dice that a precision may cost.")] = 0.001,
+    labels: Annotated[Path | None, typer.Option(help="Reference label maps of the calibration cases.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="By how much a reduced precision may lower the mean Dice.")
+    ] = 0.001,
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export a trained network for use elsewhere, checked against PyTorch before it is kept."""
+    """Export a trained network for use elsewhere; it is compared with PyTorch before it is kept."""
     from ...export.export import export_model
     from ...nnunet.workspace import use_workspace
 
@@ -72,8 +81,8 @@ def _show_accuracy(accuracy: dict[str, Any], precision: str) -> None:
     from rich.table import Table
 
     measured, calibrated = accuracy["cases"], accuracy["calibrated_on"]
-    against = "your labels" if accuracy["against"] == "labels" else "the float32 network's"
-    print(f"Dice of {len(measured)} cases against {against}, without mirroring:")
+    against = "your labels" if accuracy["against"] == "labels" else "the float32 network's labels"
+    print(f"Dice of {_count(measured)} against {against}, without mirroring:")
     table = Table("", "float32", precision, "change")
     for name, before in accuracy["dice_float32"].items():
         after = accuracy["dice"][name]
@@ -83,11 +92,15 @@ def _show_accuracy(accuracy: dict[str, Any], precision: str) -> None:
     print(f"{accuracy['differing_voxels']:.4%} of voxels get another label.")
     if calibrated:
         same = set(measured) & set(calibrated)
-        told = "the one that it is measured on, so it may look better than it is" if same else "none of those measured"
-        print(f"Calibrated on {len(calibrated)} cases, {told}.")
+        note = "also the one measured, so it may look better than it is" if same else "none of those measured"
+        print(f"Calibrated on {_count(calibrated)}, {note}.")
 
 
-def _plain(exported: Exported) -> dict[str, Any]:
+def _count(cases: Sequence[str]) -> str:
+    return f"{len(cases)} case{'' if len(cases) == 1 else 's'}"
+
+
+def _plain(exported: ExportedModel) -> dict[str, Any]:
     description = exported.description
     return {
         "folder": str(exported.folder),
@@ -99,7 +112,7 @@ def _plain(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _next_step(exported: Exported) -> str:
+def _next_step(exported: ExportedModel) -> str:
     archives = [file for file in exported.files if file.endswith(".zip")]
     if archives:
         return f"nnUNetv2_install_pretrained_model_from_zip {exported.folder / archives[0]}"

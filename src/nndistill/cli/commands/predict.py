@@ -11,40 +11,42 @@ import typer
 
 from ...errors import UserError
 from ...progress import PredictionProgress
+from ...runtime.formats import RUNTIMES
 from ..options import AsJson
 from ..output import print_json
 
 
 def predict(
     model: Annotated[
-        Path, typer.Argument(help="Folder that nndistill export made, or for torch a trained nnU-Net's model folder.")
+        Path,
+        typer.Argument(help="Folder that nndistill export made, or a trained nnU-Net's model folder (torch only)."),
     ],
     images: Annotated[
         Path, typer.Argument(metavar="INPUT", help="Folder with CASE_0000.nii.gz, …, or the first file of one case.")
     ],
     output: Annotated[Path, typer.Argument(help="Folder for the label maps, CASE.nii.gz.")],
     backend: Annotated[
-        str | None, typer.Option(help="torch, onnxruntime or openvino; default: the one for the model's format.")
+        str | None, typer.Option(help=f"{', '.join(RUNTIMES)}; default: the one for the model's format.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU where there is one.")] = "auto",
-    fold: Annotated[str | None, typer.Option(help="Of a trained nnU-Net's model folder: 0 to 4, or all.")] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto, which depends on the backend.")
+    ] = "auto",
+    fold: Annotated[str | None, typer.Option(help="Fold of a trained nnU-Net's model folder: 0 to 4, or all.")] = None,
     overlap: Annotated[
         float | None,
-        typer.Option(min=0, max=0.9, help="Share of a window that its neighbour covers too; default: the model's."),
+        typer.Option(min=0, max=0.9, help="Share of each window that the next one covers too; default: the model's."),
     ] = None,
     mirror: Annotated[bool, typer.Option(help="Average over mirrorings, as nnU-Net does.")] = True,
     all_windows: Annotated[
-        bool, typer.Option("--all-windows", help="Compute windows that hold only background air, too.")
+        bool, typer.Option("--all-windows", help="Also compute windows that hold only background air.")
     ] = False,
     any_orientation: Annotated[
-        bool, typer.Option("--any-orientation", help="Accept images in another orientation than the training's.")
+        bool, typer.Option("--any-orientation", help="Accept images in another orientation than the training images'.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Predict again what has a label map from an earlier run.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace label maps of earlier runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Label maps of a folder of images; finished cases of an earlier run are kept."""
+    """Predict the label maps of a folder of images; those of an earlier run are kept."""
     from ...runtime.cases import find_cases
     from ...runtime.loading import load_model
     from ...runtime.predictor import predict_cases
@@ -67,7 +69,8 @@ def predict(
     record = output / RECORD
     finished = len(predictions.done) + len(predictions.kept)
     if as_json:
-        print_json({"output": str(output), "record": str(record), **asdict(predictions)})
+        outcomes = {key: value for key, value in asdict(predictions).items() if key != "options"}
+        print_json({"output": str(output), "record": str(record), **outcomes})
     elif finished:
         kept = f", {len(predictions.kept)} of them from an earlier run" if predictions.kept else ""
         print(f"Label maps: {output} ({finished} cases{kept})\nRecord:     {record}")
@@ -78,4 +81,4 @@ def predict(
         if predictions.faults:
             print(f"error: {sentence}", file=sys.stderr)
             raise typer.Exit(1)
-        raise UserError(sentence)
+        raise UserError(sentence, option=tuple(predictions.options))

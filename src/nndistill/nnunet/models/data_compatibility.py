@@ -17,13 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def refuse_incompatible_data(
-    model: ModelFolder,
-    configuration: str,
-    folder: Path,
-    *,
-    identifier: str | None = None,
-    role: str = "teacher",
-    option: str | tuple[str, ...] = (),
+    model: ModelFolder, configuration: str, folder: Path, *, identifier: str | None = None, role: str = "teacher"
 ) -> None:
     """Compare what a model was trained on with preprocessed data, value by value.
 
@@ -33,7 +27,6 @@ def refuse_incompatible_data(
         folder: A preprocessed data set.
         identifier: Name of its folder of cases; default: as the model's plans say.
         role: What messages call the model.
-        option: The command-line option that chooses the data set, as in `UserError`.
 
     Raises:
         UserError: They do not fit together; the message gives both values.
@@ -45,13 +38,13 @@ def refuse_incompatible_data(
             f"the {role} was trained on {len(taught)} channels ({', '.join(taught)}), but the data set {folder.name} "
             f"has {len(given)} ({', '.join(given)}).\n"
             f"       Use a {role} of {folder.name}, or another data set.",
-            option=option,
+            option="dataset_id",
         )
     if model.dataset_json["labels"] != data["labels"]:
         raise UserError(
             f"the {role} knows the labels {model.dataset_json['labels']}, but the data set {folder.name} has "
             f"{data['labels']}.\n       Use a {role} of {folder.name}, or another data set.",
-            option=option,
+            option="dataset_id",
         )
     wanted = resolved_configuration(model.plans, configuration)
     identifier = identifier or wanted["data_identifier"]

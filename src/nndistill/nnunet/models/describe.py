@@ -25,18 +25,18 @@ _STATISTICS = ("mean", "std", "percentile_00_5", "percentile_99_5")
 
 
 class NotDescribable(UserError):
-    """The plans ask for something between NIfTI and NIfTI that only nnU-Net itself does."""
+    """The plans ask for a step between NIfTI and NIfTI that only nnU-Net itself can take."""
 
 
 def describe(folder: ModelFolder, checkpoint_file: Path) -> ModelDescription:
-    """Collect what a runtime needs beside the network; format and files are those of a stock model folder.
+    """Collect what a runtime needs besides the network; the format is that of a stock model folder.
 
     Args:
         folder: A model folder.
         checkpoint_file: Of one of its folds.
 
     Raises:
-        NotDescribable: The plans hold something that nnDistill's runtime does not know.
+        NotDescribable: The plans name something that nnDistill's runtime does not know.
         UserError: The checkpoint cannot be read, or is of a 2D configuration or a cascade.
     """
     checkpoint = read_checkpoint(checkpoint_file)
@@ -53,7 +53,7 @@ def describe(folder: ModelFolder, checkpoint_file: Path) -> ModelDescription:
         channels=_channels(plans, configuration, dataset),
         file_ending=dataset["file_ending"],
         reorient_to=_READERS[plans["image_reader_writer"]],
-        orientations=training_orientations(plans["dataset_name"]),
+        orientations=_training_orientations(plans["dataset_name"]),
         transpose_forward=plans["transpose_forward"],
         transpose_backward=plans["transpose_backward"],
         spacing=configuration["spacing"],
@@ -105,19 +105,20 @@ def _refuse(what: str, name: str, known: Mapping[str, Any] | Sequence[str] | set
 
 def _not_describable(what: str) -> NotDescribable:
     return NotDescribable(
-        f"the plans name the {what}, which nnDistill's own prediction does not know. Use nndistill export --format "
-        "nnunet, which keeps everything, and predict with stock nnUNetv2_predict."
+        f"the plans name the {what}, which nnDistill's own prediction does not know. Export the model in the format "
+        "nnunet, which keeps everything, and predict with stock nnUNetv2_predict.",
+        option="format",
     )
 
 
-def training_orientations(dataset: str) -> tuple[str, ...]:
-    """Orientations of a data set's training images, such as `("LPS", "RAS")`, the most frequent first.
+def _training_orientations(dataset: str) -> tuple[str, ...]:
+    """Orientations of a data set's training images, such as `("LPS", "RAS")`, the most frequent one first.
 
     Args:
-        dataset: Full name of a data set, looked for in `nnUNet_raw`.
+        dataset: Full name of a data set in `nnUNet_raw`.
 
     Returns:
-        Codes as ITK writes them; none where the data set is not there or its headers cannot be read.
+        Codes as ITK writes them; none if the data set is not there or its headers cannot be read.
     """
     try:
         codes = [_orientation(str(case.images[0])) for case in raw_cases(raw_folder() / dataset)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
+from ...runtime.backends.torch import find_device
 from ...suppress_output import suppress_output
-from ..training.run import find_device
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 

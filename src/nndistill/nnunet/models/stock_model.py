@@ -1,4 +1,4 @@
-"""A trained network as any nnU-Net installation takes it: no training state, no other machine's folders."""
+"""A trained network for any nnU-Net installation: without training state and without this machine's folders."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .model_folder import ModelFolder
 
 
 def stock_checkpoint(folder: ModelFolder, checkpoint_file: Path) -> dict[str, Any]:
-    """What nnU-Net's prediction reads of a checkpoint: weights, trainer, configuration and mirroring axes.
+    """What nnU-Net's prediction reads from a checkpoint: weights, trainer, configuration and mirroring axes.
 
-    The trainer is nnU-Net's own wherever it builds the same network, so that no other has to be installed.
+    The trainer is nnU-Net's own if that builds the same network, so that no other has to be installed.
 
     Raises:
         UserError: The checkpoint cannot be read, or does not belong to the folder's plans.
@@ -39,7 +39,7 @@ def stock_checkpoint(folder: ModelFolder, checkpoint_file: Path) -> dict[str, An
 
 
 def portable_plans(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans that still tell how a student was made, with its teacher's name instead of its place on this machine."""
+    """Plans that still say how a student was made, with its teacher's name instead of its path on this machine."""
     copied = deepcopy(plans)
     teacher = ((copied.get(KEY) or {}).get("distillation") or {}).get("teacher")
     if teacher:

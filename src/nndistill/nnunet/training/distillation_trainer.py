@@ -76,20 +76,20 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self._prepare_method()
 
     def _prepare_method(self) -> None:
-        """Let the method learn from the teacher before the first epoch, unless an earlier run kept what it learned."""
+        """Let the method learn from the teacher before the first epoch, unless an earlier run left what it learned."""
         teacher = self.distillation.teacher
-        beside_teacher = Path(teacher.folder) / f"fold_{teacher.fold}"
+        teacher_folder = Path(teacher.folder) / f"fold_{teacher.fold}"
         for part in unprepared_methods(self.method):
             found = provide_learned_state(
                 part,
                 facts={
-                    "teacher": digest(beside_teacher / teacher.checkpoint),
+                    "teacher": digest(teacher_folder / teacher.checkpoint),
                     "dataset": self.plans_manager.dataset_name,
                     "fold": self.fold,
                     "batch_size": self.batch_size,
                     "mirroring": self.recipe.mirroring,
                 },
-                folders=[beside_teacher, Path(self.output_folder)],
+                folders=[teacher_folder, Path(self.output_folder)],
                 learn=partial(self._learn, part),
                 may_learn=self.local_rank == 0,
             )

@@ -52,9 +52,13 @@ def provide_learned_state(
         Whether a file was found.
 
     Raises:
+        TypeError: The method learns, but has no `learning_key`.
         UserError: What was learned diverged, or could not be written anywhere.
     """
-    learned_from = {**facts, "method": method.name, **(method.learning_key() or {})}
+    key = method.learning_key()
+    if key is None:
+        raise TypeError(f"{type(method).__name__} learns from the teacher, so it needs a learning_key")
+    learned_from = {**facts, "method": method.name, "key": dict(key)}
     files = [folder / _file_name(method, learned_from) for folder in folders]
     if not may_learn:
         while not _read(method, files, logging.DEBUG):  # another process learns; a collective call would time out

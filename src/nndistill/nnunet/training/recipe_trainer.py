@@ -55,8 +55,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     ) -> None:
         if KEY not in plans:
             raise UserError(
-                f"plans {plans.get('plans_name')!r} do not hold a setup of nnDistill; make them with `nndistill distill` "
-                "or `nndistill teach`."
+                f"plans {plans.get('plans_name')!r} do not hold a setup of nnDistill; make them with "
+                "`nndistill distill` or `nndistill teach`."
             )
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.setup = RunSetup.of(plans)
@@ -71,7 +71,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
         """Called after every training and validation batch, for a progress bar."""
         self.on_preparation: Callable[[int, int], None] = lambda done, total: None
-        """Called with the number of steps done and of all steps while a method learns from the teacher before training."""
+        """Called with the number of steps done and of all steps while a method learns from the teacher at the start."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
 
@@ -111,9 +111,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         for transform in transforms.transforms:
             blur = getattr(transform, "transform", transform)
             if isinstance(blur, GaussianBlurTransform):
-                blur.benchmark = (
-                    False  # it would time two algorithms and take the faster, so that runs are not repeatable
-                )
+                blur.benchmark = False  # its timing of two algorithms would make runs unrepeatable
         return transforms
 
     def on_train_start(self) -> None:

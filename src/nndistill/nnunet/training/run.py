@@ -14,6 +14,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ...errors import UserError
 from ...files import read_json, write_json
+from ...runtime.backends.torch import find_device
 from ...suppress_output import suppress_output
 from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
@@ -137,21 +138,6 @@ def train(
         if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
             trainer.perform_actual_validation()
     return run.model_folder
-
-
-def find_device(device: str) -> torch.device:
-    """Turn `auto`, `cpu`, `cuda` or `mps` into a device of this machine.
-
-    Raises:
-        UserError: It is not available.
-    """
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
-    if not present.get(device, False):
-        usable = ", ".join(name for name, there in present.items() if there)
-        raise UserError(f"device {device!r} is not available on this machine (available: {usable}).", option="device")
-    return torch.device(device)
 
 
 def _setup(plans: dict[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def prepare_student(
     checkpoint = read_checkpoint(checkpoint_file)
     configuration = teacher.configuration(checkpoint)
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
-    refuse_incompatible_data(teacher, configuration, folder, option="dataset_id")
+    refuse_incompatible_data(teacher, configuration, folder)
     _warn_of_leak(teacher_fold or fold, fold)
 
     teacher_features = features_per_stage(teacher.plans, configuration)

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...benchmark.result import Benchmark
 from ...benchmark.timing import Timing
-from ..measures import DICE, case_means, standard_error
+from ..metrics import DICE, case_means, standard_error
 from .chart import add_model_legend, chart_looks, empty_chart
 from .palette import GREY, INK, MARKERS, STUDENTS, ModelStyle
 

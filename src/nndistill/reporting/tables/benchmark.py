@@ -8,7 +8,7 @@ from math import isfinite, nan
 import pandas as pd
 
 from ...benchmark.result import Benchmark, ModelResult
-from ..measures import DICE, case_means, standard_error
+from ..metrics import DICE, case_means, standard_error
 from .table import Cell, Column, Table
 
 

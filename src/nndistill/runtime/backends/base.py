@@ -20,8 +20,8 @@ class Backend(Protocol):
     """A network in a runtime.
 
     Attributes:
-        name: `torch`, `onnxruntime` or `openvino`.
-        device: Where it computes, for people: the processor's or the GPU's name.
+        name: The runtime's, such as `openvino`.
+        device: The processor's or the GPU's name, for people.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Backend(Protocol):
 
         Args:
             window: (channels, D, H, W), contiguous; not changed.
-            mirrorings: What to flip before and after the network, each once.
+            mirrorings: What to flip before and after the network, each mirroring once.
 
         Returns:
             (heads, D, H, W), float32; the caller may change it until the next call.
@@ -41,6 +41,6 @@ class Backend(Protocol):
 
 
 def unreadable(file: Path, runtime: str, error: Exception) -> UserError:
-    """The sentence for a network's file that a runtime refuses."""
+    """The error for a network's file that a runtime refuses."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(f"{runtime} cannot read {file} ({reason}); it is damaged. Copy it anew, or export again.")
+    return UserError(f"{runtime} cannot read {file} ({reason}); it is damaged. Copy it again, or export again.")

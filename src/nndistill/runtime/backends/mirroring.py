@@ -13,8 +13,8 @@ class MirroringAverage:
     """Compute a network for a window and its mirror images, in memory that is allocated once.
 
     Args:
-        compute: Runs the network on what is in `input`; its result is read before the next call.
-        input: (channels, D, H, W), what the network reads.
+        compute: Runs the network on the content of `input`; its result is read before the next call.
+        input: (channels, D, H, W), the array that the network reads.
         output_shape: (heads, D, H, W).
     """
 

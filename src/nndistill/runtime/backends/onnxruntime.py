@@ -1,4 +1,4 @@
-"""ONNX Runtime: on any processor, and with `onnxruntime-gpu` on NVIDIA's GPUs."""
+"""ONNX Runtime: any processor, and with `onnxruntime-gpu` NVIDIA's GPUs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OnnxRuntimeBackend:
     Args:
         file: The `.onnx`.
         description: What travels with it.
-        device: `cpu`, `cuda` (`cuda:1` the second GPU), or `auto`, a GPU where the installed runtime finds one.
+        device: `cpu`, `cuda` (`cuda:1` is the second GPU), or `auto`: a GPU if the installed runtime finds one.
 
     Raises:
         ModuleNotFoundError: ONNX Runtime is not installed.
@@ -45,11 +45,14 @@ class OnnxRuntimeBackend:
         options.log_severity_level = _ERRORS_ONLY
         try:
             session = onnxruntime.InferenceSession(str(file), options, providers=providers)
-        except Exception as error:  # of a class of its own for every cause, without a common one
+        except Exception as error:  # each cause has a class of its own, without a common one
             raise unreadable(file, "ONNX Runtime", error) from error
         on_gpu = session.get_providers()[0] == _CUDA
         if device.startswith("cuda") and not on_gpu:
-            raise UserError(f"ONNX Runtime finds no GPU for --device {device}; check NVIDIA's driver, or use cpu.")
+            raise UserError(
+                f"ONNX Runtime finds no GPU for the device {device}; check NVIDIA's driver, or use cpu.",
+                option="device",
+            )
         self.device = "NVIDIA GPU" if on_gpu else processor_name()
         self._input = np.empty((1, len(description.channels), *description.patch_size), np.float32)
         self._output = np.empty((1, description.heads, *description.patch_size), np.float32)
@@ -74,11 +77,12 @@ class OnnxRuntimeBackend:
 def _providers(device: str, available: Sequence[str]) -> list[object]:
     kind, _, number = device.partition(":")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise UserError(f"ONNX Runtime has no device {device!r}: give cpu, cuda or auto.")
+        raise UserError(f"ONNX Runtime has no device {device!r}: give cpu, cuda or auto.", option="device")
     if kind == "cuda" and _CUDA not in available:
         raise UserError(
-            f"the installed ONNX Runtime computes on the processor only, so not on --device {device}; for NVIDIA's "
-            "GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu."
+            f"the installed ONNX Runtime computes on the processor only, not on the device {device}; for NVIDIA's "
+            "GPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu.",
+            option="device",
         )
     if kind == "cpu" or _CUDA not in available:
         return [_CPU]

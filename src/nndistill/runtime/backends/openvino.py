@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest on Intel and AMD processors, and on Intel's GPUs."""
+"""OpenVINO: Intel and AMD processors, on which it is the fastest, and Intel's GPUs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OpenVinoBackend:
     Args:
         file: The `.xml` of an OpenVINO model, or an `.onnx`.
         description: What travels with it.
-        device: `cpu`, `gpu` (Intel's; `gpu.1` the second), or `auto`, the processor.
+        device: `cpu`, `gpu` (Intel's; `gpu.1` is the second), or `auto`: the processor.
 
     Raises:
         ModuleNotFoundError: OpenVINO is not installed.
@@ -73,18 +73,22 @@ class OpenVinoBackend:
 def _find_device(device: str, available: Sequence[str]) -> str:
     wanted = "CPU" if device == "auto" else device.upper()
     if not re.fullmatch(r"CPU|GPU(\.\d+)?", wanted):
-        raise UserError(f"OpenVINO has no device {device!r}: give cpu or gpu, and for NVIDIA's GPUs another --backend.")
+        raise UserError(
+            f"OpenVINO has no device {device!r}: give cpu or gpu, and for NVIDIA's GPUs another backend.",
+            option=("device", "backend"),
+        )
     if wanted not in available and not any(name.startswith(f"{wanted}.") for name in available):
         present = ", ".join(name.lower() for name in available)
         raise UserError(
             f"OpenVINO finds no device {device} on this machine (it has: {present}); a GPU has to be one of Intel's, "
-            "with its driver."
+            "with its driver installed.",
+            option="device",
         )
     return wanted
 
 
 def _precision(description: ModelDescription, core: Any, place: str, device: str) -> str:
-    """Said outright: left alone, OpenVINO computes even a float32 network in bfloat16 where the processor can."""
+    """Explicit, because by default OpenVINO computes even a float32 network in bfloat16 if the processor can."""
     wanted = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}[description.precision]
     if wanted == "f32" or _CAPABILITIES[wanted] in core.get_property(place, "OPTIMIZATION_CAPABILITIES"):
         return wanted

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from ...errors import UserError
+from ..description import ModelDescription
 from ..machine import processor_name
 from .base import Array, Mirroring
 
@@ -17,7 +19,7 @@ class TorchBackend:
 
     Args:
         network: Without deep supervision.
-        device: Where to compute.
+        device: The device that computes.
     """
 
     name = "torch"
@@ -41,3 +43,27 @@ class TorchBackend:
         assert total is not None
         logits: Array = total.div_(len(mirrorings))[0].float().cpu().numpy()
         return logits
+
+
+def load_torch(network: nn.Module, description: ModelDescription, *, device: str = "auto") -> TorchBackend:
+    """Make a network ready to compute on a device that is named as in `load_model`.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    return TorchBackend(network, device=find_device(device))
+
+
+def find_device(device: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda` or `mps` into a device that is available.
+
+    Raises:
+        UserError: It is not.
+    """
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if present[name])
+    if not present.get(device, False):
+        usable = ", ".join(name for name, there in present.items() if there)
+        raise UserError(f"the device {device} is not available on this machine (available: {usable}).", option="device")
+    return torch.device(device)

@@ -1,0 +1,72 @@
+"""Readers of the formats whose network nnU-Net builds: its own model folders, and safetensors with plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ...errors import UserError
+from ...files import digest, read_json
+from ...runtime.backends.base import unreadable
+from ...runtime.description import ModelDescription
+from ...runtime.formats import FORMATS
+from ..plans import build_network
+from .describe import describe
+from .model_folder import ModelFolder
+
+
+def read_trained(
+    model: Path, description: ModelDescription | None, fold: str | None
+) -> tuple[ModelDescription, nn.Module]:
+    """Describe a trained nnU-Net and build its network.
+
+    Args:
+        model: Its folder, or an export in the format `nnunet`, which holds such a folder.
+        description: The export's; `None` for the trained nnU-Net.
+        fold: Default: the only one.
+
+    Raises:
+        UserError: It is not a trained nnU-Net, has no such fold or is damaged, or nnDistill cannot predict with it.
+    """
+    path = model if description is None else next(model.glob("*/*/plans.json")).parent
+    folder = ModelFolder.read(path)
+    checkpoint_file = folder.checkpoint_file(fold or folder.only_fold())
+    files = {str(checkpoint_file.relative_to(path)): digest(checkpoint_file)}
+    described = describe(folder, checkpoint_file).model_copy(update={"files": files})
+    return described, folder.network(checkpoint_file)
+
+
+def read_safetensors(
+    model: Path, description: ModelDescription, fold: str | None
+) -> tuple[ModelDescription, nn.Module]:
+    """Build the network that `export_safetensors` stored.
+
+    Args:
+        model: The export.
+        description: The export's, which is returned.
+        fold: `None`; an export holds one.
+
+    Raises:
+        UserError: The file is damaged, or does not belong to the plans next to it.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_model
+
+    file = model / str(FORMATS["safetensors"].file)
+    try:
+        with safe_open(file, framework="pt") as content:
+            metadata = content.metadata()
+    except (SafetensorError, OSError) as error:
+        raise unreadable(file, "safetensors", error) from error
+    network = build_network(
+        read_json(model / "plans.json"),
+        metadata["configuration"],
+        read_json(model / "dataset.json"),
+        trainer=metadata["trainer"],
+    )
+    try:
+        load_model(network, file)
+    except RuntimeError as error:
+        raise UserError(f"{file} does not fit {model / 'plans.json'}: {error}.") from error
+    return description, network

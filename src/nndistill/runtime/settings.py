@@ -1,0 +1,31 @@
+"""Settings of a prediction: together with model and runtime, all that decides about a label map besides the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """See the arguments of `predict_cases`."""
+
+    overlap: float
+    mirror: bool
+    skip_air: bool
+    any_orientation: bool
+
+    def made_with(self, model: LoadedModel) -> dict[str, Any]:
+        """Model, runtime and settings, as `nndistill_prediction.json` holds them."""
+        description = model.description
+        return {
+            "model": description.model_dump(mode="json", exclude={"check", "versions"}),
+            "backend": model.backend.name,
+            "precision": description.precision,
+            "overlap": self.overlap,
+            "mirroring_axes": list(description.mirroring_axes) if self.mirror else [],
+            "all_windows": not self.skip_air,
+            "any_orientation": self.any_orientation,
+        }
