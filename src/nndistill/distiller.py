@@ -102,7 +102,7 @@ class Distiller(nn.Module):
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """Let the method learn what it needs from the teacher before the student is trained; once, and if it needs any.
+        """Let the method learn from the teacher what it needs to know before the student is trained, if anything; once.
 
         Args:
             batches: Inputs and targets of the teacher's task, an endless sequence.

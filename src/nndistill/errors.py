@@ -39,7 +39,8 @@ class UserError(Exception):
         names = [self.option] if isinstance(self.option, str) else self.option
         return [f"--{name.replace('_', '-')}" for name in names]
 
-    def __reduce__(self) -> tuple[Any, ...]:  # from a worker process, also for subclasses with arguments of their own
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without another call of `__init__`, which takes other arguments in a subclass than the message."""
         return _restored, (type(self), self.args), self.__dict__
 
 

@@ -1,4 +1,4 @@
-"""Student plans: fewer channels, and nothing else changed."""
+"""Student plans are the teacher's with fewer channels and no other change."""
 
 from __future__ import annotations
 

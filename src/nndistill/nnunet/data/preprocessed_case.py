@@ -67,7 +67,7 @@ class PreprocessedCase:
 
     @cached_property
     def centre(self) -> tuple[int, int, int]:
-        """The middle of the box around the foreground; of the image, if there is no foreground."""
+        """The centre of the foreground's bounding box, or of the image if there is no foreground."""
         box = bounding_box(self.segmentation > 0) or whole_box(self.segmentation.shape)
         d, h, w = ((span.start + span.stop) // 2 for span in box)
         return d, h, w
