@@ -34,7 +34,9 @@ def reads(monkeypatch):
 
 
 def state(folder):
-    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")}
+    files = list(folder.rglob("*"))
+    assert files
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in files}
 
 
 @pytest.mark.parametrize("copy", [False, True])
