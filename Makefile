@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CONSTRAINTS ?= constraints.txt
 DEMO ?= nndistill-demo
 
 # Threads that spin while they wait slow down whatever else the machine does.
@@ -12,17 +13,18 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: $(VENV)/.runtime  ## the main job on made-up data; minutes on two cores
 	$(BIN)/nndistill demo --workspace $(DEMO)
 
-test: $(VENV)/.dev  ## all tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage
+	$(BIN)/pytest -m "not slow" --cov
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes each
 	$(BIN)/pytest -m slow
 
 check: lint types docs  ## what does not need to run the code
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev  ## style, and imports in one direction
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
@@ -41,13 +43,13 @@ $(VENV)/bin/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing nnDistill into $(VENV), once"
-	$(PIP) install --constraint constraints.txt --editable '.[export]'
+	$(PIP) install --constraint $(CONSTRAINTS) --editable '.[export]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing nnDistill and its tools into $(VENV), once"
-	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@ $(VENV)/.runtime
 
 clean:
-	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site .coverage .import_linter_cache .pytest_cache .mypy_cache .ruff_cache

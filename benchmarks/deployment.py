@@ -1,18 +1,18 @@
 """How fast a student predicts where there is no large GPU: networks of BraTS's size, the runtimes, and stock nnU-Net.
 
-    python benchmarks/deployment.py                        # a patch: teacher, student and its exports
-    python benchmarks/deployment.py --case                 # and a whole case beside stock nnU-Net
-    python benchmarks/deployment.py --case --teacher-case  # and stock nnU-Net with the teacher, 20 minutes on two cores
+    python benchmarks/deployment.py                        # patches: teacher, student and its exports
+    python benchmarks/deployment.py --case                 # also a whole case, compared with stock nnU-Net
+    python benchmarks/deployment.py --case --teacher-case  # also the teacher in stock nnU-Net: 20 minutes, two cores
 
 The networks are the paper's (ResidualEncoderUNet, 4 channels in, 5 labels, patch 128×160×112, teacher
 features 32 … 320, student a quarter) with random weights, which cost what trained ones cost. The case is a patient of
-open_ms below NNDISTILL_DATA (182×218×182 voxels, four contrasts), or noise of that size where that is not set.
+open_ms below NNDISTILL_DATA (182×218×182 voxels, four contrasts), or noise of that size if that is not set.
 
-A patch: every model waits in a process of its own, and they take turns. A case: the commands `nndistill predict` and
-`nnUNetv2_predict_from_modelfolder` from their start to their end, one after the other, with the same overlap and
-mirroring; memory is the greatest sum of proportional set sizes of all their processes, looked at every 50 ms; `other
-voxels` are those whose label is not stock nnU-Net's. Models and exports are kept in --work, and what the JSON holds
-already is not measured again: the patch as a whole, the case round by round.
+Patches: each model is in a process of its own, and they take turns. Case: the commands `nndistill predict` and
+`nnUNetv2_predict_from_modelfolder` from start to end, one after the other, with the same overlap and mirroring; memory
+is the greatest sum of the proportional set sizes of all their processes, read every 50 ms; `other voxels` are those
+whose label differs from stock nnU-Net's. Models and exports are kept in --work, and results that are already in the
+JSON file are not measured again: the patches as a whole, the case round by round.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rich.table import Table
 from nndistill.benchmark.candidates import Candidate
 from nndistill.benchmark.commands import Command, commands_for, measure_commands
 from nndistill.benchmark.models import benchmark
-from nndistill.benchmark.result import ABOUT
+from nndistill.benchmark.result import MEASUREMENT
 from nndistill.files import read_json, write_json
 from nndistill.nnunet.models.checkpoints import write_checkpoint
 from nndistill.nnunet.plans import build_network
@@ -65,13 +65,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("nndistill-workspace/deployment"))
     parser.add_argument("--json", type=Path, default=Path("deployment.json"))
-    parser.add_argument("--rounds", type=int, default=7, help="of a patch")
-    parser.add_argument("--case", action="store_true", help="a whole case with the student, ours and stock nnU-Net's")
-    parser.add_argument("--teacher-case", action="store_true", help="a whole case with the teacher and stock nnU-Net")
+    parser.add_argument("--rounds", type=int, default=7, help="rounds of patches")
+    parser.add_argument("--case", action="store_true", help="also a case: the student, here and in stock nnU-Net")
+    parser.add_argument("--teacher-case", action="store_true", help="also a case: the teacher in stock nnU-Net")
     parser.add_argument("--case-rounds", type=int, default=3)
     parser.add_argument("--patient", default="patient07", help="of open_ms")
     parser.add_argument("--no-mirror", action="store_true")
-    parser.add_argument("--int8", action="store_true", help="export and measure that precision, too")
+    parser.add_argument("--int8", action="store_true", help="also export and measure this precision")
     parser.add_argument("--tiny", action="store_true", help="tiny networks and a tiny case, to try this script")
     arguments = parser.parse_args()
 
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def kept_result(file: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What earlier calls with the same settings found on this machine."""
+    """The results of earlier calls with the same settings on this machine."""
     machine = describe_machine()
     kept = read_json(file) if file.is_file() else {}
     if kept.get("settings") == settings and kept["machine"]["processor"] == machine["processor"]:
@@ -110,12 +110,12 @@ def measure_patches(models: list[Candidate], images: Path, *, rounds: int) -> di
     first = next(iter(sorted(images.iterdir())))
     with StepProgress("patch") as progress:
         numbers = benchmark(models, first, rounds=rounds, case=False, device="cpu", progress=progress).numbers()
-    print(*numbers.pop(ABOUT)["notes"], sep="\n")
+    print(*numbers.pop(MEASUREMENT)["notes"], sep="\n")
     return numbers
 
 
 def measure_case(commands: list[Command], images: Path, *, output: Path, into: dict[str, Any]) -> None:
-    """One round: every command once."""
+    """One round: run each command once."""
     case = InputCase(images.name, dict(enumerate(sorted(images.iterdir()))))
     load = os.getloadavg()[0]
     with StepProgress("case") as progress:
@@ -130,14 +130,14 @@ def measure_case(commands: list[Command], images: Path, *, output: Path, into: d
         kept["memory_bytes"].append(made.memory_bytes)
         kept["load_before"].append(load)
         kept["differing_voxels"] = float((labels != stock).mean())
-        kept["command"] = " ".join(made.command.words)
+        kept["command"] = " ".join(made.command.arguments)
 
 
 def show(result: dict[str, Any]) -> None:
-    """Each model beside what the project wants to reach."""
+    """Print the results next to the project's targets."""
     base = result["patch"]["teacher"]
-    table = Table(title=f"A patch, seconds, compared with the teacher in PyTorch ({result['machine']['processor']})")
-    for column in ("model", "median", "min … max", "× as fast", "min … max", "wanted"):
+    table = Table(title=f"Seconds per patch, compared with the teacher in PyTorch ({result['machine']['processor']})")
+    for column in ("model", "median", "min … max", "× as fast", "min … max", "target"):
         table.add_column(column)
     for name, made in result["patch"].items():
         table.add_row(
@@ -146,7 +146,7 @@ def show(result: dict[str, Any]) -> None:
             f"{min(made['patch_s']):.3f} … {max(made['patch_s']):.3f}",
             f"{base['patch_latency_s'] / made['patch_latency_s']:.1f}",
             "{:.1f} … {:.1f}".format(*made["patch_speed_range"]),
-            wanted(name, float32=15, fewer_bits=25),
+            target(name, float32=15, fewer_bits=25),
         )
     Console(width=140).print(table)
     if not result["case"]:
@@ -155,8 +155,8 @@ def show(result: dict[str, Any]) -> None:
     peaks = {name: max(made["memory_bytes"]) for name, made in result["case"].items()}
     student, teacher = STOCK["student"], STOCK["teacher"]
     table = Table(title=f"The case {result['settings']['case']}, from the command to its label map")
-    headings = ("command", "seconds", "min … max", "MiB", "× stock's memory", "× stock's speed", "wanted")
-    for column in (*headings, "× with teacher", "wanted", "other voxels"):
+    headings = ("command", "seconds", "min … max", "MiB", "× stock's memory", "× stock's speed", "target")
+    for column in (*headings, "× with teacher", "target", "other voxels"):
         table.add_column(column)
     for name, made in result["case"].items():
         table.add_row(
@@ -166,23 +166,23 @@ def show(result: dict[str, Any]) -> None:
             f"{peaks[name] / 2**20:.0f}",
             f"{peaks[name] / peaks[student]:.2f}" if student in peaks else "",
             f"{medians[student] / medians[name]:.2f}" if student in medians else "",
-            wanted(name, float32=2, fewer_bits=3.5),
+            target(name, float32=2, fewer_bits=3.5),
             f"{medians[teacher] / medians[name]:.1f}" if teacher in medians else "",
-            wanted(name, float32=15, fewer_bits=25),
+            target(name, float32=15, fewer_bits=25),
             f"{made['differing_voxels']:.3%}",
         )
     Console(width=140).print(table)
 
 
-def wanted(name: str, *, float32: float, fewer_bits: float) -> str:
-    """The ratio that the best runtime is to reach in this precision."""
+def target(name: str, *, float32: float, fewer_bits: float) -> str:
+    """The ratio that the best runtime should reach in this precision."""
     if name not in EXPORTS:
         return ""
     return f"≥ {float32 if EXPORTS[name][1] == 'float32' else fewer_bits:g}"
 
 
 def find_case(folder: Path, patient: str, *, tiny: bool) -> Path:
-    """A folder called like its case that holds `CASE_0000.nii.gz`, …: links to a real patient, or noise."""
+    """A folder named after its case that holds `CASE_0000.nii.gz`, …: links to a real patient, or noise."""
     data = os.environ.get("NNDISTILL_DATA")
     real = Path(data).resolve() / "open_ms" / patient if data and not tiny else None
     name = patient if real else "noise"
@@ -202,7 +202,7 @@ def find_case(folder: Path, patient: str, *, tiny: bool) -> Path:
 
 
 def make_models(work: Path, images: Path, *, tiny: bool, int8: bool) -> list[Candidate]:
-    """The teacher, the student and its exports, in this order; those that are there are kept."""
+    """The teacher, the student and its exports, in this order; existing ones are kept."""
     factor = 8 if tiny else 1
     for name, features in (("teacher", TEACHER), ("student", STUDENT)):
         make_model_folder(work / name, [max(4, count // factor) for count in features], tiny=tiny)
@@ -213,11 +213,11 @@ def make_models(work: Path, images: Path, *, tiny: bool, int8: bool) -> list[Can
         folder = work / name
         if not (folder / FILE_NAME).is_file():
             print(f"exporting: {name}")
-            words = ["--format", format_, "--precision", precision, "--out", str(folder)]
-            # With random weights nothing can be said about accuracy, so any fall of it is let pass.
-            words += ["--calibration", str(images), "--tolerance", "1"] if precision == "int8" else []
+            options = ["--format", format_, "--precision", precision, "--out", str(folder)]
+            # Random weights have no accuracy to lose, so any loss is tolerated.
+            options += ["--calibration", str(images), "--tolerance", "1"] if precision == "int8" else []
             subprocess.run(
-                [sys.executable, "-m", "nndistill", "export", str(work / "student"), *words],
+                [sys.executable, "-m", "nndistill", "export", str(work / "student"), *options],
                 check=True,
                 stdout=subprocess.DEVNULL,
             )

@@ -4,10 +4,10 @@
     python benchmarks/evaluation.py --quick         # a quarter of the size along each axis, seconds
     python benchmarks/evaluation.py --together 50   # also that many such files through `evaluate_folder`
 
-The case is a made-up tumour of four nested classes; the prediction moves their borders by a smooth random field. The
+The case is a synthetic tumour of four nested classes; the prediction moves their borders by a smooth random field. The
 floor is what nobody can go below: reading both label maps once for every class. Times are medians of interleaved runs
 on one core, so that a busy machine slows all variants alike; ratios are medians of the ratios within a round. All
-variants of one definition have to give equal values, else the benchmark fails. Memory is the largest resident set of a
+variants of one definition must give equal values, or the benchmark fails. Memory is the largest resident set of a
 process of its own that measures one case, and of the processes of a whole folder (Linux only).
 """
 
@@ -185,7 +185,7 @@ def report_memory(variant: str, file: str) -> None:
 
 
 def peak_of(process: int | str) -> float:
-    """The largest resident set of a running process so far, in megabytes; 0 where it has ended."""
+    """The largest resident set of a running process so far, in megabytes; 0 if it has ended."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
     except FileNotFoundError:
@@ -194,7 +194,7 @@ def peak_of(process: int | str) -> float:
 
 
 def measure_folder(shape: tuple[int, ...], cases: int) -> dict[str, float]:
-    """Time and memory of a folder of equal cases, with a process a core."""
+    """Time and memory of a folder of equal cases, with a process per core."""
     import nibabel as nib
 
     reference, prediction = made_up_case(shape)
@@ -251,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small case")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds")
-    parser.add_argument("--together", type=int, default=0, help="also a folder of so many cases")
+    parser.add_argument("--together", type=int, default=0, help="also a folder of this many cases")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)

@@ -4,10 +4,10 @@
     python benchmarks/methods.py --scale 2           # every axis halved: an eighth of time and memory
     python benchmarks/methods.py --only dcd freekd   # these, and feature
 
-The activations are random numbers; what the networks themselves cost is not in here. Times are medians of interleaved
+The activations are random numbers; the networks themselves are not measured. Times are medians of interleaved
 runs; ratios are medians of the ratios to a run of `feature` just before, which a busy machine disturbs less. Memory is
 what one call adds to the resident set at its peak, in a process of its own that has already run the method on a small
-volume (Linux only). It holds the gradients of the student's activations, which every method has to give.
+volume (Linux only). It holds the gradients of the student's activations, which every method must provide.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def build(variant: str, scale: int) -> Callable[[], None]:
 
 
 def activations(needs: frozenset[str], scale: int, reduction: int, *, gradient: bool) -> Activations:
-    """What of a BraTS network a method reads; the decoder mirrors the encoder."""
+    """The parts of a BraTS network that a method reads; the decoder mirrors the encoder."""
     stages = [
         torch.randn(1, channels // reduction, *size, requires_grad=gradient)
         for (channels, *_), size in zip(BRATS, sizes(scale), strict=True)
@@ -98,7 +98,7 @@ def measure(variants: list[str], scale: int, rounds: int, memory: bool) -> list[
     ratios: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name in variants:
-            call = build(name, scale)  # anew each time, so that one method's activations are there at a time
+            call = build(name, scale)  # built anew, so that only one method's activations exist at a time
             if turn == 0:
                 call()
                 continue
@@ -156,7 +156,7 @@ def table(measurements: list[Measurement], scale: int) -> Table:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=int, default=1, help="divide every axis by this")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="these methods, and feature")
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), help="only these methods, and feature")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")

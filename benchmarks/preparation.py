@@ -1,4 +1,4 @@
-"""How fast a data set in the layout of BraTS 2024 is prepared: checked to the last voxel, grouped, divided, not copied.
+"""How fast a data set in the layout of BraTS 2024 is prepared: checked to the last voxel, grouped, split, not copied.
 
 python benchmarks/preparation.py [--cases 1350] [--json FILE]
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/projection.py                 # the six stages of the BraTS networks
     python benchmarks/projection.py --quick         # small stages, seconds
-    python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute a call at the first
+    python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute per call at the first
 
 Times are medians of interleaved runs, so that a busy machine slows all variants alike; ratios are medians of the
 ratios within a round. Memory is what one call adds to the resident set at its peak, each in a process of its own that
@@ -50,7 +50,7 @@ class Measurement:
 
 
 class Plain(StagewiseMethod):
-    """Eq. 7 as it stands: transform both, zero the other bands, transform back, compare."""
+    """Eq. 7 literally: transform both, zero the other bands, transform back, compare."""
 
     def __init__(self, student_channels: list[int], teacher_channels: list[int], project: Callable[[Tensor], Tensor]):
         super().__init__(student_channels, teacher_channels)
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three small stages")
     parser.add_argument("--full", action="store_true", help="ptwt at every stage")
-    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds a stage (more at small ones)")
+    parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds per stage (more at small ones)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     parser.add_argument("--memory-of", nargs="+", help=argparse.SUPPRESS)

@@ -1,4 +1,4 @@
-"""How far the public release's wavelet pyramid is from the paper's: what it gives back, what it makes of smooth fields.
+"""How far the public release's wavelet pyramid is from the paper's: reconstruction, and response to smooth fields.
 
     python benchmarks/release_reconstruction.py
     python benchmarks/release_reconstruction.py --json FILE

@@ -3,9 +3,9 @@
     python benchmarks/training_step.py --json step.json
 
 The networks are those of nnU-Net's hippocampus plans (ResidualEncoderUNet, teacher features 32, 64, 128, 256, batch 2,
-patch 40×56×40), the loss is nnU-Net's, the data are random. Parts are timed in turn within each round, so that drift of
-the machine's speed hits all alike; medians over the rounds are reported. The floor is what any stage-wise distillation
-pays: the student's own step and the teacher's encoder.
+patch 40×56×40), the loss is nnU-Net's, the data are random. Parts are timed in turn within each round, so that a drift
+of the machine's speed affects all alike; medians over the rounds are reported. The floor is what any stage-wise
+distillation costs: the student's own step and the teacher's encoder.
 """
 
 from __future__ import annotations

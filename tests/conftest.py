@@ -11,7 +11,7 @@ import torch
 
 from nndistill.cli import main
 
-pytest_plugins = ["trained_world", "small_exports", "nifti_files"]
+pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challenges", "extensions"]
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,4 +1,4 @@
-"""The demo, as small as it can be: from nothing to the report, and on from where it was stopped."""
+"""The smallest demo: from nothing to the report, and continued after a stop."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_demo_stopped_in_the_middle_goes_on_to_the_report(workspace, monkeypatch):
+def test_demo_stopped_in_the_middle_continues_to_the_report(workspace, monkeypatch):
     trained = []
 
     def stopped_at_the_third(run, **options):

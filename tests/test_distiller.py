@@ -114,7 +114,7 @@ def test_teacher_runs_only_as_far_as_the_method_needs(x, needs, encoder, decoder
 )
 @pytest.mark.parametrize("deep_supervision", [False, True])
 def test_each_method_runs_its_part_of_the_teacher(name, options, encoder, decoder, classifier, deep_supervision):
-    """Where deep supervision is on, the coarse stages' classifiers lie before the finest stage; the last does not."""
+    """With deep supervision, the classifiers of the coarse stages run before the finest stage, the last after it."""
     student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
     student.decoder.deep_supervision = teacher.decoder.deep_supervision = deep_supervision
     method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER, **options)

@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from nndistill.errors import StageMismatch, UnknownName, UserError
+from nndistill.evaluation.folder import EvaluationIncomplete
 
 
 def test_unknown_name_suggests_and_lists():
@@ -20,7 +21,7 @@ def test_nothing_is_suggested_where_nothing_is_near():
 
 
 class _WithMore(UserError):
-    """A mistake that carries something beyond the message, as `EvaluationIncomplete` does."""
+    """A mistake whose class makes the message itself."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}.", option=("first", "second"))
@@ -32,7 +33,9 @@ ERRORS = [
     UserError("no option is meant."),
     UnknownName("method", "dcb", ["dcd", "feature"], option=("method", "recipe")),
     StageMismatch("stage 2 differs.", option="features"),
+    EvaluationIncomplete("1 of 2 cases cannot be evaluated.", None),
     _WithMore("one", "two"),
+    EvaluationIncomplete("1 of 2 cases cannot be evaluated.", None),
 ]
 
 

@@ -20,13 +20,19 @@ def test_an_old_path_leads_to_the_new_module_and_warns(old: str, new: str) -> No
     assert all(getattr(module, name) is getattr(import_module(new), name) for name in public)
 
 
-@pytest.mark.parametrize("name", ["gather", "Evaluated"])
-def test_a_name_that_moved_is_found_under_its_old_module_and_warns(name: str) -> None:
-    import nndistill.gather
-    import nndistill.reporting
-
-    with pytest.warns(DeprecationWarning, match=f"reporting.{name} has moved to nndistill.gather"):
-        assert getattr(nndistill.reporting, name) is getattr(nndistill.gather, name)
+@pytest.mark.parametrize(
+    ("old", "name", "new", "new_name"),
+    [
+        ("nndistill.reporting", "gather", "nndistill.gather", "gather_results"),
+        ("nndistill.evaluation.comparison", "compare_metrics", "nndistill.evaluation.comparison", "compare"),
+        ("nndistill.reporting", "Evaluated", "nndistill.gather", "EvaluationSettings"),
+        ("nndistill.evaluation.dataset_labels", "labels_of", "nndistill.evaluation.dataset_labels", "label_values"),
+    ],
+)
+def test_a_name_that_moved_is_found_under_its_old_module_and_warns(old, name, new, new_name) -> None:
+    place = new if name == new_name else f"{new}.{new_name}"
+    with pytest.warns(DeprecationWarning, match=f"{old}.{name} has moved to {place}"):
+        assert getattr(import_module(old), name) is getattr(import_module(new), new_name)
 
 
 def test_a_path_that_never_was_is_not_found() -> None:

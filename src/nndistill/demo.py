@@ -15,7 +15,7 @@ import pandas as pd
 
 from .analysis.costs import network_costs
 from .datasets import generate_phantom
-from .gather import gather
+from .gather import gather_results
 from .nnunet.data.preprocessing import plan_and_preprocess
 from .nnunet.models.prediction import predict_folder
 from .nnunet.training.run import Run, train
@@ -161,7 +161,7 @@ def _predict(models: dict[str, Path], data: Path, predictions: Path, device: str
 
 
 def _report(models: dict[str, Path], predictions: list[Path], data: Path, out: Path) -> DemoResult:
-    reported, cases = gather(
+    reported, cases = gather_results(
         list(models.values()),
         names=list(models),
         fold=FOLD,

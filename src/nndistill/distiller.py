@@ -8,14 +8,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .methods import Activations, Method
+from .methods import Activations, Method, TeacherTask
+from .methods.base import unprepared_methods
 from .taps import TappedNetwork, Taps, as_taps
 
 _NOTHING = Activations(encoder=[])
 
 
 class DistillerOutput(NamedTuple):
-    """What a `Distiller` returns: `output, loss = distiller(x, target)`."""
+    """What a `Distiller` returns: `output, loss = distiller(x, target)`.
+
+    Example:
+        >>> returned = DistillerOutput(output=torch.zeros(1, 2, 8, 8, 8), loss=torch.tensor(0.5))
+        >>> output, loss = returned
+        >>> loss is returned.loss
+        True
+    """
 
     output: Any
     """The student's own output, as the student returns it: logits, or a list of them under deep supervision."""
@@ -94,16 +102,31 @@ class Distiller(nn.Module):
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """Let the method learn what it needs from the teacher before the student is trained; once, and if it needs any.
+        """Let the method learn from the teacher what it needs to know before the student is trained, if anything; once.
 
         Args:
             batches: Inputs and targets of the teacher's task, an endless sequence.
             task_loss: Compares the teacher's output with a target.
             report: Called with the number of steps done and the number of all steps.
         """
-        for part in self.method.modules():
-            if isinstance(part, Method) and not part.prepared and self._teacher is not None:
-                part.prepare(self._teacher.run_filtered, batches, task_loss, report=report)
+        for part in unprepared_methods(self.method):
+            part.prepare(self.teacher_task(batches, task_loss, report=report))
+
+    def teacher_task(
+        self,
+        batches: Iterable[tuple[Tensor, Any]],
+        task_loss: Callable[[Any, Any], Tensor],
+        *,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> TeacherTask:
+        """The frozen teacher and its task, from which a method may learn; the arguments are those of `prepare`.
+
+        Raises:
+            ValueError: The method needs no teacher.
+        """
+        if self._teacher is None:
+            raise ValueError(f"{type(self.method).__name__} needs no teacher, so there is none to learn from.")
+        return TeacherTask(self._teacher.run_filtered, batches, task_loss, report)
 
     def _teach(self, x: Tensor) -> Activations:
         if self._teacher is None:

@@ -5,7 +5,6 @@ The command line prints their message after `error: `, without a traceback, and 
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -42,7 +41,11 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without another call of `__init__`, which takes other arguments in a subclass than the message."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        return _restored, (type(self), self.args), self.__dict__
+
+
+def _restored(kind: type[UserError], args: tuple[Any, ...]) -> UserError:
+    return kind.__new__(kind, *args)
 
 
 class UnknownName(UserError, KeyError):

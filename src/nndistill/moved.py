@@ -46,15 +46,17 @@ def names_from(new_places: Mapping[str, str], *, old: str) -> Callable[[str], An
     """Make the `__getattr__` of a module some of whose names have moved to other modules.
 
     Args:
-        new_places: The module that now holds a name, by name.
+        new_places: The module that now holds a name, by name; `module:new_name` if the name has changed too.
         old: The module that held them, its `__name__`.
     """
 
     def moved(name: str) -> Any:
         if name not in new_places:
             raise AttributeError(f"module {old!r} has no attribute {name!r}")
-        warnings.warn(f"{old}.{name} has moved to {new_places[name]}.", DeprecationWarning, stacklevel=2)
-        return getattr(import_module(new_places[name]), name)
+        module, _, new_name = new_places[name].partition(":")
+        place = f"{module}.{new_name}" if new_name else module
+        warnings.warn(f"{old}.{name} has moved to {place}.", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), new_name or name)
 
     return moved
 

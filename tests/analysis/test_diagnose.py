@@ -14,7 +14,7 @@ from nndistill.nnunet.data.preprocessed_case import PreprocessedCase, split_of_f
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.models.trained_phi import trained_phi
-from nndistill.nnunet.plans import build_network, with_features
+from nndistill.nnunet.plans import build_network, derive_plans
 
 DATA = "nnUNetPlans_3d_fullres"
 
@@ -36,7 +36,7 @@ def student(world):
 def test_teacher_alone(diagnose, tmp_path):
     result = diagnose()
     assert result.status == 0, result.err
-    assert "SNR in dB of every band" in result.out
+    assert "SNR of every band in dB" in result.out
     assert "detail bands carry signal" in result.out
     assert "mismatch" not in result.out
     files = {file.name for file in (tmp_path / "out").iterdir()}
@@ -112,9 +112,9 @@ def test_split_is_nnunets(world):
     assert everything.train == everything.validation == sorted(stored[1]["train"] + stored[1]["val"])
 
 
-def test_mistakes_are_sentences(diagnose, student, world, tmp_path):
+def test_a_mistake_is_explained_in_a_sentence(diagnose, student, world, tmp_path):
     for arguments, sentence in [
-        (["--cases", 9], "--cases 9 is too many: fold 0 has 1 validation cases"),
+        (["--cases", 9], "9 cases are too many: fold 0 has 1 validation cases. See the option --cases."),
         (["--wavelet", "db44"], "there is no wavelet 'db44'. Did you mean"),
         (["--mode", "symetric"], "Did you mean 'symmetric'"),
         (["--fold", "3"], "no finished checkpoint for fold 3"),
@@ -129,7 +129,7 @@ def test_student_with_other_stages_is_refused(diagnose, world):
     deep = world.teacher.with_name("nnUNetTrainer__deep__3d_fullres")
     shutil.copytree(world.teacher, deep)
     planned = json.loads((world.preprocessed / "nnUNetResEncUNetPlans.json").read_text())
-    plans = with_features(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
+    plans = derive_plans(planned, "3d_fullres", features=[8, 16, 32, 64], name="deep")
     (deep / "plans.json").write_text(json.dumps(plans))
     file = deep / "fold_0" / "checkpoint_final.pth"
     network = build_network(plans, "3d_fullres", json.loads((deep / "dataset.json").read_text()))

@@ -1,10 +1,11 @@
-"""Measured models take turns in processes of their own, and what was measured can be read by people and programs."""
+"""Models take turns in processes of their own, and people and programs can read the result."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,9 +19,10 @@ import SimpleITK
 from nndistill.benchmark import models as module
 from nndistill.benchmark.candidates import Candidate, find_candidates
 from nndistill.benchmark.models import benchmark
-from nndistill.benchmark.worker import Lap, MeasuredModel
+from nndistill.benchmark.worker import MeasuredModel, ModelAndCase, Run
 from nndistill.errors import UnknownName, UserError
 from nndistill.reporting import Cost
+from nndistill.runtime.cases import InputCase
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +85,15 @@ def test_memory_is_that_of_the_model_alone(small, case):
     here = psutil.Process().memory_info().rss
     with MeasuredModel(small.folders["openvino"], case, backend="openvino") as model:
         before = model.peak_memory()
-        model.patch()
-        model.case(mirror=True)
+        model.measure_patch()
+        model.measure_case(mirror=True)
         assert 50e6 < before <= model.peak_memory() < here
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_model_that_waits_takes_no_processor_time(onnx, case, backend):
     with MeasuredModel(onnx, case, backend=backend) as model:
-        model.patch()
+        model.measure_patch()
         process = psutil.Process(model.pid)
         before = process.cpu_times()
         time.sleep(1)
@@ -106,17 +108,16 @@ def test_processes_end_with_the_measurement(onnx, case):
 
 
 class _Recorder:
-    """Stands in for `MeasuredModel`: takes as long as it is told, and writes down the order of calls."""
+    """Stands in for `MeasuredModel`: pretends to take a given time, and keeps the order of calls."""
 
     calls: ClassVar[list[tuple[str, str]]] = []
-    case_facts: ClassVar = {
-        "name": "head",
-        "voxels": 1000,
-        "files": {"0": "head_0000.nii.gz"},
-        "file_ending": ".nii.gz",
-    }
-    warnings: ClassVar[list[str]] = []
-    facts: ClassVar = {"backend": "onnxruntime", "versions": {}}
+    loaded: ClassVar = ModelAndCase(
+        facts={"backend": "onnxruntime", "versions": {}},
+        case=InputCase("head", {0: Path("head_0000.nii.gz")}),
+        case_voxels=1000,
+        file_ending=".nii.gz",
+        warnings=["it is small."],
+    )
 
     def __init__(self, path: Path, *arguments: object, **options: object) -> None:
         self._name = path.name
@@ -127,13 +128,13 @@ class _Recorder:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def patch(self) -> Lap:
+    def measure_patch(self) -> Run:
         self.calls.append((self._name, "patch"))
-        return Lap(1.0, 1.5)
+        return Run(1.0, 1.5)
 
-    def case(self, *, mirror: bool) -> Lap:
+    def measure_case(self, *, mirror: bool) -> Run:
         self.calls.append((self._name, "case"))
-        return Lap({"slow": 50.0, "fast": 20.0}[self._name], 1.0)
+        return Run({"slow": 50.0, "fast": 20.0}[self._name], 1.0)
 
     def peak_memory(self) -> int:
         return 1
@@ -153,6 +154,11 @@ def test_models_take_turns_and_predict_the_case_as_often_as_the_budget_allows(mo
     assert [len(costs.patch.seconds) for costs in made.models] == [2, 2]
     assert [len(costs.case.seconds) for costs in made.models] == [1, 2]
     assert made.models[0].busy_cores == 1.5
+    assert made.case == _Recorder.loaded.case
+    assert [note for note in made.notes if note.endswith("it is small.")] == [
+        "slow: it is small.",
+        "fast: it is small.",
+    ]
     assert steps[-1] == (len(_Recorder.calls), len(_Recorder.calls))
 
 
@@ -182,7 +188,10 @@ def test_mistake_in_a_model_is_a_sentence(onnx, given, backends, error, sentence
     [
         (["--metrics", "B=metrics.csv"], "there is no model 'B'"),
         (["--metrics", "metrics.csv"], "not of the form NAME=metrics.csv"),
-        (["--stock"], "--stock needs a model folder of nnU-Net"),
+        (
+            ["--stock"],
+            "stock nnU-Net needs an nnU-Net model folder, and none of the models is one. See the option --stock.",
+        ),
         (["--device", "toaster"], "toaster"),
     ],
 )
@@ -197,25 +206,60 @@ def test_one_case_is_measured_and_several_are_refused(onnx, case, tmp_path):
     for file in case.iterdir():
         for name in ("one", "two"):
             (tmp_path / file.name.replace("head", name)).symlink_to(file)
-    with pytest.raises(UserError, match=r"holds 2 cases; measure one of them, such as --input .*one_0000"):
+    with pytest.raises(UserError, match=r"holds 2 cases; measure one of them, such as .*one_0000") as error:
         MeasuredModel(onnx, tmp_path, backend="onnxruntime")
+    assert error.value.flags == ["--input"]
     with MeasuredModel(onnx, tmp_path / "two_0000.nii.gz", backend="onnxruntime") as model:
-        assert model.case_facts["name"] == "two"
+        assert model.loaded.case.name == "two"
 
 
 def test_model_killed_for_its_memory_is_a_sentence(onnx, case):
     with MeasuredModel(onnx, case, backend="onnxruntime") as model:
         os.kill(model.pid, signal.SIGKILL)
         with pytest.raises(UserError, match="was killed, most likely because the machine's memory was not enough"):
-            model.patch()
+            model.measure_patch()
 
 
-def test_missing_runtime_is_told_as_missing(onnx, case, monkeypatch, tmp_path):
+def test_missing_runtime_is_reported_as_missing(onnx, case, monkeypatch, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError('hidden', name='onnxruntime')")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError) as error:
         MeasuredModel(onnx, case, backend="onnxruntime")
     assert error.value.name == "onnxruntime"
+
+
+def test_processes_do_not_import_the_main_module(onnx, case, tmp_path):
+    """What a user's script imports would count as the model's memory, and a script without a guard would run again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from nndistill.benchmark.worker import MeasuredModel\n"
+        "print('run')\n"
+        f"with MeasuredModel(Path({str(onnx)!r}), Path({str(case)!r}), backend='onnxruntime') as model:\n"
+        "    print(model.loaded.case.name)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["run", "head"]
+
+
+def test_what_the_process_prints_stays_in_it_unless_it_fails(onnx, case, monkeypatch, tmp_path, capfd):
+    (tmp_path / "onnxruntime.py").write_text(
+        "import os; print('hello'); os.write(2, b'native library: '); os.write(1, b'illegal instruction'); os._exit(4)"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RuntimeError, match=r"measuring .*onnx failed:\n(?s:.*)native library: illegal instruction"):
+        MeasuredModel(onnx, case, backend="onnxruntime")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_idle_threads_of_the_process_sleep_unless_the_user_decides(onnx, case, monkeypatch):
+    for given, used in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with MeasuredModel(onnx, case, backend="onnxruntime") as model:
+            assert model._run(os.getenv, "OMP_WAIT_POLICY") == used
+        assert os.environ.get("OMP_WAIT_POLICY") == given
 
 
 def test_stock_nnunet_is_measured_beside_our_command(nndistill, world, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from nndistill.datasets.preparation.alignment import check_alignable, check_overlap, resample
+from nndistill.datasets.preparation.alignment import check_alignable, check_overlap, resample_onto
 from nndistill.errors import UserError
 from nndistill.volumes.grid import Grid
 from nndistill.volumes.nifti import read_volume
@@ -35,7 +35,7 @@ def test_resampling_equals_interpolation_at_the_same_places_in_space(affine, nea
     expected = map_coordinates(array, places, order=0 if nearest else 1, mode="constant").reshape(onto.shape)
     inside = ((places > 0.01) & (places < np.array(array.shape)[:, None] - 1.01)).all(axis=0).reshape(onto.shape)
     assert 0.2 < inside.mean() < 1
-    found = resample(array, affine, onto, nearest=nearest)
+    found = resample_onto(array, affine, onto, nearest=nearest)
     np.testing.assert_allclose(found[inside], expected[inside], atol=1e-3)
     far = (places < -0.6).any(axis=0) | (places > np.array(array.shape)[:, None] - 0.4).any(axis=0)
     assert (found.reshape(-1)[far] == 0).all()
@@ -43,7 +43,7 @@ def test_resampling_equals_interpolation_at_the_same_places_in_space(affine, nea
 
 def test_labels_keep_their_values_and_type(affine):
     labels = np.random.default_rng(0).integers(0, 5, (12, 11, 10)).astype(np.uint8)
-    moved = resample(
+    moved = resample_onto(
         labels, affine, Grid(Path("onto"), (20, 20, 20), tilted((0.7, 0.7, 0.7), (18, -10, 8))), nearest=True
     )
     assert moved.dtype == np.uint8
@@ -52,7 +52,7 @@ def test_labels_keep_their_values_and_type(affine):
 
 def test_onto_its_own_grid_nothing_changes(affine):
     array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
-    np.testing.assert_allclose(resample(array, affine, Grid(Path("same"), (5, 6, 7), affine)), array, atol=1e-5)
+    np.testing.assert_allclose(resample_onto(array, affine, Grid(Path("same"), (5, 6, 7), affine)), array, atol=1e-5)
 
 
 def volume(path, affine, *, qform, sform):

@@ -63,7 +63,7 @@ def test_a_case_that_is_there_twice_is_told(brats, tmp_path, nndistill):
     command = ["prepare", "brats2024", brats.root, second, "--dataset-id", 226, "--workspace", tmp_path]
     result = nndistill(*command)
     assert result.status == 2
-    assert f"{brats.names[2]} is there twice: in {brats(2)} and in {second}/{brats.names[2]}." in result.err
+    assert f"{brats.names[2]} was found twice: in {brats(2)} and in {second}/{brats.names[2]}." in result.err
     assert nndistill(*command, "--on-error", "skip").status == 0
     assert read_json(tmp_path / "nnUNet_raw" / "Dataset226_BraTS2024" / "dataset.json")["numTraining"] == 6
 
@@ -71,7 +71,7 @@ def test_a_case_that_is_there_twice_is_told(brats, tmp_path, nndistill):
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch(), lambda path: path.mkdir()])
 def test_a_source_without_cases_is_refused(tmp_path, make):
     make(tmp_path / "source")
-    with pytest.raises(UserError, match=r"source (is missing|is no folder|holds no folder BraTS-GLI-00000-000)"):
+    with pytest.raises(UserError, match=r"source (is missing|is not a folder|holds no folder BraTS-GLI-00000-000)"):
         find_brats2024([tmp_path / "source"])
 
 
@@ -105,5 +105,5 @@ def test_regions_give_each_label_back(brats, tmp_path):
 
 def test_regions_need_no_second_check(brats, tmp_path, monkeypatch):
     prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
-    monkeypatch.setattr("nndistill.datasets.preparation.checking.check_case", None)
+    monkeypatch.setattr("nndistill.datasets.preparation.dataset_check.check_case", None)
     prepare(find_brats2024([brats.root], regions=True), tmp_path / "raw", dataset_id=226)

@@ -156,7 +156,7 @@ DAMAGES = {
     ),
     "shifted": (
         lambda task, save: relabel(task, "b", save, lambda array, affine: (array, affine + np.eye(4, k=3))),
-        r"labelsTr/b\.nii\.gz and .*imagesTr/b\.nii\.gz lie at different places: up to 1 mm apart",
+        r"labelsTr/b\.nii\.gz and .*imagesTr/b\.nii\.gz are at different positions: up to 1 mm apart",
     ),
     "label": (
         lambda task, save: relabel(task, "b", save, lambda array, affine: (array + 5, affine)),
@@ -186,11 +186,11 @@ def test_damage_is_told_with_the_file_before_anything_is_written(task, tmp_path,
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"modality": None}, 'names no "modality" and "labels": is this a folder of the Decathlon'),
+        ({"modality": None}, 'does not name "modality" and "labels": is this a task of the Decathlon'),
         ({"training": "all"}, 'has no list "training" of pairs'),
         ({"training": []}, "lists no training case"),
         ({"training": [{"image": "imagesTr/b.nii.gz", "label": "labelsTr/b.nii.gz"}] * 2}, "lists the case b twice"),
-        ({"labels": {"zero": "background"}}, "keys are not whole numbers: zero"),
+        ({"labels": {"zero": "background"}}, "keys that are not whole numbers: zero"),
         ({"labels": {"0": "background", "2": "tumour"}}, r"skips a label.*\[0, 2\]"),
         ({"labels": {"0": "background", "1": "tumour", "2": "tumour"}}, "gives two labels the same name"),
     ],

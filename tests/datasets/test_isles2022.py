@@ -160,7 +160,7 @@ UNALIGNED = {
     ),
     "mask elsewhere": (
         lambda isles: place(isles(1, "msk"), shifted(3)),
-        r"_msk\.nii\.gz and .*_dwi\.nii\.gz lie at different places: up to 3 mm apart",
+        r"_msk\.nii\.gz and .*_dwi\.nii\.gz are at different positions: up to 3 mm apart",
     ),
     "missing FLAIR": (
         lambda isles: isles(1, "FLAIR").unlink(),
@@ -198,7 +198,7 @@ def test_a_lesion_outside_of_flair_is_told(isles, tmp_path):
     header.set_qform(affine, 1)
     header.set_sform(affine, 1)
     nib.save(nib.Nifti1Image(array, None, header), isles(1, "FLAIR"))
-    with pytest.raises(DamagedData, match=r"\d\d% of the label in .*_msk\.nii\.gz lie outside .*_FLAIR\.nii\.gz"):
+    with pytest.raises(DamagedData, match=r"\d\d% of the label in .*_msk\.nii\.gz are outside .*_FLAIR\.nii\.gz"):
         prepare(find_isles2022(isles.root), tmp_path / "raw", dataset_id=229)
     prepare(find_isles2022(isles.root, grid="dwi"), tmp_path / "raw", dataset_id=229)
 
@@ -210,7 +210,7 @@ def test_a_case_that_is_there_twice_is_told_and_one_that_is_linked_is_not(isles)
     found = find_isles2022(isles.root)
     assert len(found.cases) == 5
     assert [sentence.split(":")[0] for sentence in found.unusable.values()] == [
-        "sub-strokecase0002_ses-0001 is there twice"
+        "sub-strokecase0002_ses-0001 was found twice"
     ]
 
 

@@ -11,17 +11,16 @@ import pytest
 
 from nndistill.datasets import generate_phantom, phantom_case
 from nndistill.datasets.phantom import LABELS
-from nndistill.datasets.phantom.order import Order
+from nndistill.datasets.phantom.case_files import PhantomCase
 from nndistill.errors import UserError
 
 SMALL = {"shape": (32, 36, 32), "spacing": (4.5, 5.0, 4.5)}
 
 
 def contents(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.nii.gz"))
-    }
+    images = sorted(folder.rglob("*.nii.gz"))
+    assert images
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in images}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,9 @@ def test_nnunet_finds_nothing_wrong(phantom, capsys):
 
 
 def test_channels_and_labels_lie_at_the_same_place(phantom):
-    for path in phantom.rglob("*.nii.gz"):
+    images = list(phantom.rglob("*.nii.gz"))
+    assert len(images) == 4 * (4 + 1)  # three training cases and a test case, four channels and a label map each
+    for path in images:
         image = nib.load(path)
         assert image.shape == SMALL["shape"]
         np.testing.assert_allclose(image.header.get_zooms(), SMALL["spacing"])
@@ -64,10 +65,10 @@ def test_channels_and_labels_lie_at_the_same_place(phantom):
 
 
 def test_files_hold_what_the_case_in_memory_does(phantom):
-    order = Order(phantom, "Phantom", 1, False, 5, **SMALL)
-    images, labels = phantom_case(order.sequence(0, 1), lacks=order.lacks, **SMALL)
-    np.testing.assert_array_equal(nib.load(order.label).dataobj, labels)
-    for path, image in zip(order.images, images, strict=True):
+    case = PhantomCase(phantom, "Phantom", 1, False, 5, **SMALL)
+    images, labels = phantom_case(case.sequence(0, 1), lacks=case.lacks, **SMALL)
+    np.testing.assert_array_equal(nib.load(case.label).dataobj, labels)
+    for path, image in zip(case.images, images, strict=True):
         np.testing.assert_array_equal(nib.load(path).dataobj, image)
 
 
@@ -84,17 +85,19 @@ def test_another_seed_gives_other_cases(phantom, tmp_path):
 
 def test_every_label_is_in_most_cases_and_missing_in_some(tmp_path):
     lacking = [
-        Order(tmp_path, "Phantom", n, held_out, seed, **SMALL).lacks
+        PhantomCase(tmp_path, "Phantom", n, held_out, seed, **SMALL).lacks
         for seed in range(5)
         for held_out in (False, True)
         for n in range(12)
     ]
     for label in ("NETC", "ET", "RC"):
         assert 0 < sum(label in lacks for lacks in lacking) <= len(lacking) / 2
-    orders = [Order(tmp_path, "Phantom", n, False, 0, (48, 58, 48), (3.0, 3.0, 3.0)) for n in range(12)]
+    cases = [PhantomCase(tmp_path, "Phantom", n, False, 0, (48, 58, 48), (3.0, 3.0, 3.0)) for n in range(12)]
     found = [
-        np.unique(phantom_case(o.sequence(0, o.number), shape=o.shape, spacing=o.spacing, lacks=o.lacks)[1])
-        for o in orders
+        np.unique(
+            phantom_case(case.sequence(0, case.number), shape=case.shape, spacing=case.spacing, lacks=case.lacks)[1]
+        )
+        for case in cases
     ]
     for value in LABELS.values():
         assert sum(value in labels for labels in found) >= 6

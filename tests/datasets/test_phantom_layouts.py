@@ -112,7 +112,7 @@ def test_another_layout_or_test_cases_in_a_challenge_are_refused(tmp_path):
 def test_the_command_says_what_is_next(nndistill, tmp_path, monkeypatch):
     from nndistill.datasets.phantom import dataset
 
-    monkeypatch.setattr(dataset, "_made", lambda orders, jobs: iter(()))
+    monkeypatch.setattr(dataset, "_make_all", lambda cases, jobs: iter(()))
     result = nndistill("phantom", tmp_path, "--layout", "brats2024", "--cases", 2)
     assert result.status == 0
     assert f"nndistill prepare brats2024 {tmp_path}/BraTS2024-GLI --dataset-id 226" in " ".join(result.out.split())

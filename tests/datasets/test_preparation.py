@@ -34,7 +34,9 @@ def reads(monkeypatch):
 
 
 def state(folder):
-    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")}
+    files = list(folder.rglob("*"))
+    assert files
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in files}
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -95,10 +97,20 @@ def test_what_the_user_put_into_the_folder_stays(brats, tmp_path):
     assert [path.name for path in folder.rglob("*.nii.gz")] == [mine.name], "copies go when they are not asked for"
 
 
+def test_records_have_the_format_of_version_0_1_whose_folders_are_recognised(brats, tmp_path):
+    folder = prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226, copy=True).folder
+    record, report = read_json(folder / "provenance.json"), read_json(folder / "report.json")
+    assert record["made_from"] == {"maker": "brats2024"}
+    case = brats.names[1]
+    assert record["files"][f"labelsTr/{case}.nii.gz"] == ["copy", None, report["cases"][case]["files"]]
+    assert report["rules"] == {"edition": 1, "channels": ["T1N", "T1C", "T2W", "T2F"], "onto": None, "drawn_on": 0}
+
+
 def test_a_number_that_is_taken_is_refused(brats, tmp_path):
     (tmp_path / "raw" / "Dataset226_Other").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"number 226 is taken by .*Dataset226_Other: choose another --dataset-id"):
+    with pytest.raises(UserError, match=r"number 226 is taken by .*Dataset226_Other: choose another number") as taken:
         prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
+    assert taken.value.flags == ["--dataset-id"]
 
 
 def test_paths_work_wherever_nnunet_is_called(brats, tmp_path, monkeypatch, capsys):
@@ -182,7 +194,7 @@ DAMAGES = {
     ),
     "shifted origin": (
         lambda brats: edit(brats(2, "seg"), lambda array, affine: (array, affine + 3 * np.eye(4, k=3))),
-        r"-seg\.nii\.gz and .*-t1n\.nii\.gz lie at different places: up to 3 mm apart",
+        r"-seg\.nii\.gz and .*-t1n\.nii\.gz are at different positions: up to 3 mm apart",
     ),
     "label 7": (
         lambda brats: edit(brats(2, "seg"), lambda array, affine: (np.where(array == 4, 7, array), affine)),
@@ -191,7 +203,7 @@ DAMAGES = {
     ),
     "NaN": (
         lambda brats: edit(brats(2, "t1n"), with_nan),
-        r"BraTS-GLI-00001-100-t1n\.nii\.gz holds NaN or infinite values; mend or leave out this case\.",
+        r"BraTS-GLI-00001-100-t1n\.nii\.gz holds NaN or infinite values; fix or leave out this case\.",
     ),
     "duplicate case": (
         lambda brats: [shutil.copy(brats(0, part), brats(2, part)) for part in ("t1n", "t1c", "t2w", "t2f", "seg")],
@@ -223,7 +235,8 @@ def test_the_user_sees_each_damage_in_a_sentence_and_may_leave_the_case_out(nndi
     (last,) = result.err.split("error: ")[1:]
     assert last.startswith("1 of 6 cases cannot be used. The first: ")
     assert re.search(sentence, last), last
-    assert "leave them out with --on-error skip; all are listed in" in last
+    assert 'leave them out with on_error "skip"; all are listed in' in last
+    assert last.endswith("See the option --on-error.")
     folder = tmp_path / "work" / "nnUNet_raw" / "Dataset226_BraTS2024"
     assert not (folder / "dataset.json").exists()
     assert list(read_json(folder / "report.json")["damage"]) == [brats.names[2]]
@@ -318,7 +331,7 @@ def test_a_check_that_stopped_is_not_repeated_for_sound_cases(brats, tmp_path, r
 def test_a_mistaken_split_costs_no_second_check(brats, tmp_path, reads, split):
     path = tmp_path / "split.json"
     path.write_text('[{"train": ["nobody"], "val": []}]')
-    with pytest.raises(UserError, match=r"there is no split|names nobody, which is no training case"):
+    with pytest.raises(UserError, match=r"there is no split|names nobody, which is not a training case"):
         prepare(
             find_brats2024([brats.root]),
             tmp_path / "raw",

@@ -77,9 +77,12 @@ def test_a_file_is_taken_without_the_damaged_cases(tmp_path):
     ("content", "sentence"),
     [
         ([{"train": ["a", "b"], "val": ["b"]}], "fold 0 has b both in training and in validation"),
-        ([{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": ["x"]}], "fold 1 names x, which is no training case"),
-        ([{"train": ["a"]}], "is no list of folds"),
-        ({"train": ["a"], "val": ["b"]}, "is no list of folds"),
+        (
+            [{"train": ["a"], "val": ["b"]}, {"train": ["a"], "val": ["x"]}],
+            "fold 1 names x, which is not a training case",
+        ),
+        ([{"train": ["a"]}], "is not a list of folds"),
+        ({"train": ["a"], "val": ["b"]}, "is not a list of folds"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, content, sentence):

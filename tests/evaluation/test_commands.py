@@ -46,8 +46,8 @@ def test_from_label_maps_to_statistics(nndistill, data):
     result = nndistill("compare", data / "plain.csv", data / "dcd.csv", "--teacher", data / "teacher.csv")
     assert result.status == 0, result.err
     assert "against plain" in result.out
-    assert "dcd: gain most: case" in result.out
-    assert "lose most" not in result.out
+    assert "dcd: largest gains: case" in result.out
+    assert "largest losses" not in result.out
 
     result = nndistill(
         "compare", data / "plain.csv", data / "dcd.csv", data / "teacher.csv", "--metric", "hd95_mm", "--label", "core",
@@ -83,10 +83,10 @@ def test_empty_masks_missing_cases_and_strange_values_are_told(nndistill, data):
         "evaluate", data / "dcd", data / "labels", "--regions", "--allow-missing", "--jobs", 1, "--out", data / "m.csv"
     )
     assert result.status == 0, result.err
-    assert "whole: 1 cases left out, empty in reference and prediction." in result.out
+    assert "whole: 1 case left out, empty in reference and prediction." in result.out
     assert "the reference is empty in 0, the prediction in 1" in result.out
-    assert "Without a prediction, so left out: case2." in result.out
-    assert "The predictions hold values that are in no label: 7." in result.out
+    assert "Left out, since a prediction is missing: case2." in result.out
+    assert "The predictions contain values that belong to no label: 7." in result.out
 
 
 def test_of_many_missing_cases_the_first_are_named_and_all_are_in_the_summary(nndistill, data):
@@ -94,7 +94,7 @@ def test_of_many_missing_cases_the_first_are_named_and_all_are_in_the_summary(nn
         save(data / "labels", f"more{k:02d}", np.ones((12, 12, 12)))
     out = data / "m.csv"
     result = nndistill("evaluate", data / "dcd", data / "labels", "--allow-missing", "--jobs", 1, "--out", out)
-    assert "more09 and 2 more, all named in the summary." in result.out
+    assert "more09 and 2 more (see the summary)." in result.out
     assert "more10" not in result.out
     assert json.loads((data / "m.summary.json").read_text())["without_prediction"] == [
         f"more{k:02d}" for k in range(12)
@@ -107,20 +107,20 @@ def test_what_was_computed_is_kept_when_a_case_fails(nndistill, data):
     result = nndistill("evaluate", data / "dcd", data / "labels", "--jobs", 1, "--out", out)
     assert result.status == 2
     assert "case3.nii.gz holds other values than whole numbers" in result.err
-    assert f"What could be evaluated is in {out}" in result.err
+    assert f"The metrics of the other cases are in {out}" in result.err
     assert read_metrics(out)["case"].nunique() == 6
 
 
 MISTAKES = {
     "missing case": (lambda d: (d / "dcd/case5.nii.gz").unlink(), [], "lacks 1 case: case5."),
     "other grid": (lambda d: save(d / "dcd", "case5", np.zeros((12, 12, 11))), [], "is (12, 12, 11), that of"),
-    "no dataset.json": (lambda d: (d / "labels/dataset.json").unlink(), [], "give --dataset-json"),
+    "no dataset.json": (lambda d: (d / "labels/dataset.json").unlink(), [], "See the option --dataset-json."),
     "dataset.json elsewhere": (lambda d: None, ["--dataset-json", "nowhere.json"], "nowhere.json is missing"),
-    "no such folder": (lambda d: (d / "dcd").rename(d / "gone"), [], "is no folder"),
+    "no such folder": (lambda d: (d / "dcd").rename(d / "gone"), [], "is not a folder"),
     "out is a folder": (lambda d: None, ["--out", "."], "is a folder: name a file in it"),
     "definition": (lambda d: None, ["--definition", "monai"], "there is no definition of surfaces 'monai'"),
     "policy": (lambda d: None, ["--empty", "leave-out"], "Did you mean 'leave_out'"),
-    "penalty": (lambda d: None, ["--empty", "-5"], "a number of mm from 0 up"),
+    "penalty": (lambda d: None, ["--empty", "-5"], "has to be a number of mm that is not negative"),
     "tolerance": (lambda d: None, ["--tolerance", "-1"], "tolerance"),
     "lesions": (lambda d: None, ["--lesions", "cor"], "Did you mean 'core'"),
     "jobs": (lambda d: None, ["--jobs", "0"], "--jobs"),
@@ -168,7 +168,7 @@ def test_nothing_to_test_is_valid_json_and_a_sentence(nndistill, csvs):
     result = nndistill("compare", *csvs, "--metric", "nsd", "--json")
     found = json.loads(result.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert found["comparisons"]["dcd"]["wilcoxon_p"] is None
-    assert any("every case is exactly as in the base" in note for note in found["notes"])
+    assert any("every case has exactly the value of the base" in note for note in found["notes"])
     assert nndistill("compare", *csvs, "--metric", "nsd").status == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
@@ -54,6 +55,18 @@ def test_every_case_and_label_has_a_row_in_the_contract_s_columns(folders):
         row = metrics[(metrics["case"] == "case2") & (metrics["label"] == label)].iloc[0]
         for name, value in values.items():
             assert row[name] == pytest.approx(value)
+
+
+def test_summary_holds_the_sha256_of_every_file_that_was_measured(folders):
+    predictions, references = folders
+    summary = evaluate_folder(*folders, labels=LABELS).summary
+    assert summary["digests"] == {
+        f"case{k}": {
+            "reference": hashlib.sha256((references / f"case{k}.nii.gz").read_bytes()).hexdigest(),
+            "prediction": hashlib.sha256((predictions / f"case{k}.nii.gz").read_bytes()).hexdigest(),
+        }
+        for k in range(4)
+    }
 
 
 def test_summary_counts_what_the_means_leave_out(folders):
@@ -198,9 +211,9 @@ def test_no_case_at_all_that_can_be_read(folders):
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda p, r: [f.unlink() for f in p.iterdir()], "holds no NIfTI file"),
+        (lambda p, r: [f.unlink() for f in p.iterdir()], "contains no NIfTI file"),
         (lambda p, r: [f.rename(p / f"x{f.name}") for f in list(p.iterdir())], "no case is in both"),
-        (lambda p, r: save(p, "case0", label_map(0), ending=".nii"), "holds case0 twice"),
+        (lambda p, r: save(p, "case0", label_map(0), ending=".nii"), "contains case0 twice"),
     ],
 )
 def test_folders_that_do_not_fit(folders, spoil, sentence):
@@ -210,7 +223,7 @@ def test_folders_that_do_not_fit(folders, spoil, sentence):
 
 
 def test_folder_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         evaluate_folder(tmp_path / "a", tmp_path / "b", labels=LABELS)
 
 

@@ -47,7 +47,7 @@ GOOD = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"
         (b"case,label,dice\na,b,0.5\n", "no column hd95_mm, nsd"),
         (GOOD.encode(), "has no rows"),
         (f"{GOOD},b,1,1,1,1,1\n".encode(), "without a case"),
-        (f"{GOOD}a,b,high,1,1,1,1\n".encode(), "something else than numbers in its column dice"),
+        (f"{GOOD}a,b,high,1,1,1,1\n".encode(), "something other than numbers in its column dice"),
         (f"{GOOD}a,b,1,1,1,1,1\na,b,1,1,1,1,1\n".encode(), "has a, b twice"),
     ],
 )

@@ -23,8 +23,13 @@ def volume(*shape: int, seed: int = 0) -> Tensor:
 
 
 def with_prompts(method: FreeKD) -> FreeKD:
-    method.use_prompts([volume(*p.shape, seed=9 + i) for i, p in enumerate(method.learnt_prompts)])
+    state = method.learned_state()
+    method.load_learned_state({key: volume(*p.shape, seed=9 + i) for i, (key, p) in enumerate(state.items())})
     return method.double()
+
+
+def prompts_of(method: FreeKD) -> list[Tensor]:
+    return list(method.learned_state().values())
 
 
 def bands(x: Tensor, level: int) -> list[tuple[int, Tensor]]:
@@ -61,7 +66,7 @@ def test_loss_and_gradients_equal_the_definition(shape, level, number) -> None:
     student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 5, *shape, seed=1)
     inputs = [student, method.phi[0].weight, method.phi[0].bias]
     loss = distance(method, student, teacher)
-    reference = plain_loss(method.phi[0](student), teacher, method.learnt_prompts[0], level, 5.0)
+    reference = plain_loss(method.phi[0](student), teacher, prompts_of(method)[0], level, 5.0)
     torch.testing.assert_close(loss, reference, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(
         torch.autograd.grad(loss, inputs), torch.autograd.grad(reference, inputs), rtol=1e-8, atol=1e-12
@@ -79,7 +84,7 @@ def test_stages_are_summed() -> None:
     teachers = [volume(1, 4, 8, 10, 12, seed=1), volume(1, 6, 4, 5, 6, seed=2)]
     apart = sum(
         plain_loss(phi(s), t, p, 3, 5.0)
-        for phi, s, t, p in zip(method.phi, students, teachers, method.learnt_prompts, strict=True)
+        for phi, s, t, p in zip(method.phi, students, teachers, prompts_of(method), strict=True)
     )
     torch.testing.assert_close(method(Activations(students), Activations(teachers)), apart)
 
@@ -167,13 +172,13 @@ def test_prompts_are_kept_and_not_trained_with_the_student() -> None:
     with_prompts(method)
     copy.double().load_state_dict(method.state_dict())
     assert copy.prepared
-    assert torch.equal(copy.learnt_prompts[0], method.learnt_prompts[0])
+    assert torch.equal(prompts_of(copy)[0], prompts_of(method)[0])
 
 
 def test_prompts_of_another_teacher_are_refused() -> None:
     method = FreeKD([2], [4])
     with pytest.raises(ValueError, match="other shapes"):
-        method.use_prompts(FreeKD([2], [5]).learnt_prompts)
+        method.load_learned_state(FreeKD([2], [5]).learned_state())
     assert not method.prepared
 
 

@@ -1,4 +1,4 @@
-"""What a method learns from its teacher before the student: a teacher that runs on filtered features."""
+"""What a method learns from its teacher before the student is trained: a teacher that runs on filtered features."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_keeping_every_band_in_full_changes_nothing(x):
     torch.testing.assert_close(tapped.run_filtered(x, [transformed_and_back]), network(x))
 
 
-def test_two_prompts_that_have_learnt_nothing_change_nothing(x):
+def test_two_prompts_that_have_learned_nothing_change_nothing(x):
     """Their masks are one half each, everywhere."""
     network = residual_unet(TEACHER).eval()
     method = FreeKD(STUDENT, TEACHER, prompts=2)
@@ -77,7 +77,7 @@ def test_prompts_learn_the_task_and_differ_and_the_teacher_stays(x):
     assert losses[-1] < losses[0]
     assert len(losses) == 20
     assert all(torch.equal(before[key], value) for key, value in teacher.state_dict().items())
-    prompts = trained.method.learnt_prompts
+    prompts = list(trained.method.learned_state().values())
     assert all((p[:, 0] - p[:, 1]).abs().max() > 0.01 for p in prompts)
     assert not any(p.requires_grad for p in prompts)
 
@@ -91,7 +91,7 @@ def test_the_same_random_numbers_give_the_same_prompts(x):
     for _ in range(2):
         trained = distiller(prompt_iterations=3)
         trained.prepare(repeat((x, target)), mse_loss)
-        results.append(trained.method.learnt_prompts)
+        results.append(list(trained.method.learned_state().values()))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 

@@ -71,10 +71,9 @@ def test_different_numbers_of_stages_are_refused():
     ],
 )
 def test_value_of_a_wrong_type_names_the_option(name, options):
-    (option,) = options
-    with pytest.raises(
-        UserError, match=rf"option {option.split('.')[-1]} of method '\w+' cannot be .*: Input should be"
-    ):
+    ((option, value),) = options.items()
+    told = rf"option {option.split('.')[-1]} of method '\w+': .*Input should be .*\(given: {value!r}\)"
+    with pytest.raises(UserError, match=told):
         build_method(name, student_channels=[1], teacher_channels=[1], **options)
 
 

@@ -30,7 +30,7 @@ def _draw() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-def test_random_numbers_go_on_after_a_round_trip_through_a_file(tmp_path):
+def test_random_numbers_continue_after_a_round_trip_through_a_file(tmp_path):
     seed_everything(3)
     _draw()
     write_checkpoint(tmp_path / "c.pth", {**MINIMAL, "state": random_state()})
@@ -40,7 +40,7 @@ def test_random_numbers_go_on_after_a_round_trip_through_a_file(tmp_path):
     assert [_draw() for _ in range(5)] == expected
 
 
-def test_file_that_is_no_checkpoint_says_what_it_lacks(tmp_path):
+def test_file_that_is_not_a_checkpoint_names_what_is_missing(tmp_path):
     torch.save({"weights": torch.zeros(1)}, tmp_path / "c.pth")
     with pytest.raises(UserError, match="no init_args, network_weights, trainer_name"):
         read_checkpoint(tmp_path / "c.pth")

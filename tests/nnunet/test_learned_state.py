@@ -1,4 +1,4 @@
-"""FreeKD in nnU-Net: prompts are learnt once per teacher, kept beside it, and change nothing else of a run."""
+"""FreeKD in nnU-Net: prompts are learned once per teacher, kept in its folder, and change nothing else of a run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import torch
 from nndistill.errors import UserError
 from nndistill.methods import FreeKD
 from nndistill.nnunet.models.checkpoints import read_checkpoint
-from nndistill.nnunet.training import learned_state as frequency_prompts
+from nndistill.nnunet.training import learned_state
 from tiny import TINY
 
 FREEKD = ["--method", "freekd", "--option", "prompts=2", "--option", "prompt_iterations=2"]
 
 
 @pytest.fixture
-def learnt(monkeypatch) -> list[FreeKD]:
-    """Every method that learnt its prompts in this process."""
+def learned(monkeypatch) -> list[FreeKD]:
+    """Every method that learned its prompts in this process."""
     methods = []
     prepare = FreeKD.prepare
 
@@ -51,50 +51,53 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_a_run_that_finds_its_prompts_equals_the_run_that_learnt_them(nndistill, world, learnt, caplog):
+def test_a_run_that_finds_its_prompts_equals_the_run_that_learned_them(nndistill, world, learned, caplog):
     done = nndistill(*arguments(world, "first"))
     assert done.status == 0, done.err
-    (kept,) = (world.teacher / "fold_0").glob("frequency_prompts_*.pt")
+    (kept,) = (world.teacher / "fold_0").glob("learned_by_freekd_*.pt")
     assert nndistill(*arguments(world, "second")).status == 0
-    assert len(learnt) == 1
+    assert len(learned) == 1
     first, second = result(world, "first"), result(world, "second")
     assert first["logging"]["distillation_losses"][0] > 0
     assert equal(first["network_weights"], second["network_weights"])
     assert equal(first["nndistill"]["method"], second["nndistill"]["method"])
-    prompts = torch.load(kept, weights_only=True)["prompts"]
+    prompts = list(torch.load(kept, weights_only=True)["state"].values())
     assert all(torch.equal(p, first["nndistill"]["method"][f"prompts.{i}.prompts"]) for i, p in enumerate(prompts))
 
     assert nndistill(*arguments(world, "other", "--option", "level=2")).status == 0  # learns its own
-    assert len(learnt) == 2
-    assert len(list(kept.parent.glob("frequency_prompts_*.pt"))) == 2
+    assert len(learned) == 2
+    assert len(list(kept.parent.glob("learned_by_freekd_*.pt"))) == 2
 
     kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
     assert nndistill(*arguments(world, "third")).status == 0
     assert f"{kept} is damaged" in caplog.text
-    assert len(learnt) == 3
+    assert len(learned) == 3
     assert equal(first["network_weights"], result(world, "third")["network_weights"])
-    assert all(torch.equal(*pair) for pair in zip(prompts, torch.load(kept, weights_only=True)["prompts"], strict=True))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(prompts, list(torch.load(kept, weights_only=True)["state"].values()), strict=True)
+    )
 
 
 def test_where_the_teacher_cannot_be_written_the_run_keeps_the_prompts(nndistill, world, monkeypatch, caplog):
-    write = frequency_prompts.write_checkpoint
+    write = learned_state.write_checkpoint
 
     def refuse_beside_teacher(path, content):
         if world.teacher in path.parents:
             raise UserError(f"cannot write {path}: Permission denied.")
         write(path, content)
 
-    monkeypatch.setattr(frequency_prompts, "write_checkpoint", refuse_beside_teacher)
+    monkeypatch.setattr(learned_state, "write_checkpoint", refuse_beside_teacher)
     done = nndistill(*arguments(world, "elsewhere"))
     assert done.status == 0, done.err
-    (kept,) = folder(world, "elsewhere").glob("frequency_prompts_*.pt")
-    assert f"go to {kept}" in caplog.text
-    assert not list((world.teacher / "fold_0").glob("frequency_prompts_*"))
+    (kept,) = folder(world, "elsewhere").glob("learned_by_freekd_*.pt")
+    assert f"goes to {kept}" in caplog.text
+    assert not list((world.teacher / "fold_0").glob("learned_by_freekd_*"))
 
 
-def test_killed_and_resumed_equals_uninterrupted(nndistill, world, learnt):
+def test_killed_and_resumed_equals_uninterrupted(nndistill, world, learned):
     assert nndistill(*arguments(world, "whole", epochs=3)).status == 0
-    (kept,) = (world.teacher / "fold_0").glob("frequency_prompts_*.pt")
+    (kept,) = (world.teacher / "fold_0").glob("learned_by_freekd_*.pt")
     latest = folder(world, "killed") / "checkpoint_latest.pth"
     process = subprocess.Popen([sys.executable, "-m", "nndistill", *arguments(world, "killed", epochs=3)])
     end = time.monotonic() + 120
@@ -106,7 +109,7 @@ def test_killed_and_resumed_equals_uninterrupted(nndistill, world, learnt):
     process.wait()
     kept.unlink()  # the checkpoint has them
     assert nndistill(*arguments(world, "killed", "--resume", epochs=3)).status == 0
-    assert len(learnt) == 1
+    assert len(learned) == 1
     whole, resumed = result(world, "whole"), result(world, "killed")
     assert whole["logging"]["train_losses"] == resumed["logging"]["train_losses"]
     assert equal(whole["network_weights"], resumed["network_weights"])

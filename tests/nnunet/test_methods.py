@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from extensions import METHOD
 from nndistill.methods import METHODS
 from nndistill.nnunet.models.checkpoints import read_checkpoint
-from nndistill.nnunet.training.trainer import nnUNetTrainerDistill
+from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from tiny import TINY
 
 SHORT = {"freekd": ["--option", "prompt_iterations=2"]}
@@ -57,6 +58,21 @@ def test_ablation_of_dcd_trains(option, nndistill, world):
     (loss,) = read_checkpoint(folder / "checkpoint_final.pth")["logging"]["distillation_losses"]
     assert math.isfinite(loss)
     assert loss > 0
+
+
+def test_method_of_another_package_trains_and_heads_its_column_of_a_report(install, nndistill, world, tmp_path):
+    install("my-methods", METHOD, {"direction": "Direction"})
+    command = ["distill", world.teacher, "--workspace", world.workspace, *TINY, "--epochs", 1, "--name", "tried"]
+    result = nndistill(*command, "--method", "direction", "--option", "power=2.0", "--validate")
+    assert result.status == 0, result.err
+    student = world.results / "nnUNetTrainerDistill__tried__3d_fullres"
+    (loss,) = read_checkpoint(student / "fold_0" / "checkpoint_final.pth")["logging"]["distillation_losses"]
+    assert loss > 0
+    report = nndistill(
+        "report", student, "--out", tmp_path / "out", "--workspace", world.workspace, "--jobs", 1, "--json"
+    )
+    assert report.status == 0, report.err
+    assert [row["Model"] for row in json.loads(report.out)["tables"]["overall"]] == ["Direction of features, power 2.0"]
 
 
 @pytest.fixture

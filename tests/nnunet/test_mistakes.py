@@ -127,7 +127,7 @@ def test_reduction_below_one_is_refused(distill, reduction):
         (["--recipe", "pape"], "Did you mean 'paper'"),
         (["--option", "db4"], "NAME=VALUE"),
         (["--option", "bands=[LLH"], "a list is written [1, 2]"),
-        (["--option", "bands="], "option bands of method 'dcd' cannot be None"),
+        (["--option", "bands="], "option bands of method 'dcd': Input should be a valid string (given: None)"),
         (["--method", "cwd", "--option", "match=encodr"], "Did you mean 'encoder'? Known: encoder, logits"),
         (["--method", "logits", "--option", "temperature=-1"], "give a number above 0"),
         (["--method", "dcd+logit"], "Did you mean 'logits'"),
@@ -238,7 +238,7 @@ def test_run_that_exists_is_not_overwritten(distill):
 def test_name_of_stock_plans_is_not_taken(distill):
     result = distill("--name", "nnUNetResEncUNetPlans")
     assert result.status == 2
-    assert "plans of nnU-Net's own" in result.err
+    assert "holds nnU-Net's own plans; choose another name. See the option --name." in result.err
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Student plans: fewer channels, and nothing else changed."""
+"""Student plans are the teacher's with fewer channels and no other change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.nnunet.plans import build_network, features_per_stage, reduced_features, with_features
+from nndistill.nnunet.plans import build_network, derive_plans, features_per_stage, reduced_features
 from nndistill.nnunet.run_setup import RunSetup
 from nndistill.recipes import load_recipe
 
@@ -36,7 +36,7 @@ def test_reduction_of_one_changes_nothing():
 def test_only_name_and_features_change(plans):
     before = json.dumps(plans)
     features = features_per_stage(plans, CONFIGURATION)
-    student = with_features(plans, CONFIGURATION, features=[f // 2 for f in features], name="half")
+    student = derive_plans(plans, CONFIGURATION, features=[f // 2 for f in features], name="half")
     assert json.dumps(plans) == before
     assert student.pop("plans_name") == "half"
     expected = {**plans, "configurations": {CONFIGURATION: plans["configurations"][CONFIGURATION]}}
@@ -47,7 +47,7 @@ def test_only_name_and_features_change(plans):
 
 def test_inherited_values_are_resolved(plans):
     plans["configurations"]["child"] = {"inherits_from": CONFIGURATION, "batch_size": 7}
-    student = with_features(plans, "child", name="of a child")
+    student = derive_plans(plans, "child", name="of a child")
     assert student["configurations"]["child"]["batch_size"] == 7
     assert student["configurations"]["child"]["spacing"] == plans["configurations"][CONFIGURATION]["spacing"]
     assert "inherits_from" not in student["configurations"]["child"]
@@ -55,7 +55,7 @@ def test_inherited_values_are_resolved(plans):
 
 def test_fewer_features_make_a_shallower_network(plans, world):
     dataset_json = json.loads((world.dataset / "dataset.json").read_text())
-    shallow = with_features(plans, CONFIGURATION, features=[8, 16, 32], name="shallow")
+    shallow = derive_plans(plans, CONFIGURATION, features=[8, 16, 32], name="shallow")
     network = build_network(shallow, CONFIGURATION, dataset_json)
     assert len(network.encoder.stages) == 3
     assert len(network.decoder.stages) == 2
@@ -63,7 +63,7 @@ def test_fewer_features_make_a_shallower_network(plans, world):
 
 def test_patch_size_has_to_fit_the_strides(plans):
     with pytest.raises(UserError, match="axis 1"):
-        with_features(plans, CONFIGURATION, patch_size=[32, 33, 32], name="odd")
+        derive_plans(plans, CONFIGURATION, patch_size=[32, 33, 32], name="odd")
 
 
 def test_setup_that_cannot_be_read_names_the_key(plans):

@@ -14,7 +14,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nndistill.distiller import Distiller
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.prediction import predict_folder
-from nndistill.nnunet.training.trainer import nnUNetTrainerRecipe
+from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.recipes import load_recipe
 
 EPOCHS = 4

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -14,11 +13,11 @@ import pandas as pd
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.gather import Evaluated, gather
+from nndistill.evaluation.folder import evaluate_folder
+from nndistill.gather import EvaluationSettings, gather_results, kept_metrics
+from nndistill.gather.case_files import label_names
 from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.workspace import use_workspace
-
-module = sys.modules[gather.__module__]
 
 
 @pytest.fixture
@@ -32,7 +31,9 @@ def predictions(world, tmp_path) -> tuple[Path, Path]:
     right, empty = tmp_path / "right", tmp_path / "empty"
     shutil.copytree(world.dataset / "labelsTs", right)
     empty.mkdir()
-    for file in right.glob("*.nii.gz"):
+    files = list(right.glob("*.nii.gz"))
+    assert files
+    for file in files:
         image = nib.load(file)
         nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty / file.name)
     return right, empty
@@ -82,7 +83,7 @@ def test_validation_cases_of_the_fold_are_the_default(world, student, nndistill,
 
 def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_path):
     use_workspace(world.workspace)
-    _, before = gather([student])
+    _, before = gather_results([student])
     assert before.images
     cases = [path.name.removesuffix(".nii.gz") for path in sorted((world.dataset / "labelsTr").iterdir())]
     for part in ("imagesTr", "labelsTr"):
@@ -96,27 +97,77 @@ def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_p
         for case in cases
     }
     (world.dataset / "dataset.json").write_text(json.dumps(description))
-    _, after = gather([student])
+    _, after = gather_results([student])
     moved = {c: {name: tmp_path / "imagesTr" / path.name for name, path in f.items()} for c, f in before.images.items()}
     assert after.images == moved
 
 
-def test_metrics_are_measured_again_only_when_they_must(world, student, monkeypatch):
+@pytest.fixture
+def measured(world, monkeypatch) -> list[Path]:
+    """The folders of predictions that are measured while the test runs."""
     use_workspace(world.workspace)
-    measured = []
-    evaluate = module.evaluate_folder
-    monkeypatch.setattr(module, "evaluate_folder", lambda *a, **k: measured.append(a) or evaluate(*a, **k))
-    first = gather([student])[0][0].metrics
-    again = gather([student])[0][0].metrics
+    folders: list[Path] = []
+
+    def evaluate(predictions: Path, *arguments, **options):
+        folders.append(predictions)
+        return evaluate_folder(predictions, *arguments, **options)
+
+    monkeypatch.setattr(kept_metrics, "evaluate_folder", evaluate)
+    return folders
+
+
+def test_metrics_are_measured_again_only_with_other_settings(student, measured):
+    first = gather_results([student])[0][0].metrics
+    again = gather_results([student])[0][0].metrics
     assert len(measured) == 1
     pd.testing.assert_frame_equal(first, again, check_dtype=False)
-    gather([student], measured=Evaluated(tolerance=2.0))
+    gather_results([student], measured=EvaluationSettings(tolerance=2.0))
     assert len(measured) == 2
-    prediction = next((student / "fold_0" / "validation").glob("*.nii.gz"))
-    later = (student / "fold_0" / "validation" / "validation_metrics.csv").stat().st_mtime + 10
-    os.utime(prediction, (later, later))
-    gather([student], measured=Evaluated(tolerance=2.0))
-    assert len(measured) == 3
+    gather_results([student], measured=EvaluationSettings(tolerance=2.0, jobs=2))
+    assert len(measured) == 2
+
+
+def test_a_newer_time_alone_does_not_measure_again_but_other_content_with_an_old_time_does(world, student, measured):
+    gather_results([student])
+    kept = student / "fold_0" / "validation" / "validation_metrics.csv"
+    prediction = next(kept.parent.glob("*.nii.gz"))
+    reference = world.preprocessed / "gt_segmentations" / prediction.name
+    for file in (prediction, reference):
+        os.utime(file, (kept.stat().st_mtime + 10,) * 2)
+        gather_results([student])
+    assert len(measured) == 1
+
+    case = prediction.name.removesuffix(".nii.gz")
+    for number, file in enumerate((prediction, reference), start=2):
+        image = nib.load(file)
+        nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), file)
+        os.utime(file, (kept.stat().st_mtime - 1000,) * 2)
+        metrics = gather_results([student])[0][0].metrics.set_index("case").loc[[case]]
+        assert len(measured) == number
+        column = "predicted_voxels" if file == prediction else "reference_voxels"
+        assert (metrics[column] == 0).all()
+
+
+def test_metrics_that_were_kept_without_digests_are_measured_again(student, measured):
+    gather_results([student])
+    summary = student / "fold_0" / "validation" / "validation_metrics.summary.json"
+    content = json.loads(summary.read_text())
+    digests = content.pop("digests")
+    summary.write_text(json.dumps(content))
+    gather_results([student])
+    assert len(measured) == 2
+    assert json.loads(summary.read_text())["digests"] == digests
+
+
+def test_metrics_of_nndistill_evaluate_are_taken_over(world, student, predictions, nndistill, measured):
+    right, labels = predictions[0], world.dataset / "labelsTs"
+    dataset_json = student / "dataset.json"
+    result = nndistill(
+        "evaluate", right, labels, "--out", right / "metrics.csv", "--dataset-json", dataset_json, "--jobs", 1
+    )
+    assert result.status == 0, result.err
+    gather_results([student], predictions=[right], references=labels)
+    assert measured == []
 
 
 def test_history_tells_how_a_run_was_made(world, student):
@@ -148,27 +199,35 @@ def test_stock_model_has_a_history_too(world):
 def test_regions_are_drawn_by_the_value_that_nnunet_writes():
     regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "ET": [3]}
     dataset = {"labels": regions, "regions_class_order": [1, 2, 3]}
-    assert module._label_names(dataset) == {1: "whole", 2: "core", 3: "ET"}
-    assert module._label_names({"labels": {"background": 0, "a": 1, "ignore": 2}}) == {1: "a"}
+    assert label_names(dataset) == {1: "whole", 2: "core", 3: "ET"}
+    assert label_names({"labels": {"background": 0, "a": 1, "ignore": 2}}) == {1: "a"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["{teacher}"], "has no validation predictions. Go on with its training (--resume)"),
+        (["{teacher}"], "has no validation predictions. Resume its training"),
         (["{student}", "--fold", "3"], "no finished checkpoint for fold 3"),
         (["{workspace}"], "is not a trained nnU-Net"),
-        (["{student}", "--names", "a", "b"], "1 models were given, but 2 names"),
-        (["{student}", "--predictions", "{workspace}"], "--predictions needs --labels"),
-        (["{student}", "--labels", "{workspace}"], "--labels needs --predictions"),
-        (["{student}", "--predictions", "a", "b", "--labels", "{workspace}"], "but 2 folders of predictions"),
+        (
+            ["{student}", "--names", "a", "b"],
+            "the number of names (2) is not the number of models (1)",
+        ),
+        (["{student}", "--predictions", "{workspace}"], "predictions were given without references"),
+        (["{student}", "--labels", "{workspace}"], "references were given without predictions"),
+        (
+            ["{student}", "--predictions", "a", "b", "--labels", "{workspace}"],
+            "the number of folders of predictions (2) is not the number of models (1)",
+        ),
+        (["{student}", "--names", "a", "b"], "See the option --names."),
+        (["{student}", "--predictions", "{workspace}"], "See the option --labels."),
         (["{student}", "{student}"], "two models are named"),
         (["{student}", "--baseline", "DCC"], "Did you mean 'DCD'?"),
         (["{student}", "--benchmark", "nowhere.json"], "nowhere.json is missing"),
         (["{student}", "--channel", "T9"], "no channel 'T9'"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(world, student, nndistill, tmp_path, arguments, sentence):
+def test_a_mistake_is_explained_in_a_sentence(world, student, nndistill, tmp_path, arguments, sentence):
     places = {"teacher": world.teacher, "student": student, "workspace": world.workspace}
     given = [argument.format(**places) for argument in arguments]
     result = nndistill("report", *given, "--out", tmp_path / "out", "--workspace", world.workspace, "--jobs", 1)
@@ -181,7 +240,7 @@ def test_incomplete_validation_is_refused(world, student):
     use_workspace(world.workspace)
     next((student / "fold_0" / "validation").glob("*.nii.gz")).unlink()
     with pytest.raises(UserError, match="validation"):
-        gather([student])
+        gather_results([student])
 
 
 def test_other_labels_cannot_be_in_one_report(world, student):
@@ -190,4 +249,4 @@ def test_other_labels_cannot_be_in_one_report(world, student):
     content["labels"] = {"background": 0, "other": 1}
     (world.teacher / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(UserError, match="segments other labels"):
-        gather([student, world.teacher])
+        gather_results([student, world.teacher])

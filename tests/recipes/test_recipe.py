@@ -100,7 +100,8 @@ def test_ramp_never_falls_and_stays_between_nothing_and_all(start, length, share
 
 
 def test_constant_weight_is_the_weight_in_every_epoch():
-    assert {load_recipe("paper").weight_at(epoch) for epoch in range(1000)} == {0.05}
+    recipe = load_recipe("paper")
+    assert {recipe.weight_at(epoch) for epoch in range(1000)} == {0.05}
 
 
 GOOD = """\
@@ -145,7 +146,7 @@ def test_wrong_file_names_the_file_the_key_the_line_and_what_is_allowed(tmp_path
     assert str(file) in str(error.value)
 
 
-def test_file_that_is_not_there_or_no_text_is_refused(tmp_path):
+def test_missing_file_and_file_that_is_not_text_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no recipe file"):
         load_recipe(tmp_path / "none.yaml")
     (tmp_path / "picture.yaml").write_bytes(b"\xff\xfe\x00")

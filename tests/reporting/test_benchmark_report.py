@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from made_reports import spread
-from nndistill.benchmark.result import Benchmark, Costs
+from nndistill.benchmark.result import Benchmark, ModelResult
 from nndistill.benchmark.timing import Timing
 from nndistill.reporting.figures.benchmark import draw_benchmark
 from nndistill.reporting.figures.chart import save_chart
@@ -20,10 +20,10 @@ from nndistill.runtime.cases import InputCase
 MACHINE = {"processor": "Some CPU", "cores": 2}
 
 
-def costs(name: str, *, patch: float, case: float | None, **known: int) -> Costs:
+def costs(name: str, *, patch: float, case: float | None, **known: int) -> ModelResult:
     facts = {"backend": "openvino", "precision": "bfloat16", "patch": [4, 5, 6], "versions": {}, "device": "Some CPU"}
     around = (0.9, 1.0, 1.1)
-    return Costs(
+    return ModelResult(
         name=name,
         path=Path(name),
         facts=facts,
@@ -36,9 +36,9 @@ def costs(name: str, *, patch: float, case: float | None, **known: int) -> Costs
     )
 
 
-def made(*models: Costs) -> Benchmark:
-    about = {"machine": MACHINE, "case": "head", "case_voxels": 7_200_000, "mirroring": True}
-    return Benchmark(models, InputCase("head", {}), ".nii.gz", about)
+def made(*models: ModelResult) -> Benchmark:
+    conditions = {"machine": MACHINE, "case": "head", "case_voxels": 7_200_000, "mirroring": True}
+    return Benchmark(models, InputCase("head", {}), ".nii.gz", conditions)
 
 
 TWO = made(
@@ -57,9 +57,9 @@ def test_table_holds_what_was_measured() -> None:
     texts = benchmark_table(TWO, {"Student": spread(0.8)}).texts
     teacher, student = texts.iloc[0], texts.iloc[1]
     assert (teacher["Parameters"], student["Parameters"]) == ("102.000 M", "–")
-    assert (teacher["FLOPs a patch"], student["FLOPs a patch"]) == ("1587.0 G", "–")
-    assert (student["Seconds a patch"], student["Times as fast, a patch"]) == ("0.4", "25.0")
-    assert (student["Seconds a case"], student["Times as fast, a case"]) == ("30", "30.0")
+    assert (teacher["FLOPs per patch"], student["FLOPs per patch"]) == ("1587.0 G", "–")
+    assert (student["Seconds per patch"], student["Speed-up, patch"]) == ("0.4", "25.0")
+    assert (student["Seconds per case"], student["Speed-up, case"]) == ("30", "30.0")
     assert (student["On disk"], student["Peak memory"]) == ("5.0 MB", "3072 MiB")
     assert (teacher["Dice ↑"], student["Dice ↑"][:2]) == ("–", "0.")
 
@@ -67,9 +67,10 @@ def test_table_holds_what_was_measured() -> None:
 def test_table_leaves_out_what_was_not_measured() -> None:
     table = benchmark_table(made(costs("A", patch=1, case=None), costs("B", patch=1, case=None)))
     headings = {column.heading for column in table.columns}
-    assert "Seconds a patch" in headings
-    assert not headings & {"Seconds a case", "Parameters", "FLOPs a patch", "Dice ↑"}
-    assert "A case:" not in table.caption
+    assert "Seconds per patch" in headings
+    assert not headings & {"Seconds per case", "Parameters", "FLOPs per patch", "Dice ↑"}
+    assert "Case:" not in table.caption
+    assert "Case: head" in benchmark_table(TWO).caption
 
 
 def test_figure_shows_dice_against_latency_on_a_logarithmic_axis() -> None:
@@ -78,7 +79,7 @@ def test_figure_shows_dice_against_latency_on_a_logarithmic_axis() -> None:
     means = [metrics[name].groupby("case")["dice"].mean().mean() for name in metrics]
     np.testing.assert_allclose(sorted(positions(figure).values()), sorted(zip([900, 30], means, strict=True)))
     assert figure.axes[0].get_xscale() == "log"
-    assert "Seconds a case" in figure.axes[0].get_xlabel()
+    assert "Seconds per case" in figure.axes[0].get_xlabel()
 
 
 def test_figure_shows_latencies_alone_where_there_are_no_metrics(tmp_path) -> None:
@@ -92,4 +93,4 @@ def test_figure_shows_patches_where_one_model_has_no_case() -> None:
     models = [TWO.models[0], replace(TWO.models[1], case=None)]
     figure = draw_benchmark(made(*models))
     assert sorted(x for x, _ in positions(figure).values()) == pytest.approx([0.4, 10])
-    assert "Seconds a patch" in figure.axes[0].get_xlabel()
+    assert "Seconds per patch" in figure.axes[0].get_xlabel()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nndistill.reporting.figures.view import axial_picture
+from nndistill.reporting.figures.view_selection import axial_picture
 from nndistill.reporting.page.browser import MARGIN, browsable_case
 
 SHAPE = (20, 26, 9)

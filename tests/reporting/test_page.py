@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from chromium import EXECUTABLE, Page, chromium
+from chromium import Page, chromium
 from made_reports import three_models, with_pictures
 from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
+from nndistill.reporting.figures.case_comparison import draw_case
 from nndistill.reporting.figures.palette import INK
 from nndistill.reporting.page.page import inline_svg
 
@@ -114,6 +116,38 @@ def test_drawn_case_is_where_the_students_differ_most_unless_one_is_asked_for(tm
 
 
 @pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "the slice on which the models differ most"),
+        ({"is_most_different": True}, "the case and slice on which the models differ most"),
+        ({"slice_index": 5}, "axial slice 5"),
+        ({"slice_index": 5, "is_most_different": True}, "the case on which the models differ most, axial slice 5"),
+    ],
+)
+def test_caption_says_why_this_case_and_slice_are_shown(tmp_path: Path, options, reason) -> None:
+    drawing = draw_case(*with_pictures(tmp_path), "case_1", **options)
+    assert drawing.title == "Image, reference and predictions of case_1"
+    assert drawing.caption.startswith(f"case_1, {reason}. Below: the dashed box enlarged")
+
+
+def test_every_figure_and_table_on_the_page_has_its_caption(made) -> None:
+    html = unescape(made.page.read_text())
+    captions = [text.strip() for text in re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)]
+    assert {table.caption for table in made.tables.values()} < set(captions)
+    titles = re.findall(r'role="img" aria-label="(.*?)"', html)
+    assert titles == [
+        "Differences from Alone, case by case",
+        f"Image, reference and predictions of {made.case}",
+        "Dice of every case",
+        "HD95 of every case",
+        "NSD of every case",
+        "Training curves",
+    ]
+    assert len(captions) == len(titles) + len(made.tables)
+    assert all(captions)
+
+
+@pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"baseline": "DCD"}, "no model 'DCD'"),
@@ -122,12 +156,19 @@ def test_drawn_case_is_where_the_students_differ_most_unless_one_is_asked_for(tm
         ({"slice_index": 99}, "slices 0 to 11"),
     ],
 )
-def test_names_that_are_not_there_are_told(tmp_path: Path, options, sentence) -> None:
+def test_a_name_that_does_not_exist_is_refused(tmp_path: Path, options, sentence) -> None:
     models, cases = with_pictures(tmp_path)
     with pytest.raises(UserError) as error:
         write_report(models, cases, tmp_path / "out", **options)
     assert sentence in str(error.value)
+    assert error.value.flags == [f"--{next(iter(options)).removesuffix('_index')}"]
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_case_that_is_asked_for_needs_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="case_1 cannot be shown: no case has an image") as error:
+        write_report(three_models(), ReportedCases({}, {1: "core"}), tmp_path, case="case_1")
+    assert error.value.flags == ["--case", "--images"]
 
 
 def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -151,8 +192,6 @@ def test_two_drawings_on_one_page_share_no_id() -> None:
 @pytest.fixture(scope="module")
 def browser(made, tmp_path_factory: pytest.TempPathFactory):
     """The page in Chromium, its slice browser ready."""
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium to open the page in (Debian: apt install chromium)")
     with chromium(tmp_path_factory.mktemp("profile")) as page:
         page.open(made.page)
         page.wait("document.getElementById('browser').dataset.ready")
@@ -226,7 +265,7 @@ def choose(browser: Page, select: str, number: int) -> None:
     browser.run(f"{element}.selectedIndex = {number}; {events}")
 
 
-def test_mistakes_are_none_where_the_prediction_is_right(browser: Page) -> None:
+def test_no_voxel_error_is_shown_if_the_prediction_is_right(browser: Page) -> None:
     choose(browser, "shown", 1)
     right, wrong = browser.run(INKS % 1), browser.run(INKS % 3)
     legend = browser.run("[...document.querySelectorAll('#legend li')].map(e => e.textContent)")
@@ -254,8 +293,6 @@ def test_other_channel_and_case_are_shown(browser: Page) -> None:
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_page_fits_the_screen_and_its_text_stands_out(made, tmp_path: Path, width: int, dark: bool) -> None:
-    if EXECUTABLE is None:
-        pytest.skip("there is no Chromium to open the page in (Debian: apt install chromium)")
     with chromium(tmp_path) as page:
         page.open(made.page, width=width, dark=dark)
         page.wait("document.getElementById('browser').dataset.ready")

@@ -14,7 +14,7 @@ from nndistill.reporting import draw_comparison
 from nndistill.reporting.figures.chart import save_chart
 from nndistill.reporting.figures.palette import VERMILLION, label_colours
 from nndistill.reporting.figures.qualitative import _round_length
-from nndistill.reporting.figures.view import display_window
+from nndistill.reporting.figures.view_selection import display_window
 
 SHAPE = (24, 30, 12)
 NAMES = {0: "background", 1: "core", 2: "rim"}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nndistill.analysis.spectrum import DETAILS
-from nndistill.reporting.text.spectrum import mismatch_sentences, spectrum_sentences
+from nndistill.reporting.text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 
 def spectrum(energies: dict[tuple[int, int], float], *, noise: float = 1.0, hhh: float = 0.5) -> pd.DataFrame:
@@ -53,7 +53,7 @@ def test_depth_is_the_fewest_levels_with_95_percent():
     shallow = spectrum({(1, 1): 101.0, (1, 2): 2.0, (2, 1): 101.0, (2, 2): 2.0})
     text = sentences(shallow)
     assert "hold 95% of the directional signal found: 1 at stage 1, 1 at stage 2." in text
-    assert "So a pyramid of 1 level is deep enough: what lies deeper holds at most 5% anywhere." in text
+    assert "So a pyramid of 1 level is deep enough: deeper levels hold at most 5% anywhere." in text
     text = sentences(spectrum({(1, 1): 9.0, (1, 2): 65.0}))
     assert "Level 2, the deepest that was asked for, still holds 50% at stage 1" in text
     assert "So" not in text
@@ -67,7 +67,7 @@ def test_small_stages_are_called_small_and_rough():
     frame = spectrum({(1, 1): 9.0, (1, 2): 9.0, (2, 1): 9.0})
     text = "\n".join(spectrum_sentences(frame, sizes=[(32, 32, 32), (7, 7, 7)], wavelet="db4", level=2))
     assert "Too small for 2 levels, so that fewer were measured: 1 at stage 2 (7×7×7)." in text
-    assert "Fewer than 64 finest HHH coefficients a channel" in text
+    assert "Fewer than 64 finest HHH coefficients per channel" in text
     assert (
         "db4 reads 8 and 22 samples at levels 1 and 2, more than the shortest axis has at stage 2 from level 1" in text
     )
@@ -92,7 +92,7 @@ def test_equation_1_is_judged_case_by_case(high, verdict):
 def test_a_mismatch_above_one_is_worse_than_zeros():
     frame = pd.DataFrame({"stage": [1], "phi": ["run"], "case": ["a"], "high": [0.5], "low": [1.7]})
     assert (
-        "Where the mismatch through the run's own φ is above 1, zeros would be nearer" in mismatch_sentences(frame)[1]
+        "Where the mismatch through the run's own φ is above 1, zeros would be closer" in mismatch_sentences(frame)[1]
     )
 
 

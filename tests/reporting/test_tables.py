@@ -13,10 +13,10 @@ from scipy.stats import sem
 
 from made_reports import OPTIONS, metrics, spread, three_models
 from nndistill.errors import UserError
-from nndistill.evaluation.comparison import compare_metrics
+from nndistill.evaluation.comparison import compare
 from nndistill.reporting import ReportedModel
-from nndistill.reporting.measures import DICE
-from nndistill.reporting.tables.results import (
+from nndistill.reporting.metrics import DICE
+from nndistill.reporting.tables.result_tables import (
     ablation_table,
     class_table,
     comparison_table,
@@ -106,13 +106,13 @@ def test_costs_show_what_is_known() -> None:
     models = three_models()
     table = cost_table(models)
     assert table is not None
-    assert list(table.texts.columns) == ["Parameters", "FLOPs a patch", "FLOPs a case"]
+    assert list(table.texts.columns) == ["Parameters", "FLOPs per patch", "FLOPs per case"]
     assert table.texts.loc["Teacher", "Parameters"] == "101.945 M"
     assert models[1].cost is not None
     timed = replace(models[1], cost=replace(models[1].cost, latency_s=0.41, measured_on="2 cores"))
     table = cost_table([models[0], timed])
     assert table is not None
-    assert list(table.texts["Seconds a case"]) == ["–", "0.41"]
+    assert list(table.texts["Seconds per case"]) == ["–", "0.41"]
     assert "2 cores" in table.caption
     assert cost_table([student("a", {"core": [1.0]})]) is None
 
@@ -143,7 +143,7 @@ def test_ablation_groups_differ_in_one_option_around_the_common_setting() -> Non
 
 def statistics_table(models: list[ReportedModel]) -> Table:
     base, worse = models[2], models[1]
-    return comparison_table({DICE: compare_metrics(base.metrics, {worse.name: worse.metrics})}, base.name)
+    return comparison_table({DICE: compare(base.metrics, {worse.name: worse.metrics})}, base.name)
 
 
 @pytest.mark.parametrize("make", [overall_table, class_table, cost_table, statistics_table])
@@ -179,7 +179,7 @@ def test_markdown_rows_have_as_many_cells_as_the_heading() -> None:
 
 def test_numbers_of_a_comparison_are_those_of_the_statistics() -> None:
     _, alone, other = three_models()
-    comparison = compare_metrics(alone.metrics, {other.name: other.metrics})
+    comparison = compare(alone.metrics, {other.name: other.metrics})
     table = comparison_table({DICE: comparison}, alone.name)
     assert cell(table, other.name, "Difference").value == comparison.table.loc[other.name, "difference"]
     assert cell(table, other.name, "Wilcoxon p").value == comparison.table.loc[other.name, "wilcoxon_p_holm"]

@@ -1,17 +1,17 @@
-"""Mistakes are sorted by definition, and their outlines enclose them."""
+"""VoxelErrors are sorted by definition, and their outlines enclose them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from nndistill.reporting.figures.outline import voxel_outline
-from nndistill.reporting.voxel_errors import mistakes
+from nndistill.reporting.figures.voxel_outline import voxel_outline
+from nndistill.reporting.voxel_errors import voxel_errors
 
 
 def test_each_pair_of_labels_is_one_kind() -> None:
     reference, prediction = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
-    found = mistakes(reference, prediction)
+    found = voxel_errors(reference, prediction)
     for i in range(4):
         for j in range(4):
             kinds = [name for name, mask in found._asdict().items() if mask[i, j]]
@@ -24,7 +24,7 @@ def test_each_pair_of_labels_is_one_kind() -> None:
 def test_kinds_together_are_all_that_differs_and_do_not_overlap() -> None:
     rng = np.random.default_rng(0)
     reference, prediction = rng.integers(0, 5, (2, 20, 20, 20))
-    total = np.sum(mistakes(reference, prediction), axis=0)
+    total = np.sum(voxel_errors(reference, prediction), axis=0)
     np.testing.assert_array_equal(total, (reference != prediction).astype(int))
 
 

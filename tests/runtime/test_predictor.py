@@ -199,11 +199,12 @@ def test_case_that_fails_in_any_stage_costs_itself_only(images, tmp_path, monkey
 def test_finished_cases_are_not_touched_by_a_restart(images, tmp_path):
     out = tmp_path / "out"
     predict(fake_model(), images, out)
-    before = {file: file.stat().st_mtime_ns for file in out.glob("*.nii.gz")}
+    before = {file: file.stat().st_mtime_ns for file in sorted(out.glob("*.nii.gz"))}
     (out / "c.nii.gz").unlink()
     predictions = predict(fake_model(), images, out)
     assert (predictions.done, predictions.kept) == (["c"], ["a", "b", "d"])
     after = {file: file.stat().st_mtime_ns for file in out.glob("*.nii.gz")}
+    assert [file.name for file in before] == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz"]
     assert [file.name for file in before if before[file] != after[file]] == ["c.nii.gz"]
 
 

@@ -1,4 +1,4 @@
-"""Made-up models for reports: metrics with known means, and label maps on disk."""
+"""Synthetic models for reports: metrics with known means, and label maps on disk."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def three_models() -> list[ReportedModel]:
     log = pd.DataFrame({"segmentation_loss": [1.0, 0.2], "distillation_loss": [0.0, 0.0], "dice": [0.1, 0.7]})
     made = {"Data set": "Made up"}
     return [
-        ReportedModel("Teacher", spread(0.9), role="teacher", cost=big, curves=log, making=made),
-        ReportedModel("Alone", spread(0.7, seed=1), method="none", cost=small, making={**made, "μ": "0"}),
+        ReportedModel("Teacher", spread(0.9), role="teacher", cost=big, curves=log, provenance=made),
+        ReportedModel("Alone", spread(0.7, seed=1), method="none", cost=small, provenance={**made, "μ": "0"}),
         ReportedModel("DCD <b>", spread(0.8, seed=2), method="dcd", options=OPTIONS, cost=small),
     ]
 

@@ -1,4 +1,4 @@
-"""Where voxels lie: compared by corners, measured by shares, and refused where nnU-Net's reader would."""
+"""Positions of voxels: compared at the corners, and refused if nnU-Net's reader would refuse them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_grids_are_compared_by_the_places_of_their_corners(grid):
     shifted[0, 3] += 1e-4  # rounding in a header
     check(moved=shifted)
     shifted[0, 3] += 1
-    with pytest.raises(UserError, match=r"label.nii.gz and image.nii.gz lie at different places: up to 1 mm apart"):
+    with pytest.raises(UserError, match=r"label.nii.gz and image.nii.gz are at different positions: up to 1 mm apart"):
         check(moved=shifted)
     scaled[:3, :3] *= 1.01
-    with pytest.raises(UserError, match="lie at different places"):
+    with pytest.raises(UserError, match="are at different positions"):
         check(moved=scaled)
     with pytest.raises(UserError, match=r"label.nii.gz has shape 10×20×31, but image.nii.gz has 10×20×30"):
         check(shape=(10, 20, 31))

@@ -1,8 +1,9 @@
-"""NIfTI files: what comes back is what went in, and damage is told in a sentence."""
+"""NIfTI files: what is read is what was written, and damage is reported in a sentence."""
 
 from __future__ import annotations
 
 import gzip
+from itertools import permutations, product
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ import pytest
 import SimpleITK
 
 from nndistill.errors import UserError
-from nndistill.volumes.nifti import read_volume, write_nifti, write_nifti_like
+from nndistill.volumes.nifti import read_grid, read_volume, write_nifti, write_nifti_like
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
@@ -125,3 +126,47 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(UserError, match=r"a\.nii\.gz cannot be read: Permission denied"):
         read_volume(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5, 4, 2)])
+def test_a_grid_is_read_from_the_header_alone(tmp_path, save, shape):
+    path = save(tmp_path / "a.nii", np.zeros(shape, np.float32))
+    whole = read_volume(path).grid
+    path.write_bytes(path.read_bytes()[:400])
+    grid = read_grid(path)
+    assert grid.shape == shape
+    np.testing.assert_array_equal(grid.affine, whole.affine)
+    with pytest.raises(UserError, match=r"a\.nii cannot be read as NIfTI"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"no image", r"a\.nii\.gz cannot be read as NIfTI"),
+        (gzip.compress(bytes(400))[:15], r"a\.nii\.gz (is cut short or damaged|cannot be read as NIfTI)"),
+        (None, r"a\.nii\.gz is missing"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_named(tmp_path, content, sentence):
+    if content is not None:
+        (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(UserError, match=sentence):
+        read_grid(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
+def test_volumes_are_turned_to_ras_as_nibabel_turns_them(tmp_path, axes, signs):
+    affine = np.eye(4)
+    affine[:3, :3] = (np.diag(signs) * (1.0, 2.0, 1.5))[:, axes] + 0.05
+    affine[:3, 3] = 3, -20, 7
+    image = nib.Nifti1Image(np.random.default_rng(0).normal(size=(4, 5, 6)), affine)
+    image.set_data_dtype(np.int16)  # scaled
+    nib.save(image, tmp_path / "a.nii.gz")
+    array, grid = read_volume(tmp_path / "a.nii.gz").in_ras()
+    turned = nib.as_closest_canonical(nib.load(tmp_path / "a.nii.gz"))
+    np.testing.assert_allclose(array, turned.get_fdata(), rtol=1e-6)
+    np.testing.assert_allclose(grid.affine, turned.affine)
+    np.testing.assert_allclose(grid.spacing, turned.header.get_zooms(), rtol=1e-6)
+    assert grid.shape == turned.shape

@@ -178,6 +178,6 @@ def test_bands_are_read(text, bands) -> None:
         ({"mode": "reflekt"}, UnknownName, "Did you mean 'reflect'"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(options, error, sentence) -> None:
+def test_mistakes_are_explained_in_a_sentence(options, error, sentence) -> None:
     with pytest.raises(error, match=sentence):
         SubbandProjection(**options)

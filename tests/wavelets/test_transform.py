@@ -33,7 +33,7 @@ def volume(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Te
 
 
 def deviation(ours: list, theirs: list) -> float:
-    """Largest difference, relative to the largest coefficient: extrapolating modes make huge ones beside tiny ones."""
+    """Largest difference, relative to the largest coefficient, as extrapolating modes give huge and tiny ones."""
     assert len(ours) == len(theirs)
     pairs = [(ours[0], theirs[0])]
     for mine, reference in zip(ours[1:], theirs[1:], strict=True):
@@ -187,6 +187,6 @@ def test_compiles() -> None:
         (lambda x: waverec3([x], "db4", shape=(9, 9, 9)), UserError, r"a volume of \(8, 8, 8\), not of \(9, 9, 9\)"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(call, error, sentence) -> None:
+def test_mistakes_are_explained_in_a_sentence(call, error, sentence) -> None:
     with pytest.raises(error, match=sentence):
         call(volume(8, 8, 8))

@@ -18,7 +18,7 @@ class Complexity:
     Args:
         parameters: Number of trainable parameters.
         flops: Floating-point operations of one forward pass: convolutions, transposed convolutions and matrix
-            products, a multiply-add counted as two; normalisation, activations and sums are left out.
+            products, with a multiply-add counted as two; normalisation, activations and sums are left out.
     """
 
     parameters: int
@@ -33,6 +33,10 @@ def network_complexity(network: nn.Module, input_shape: Sequence[int]) -> Comple
     Args:
         network: Any network; it is not changed.
         input_shape: `(B, C, D, H, W)`.
+
+    Example:
+        >>> network_complexity(nn.Conv3d(2, 4, kernel_size=1, bias=False), (1, 2, 8, 8, 8))
+        Complexity(parameters=8, flops=8192)
     """
     on_meta = deepcopy(network).to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

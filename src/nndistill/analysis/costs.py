@@ -1,4 +1,4 @@
-"""What a teacher costs, and what a student of it would: from plans alone, before anything is trained."""
+"""What a teacher and a student of it cost, from plans alone: nothing has to be trained."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..errors import UserError
 from ..files import read_json
 from ..nnunet.plans import (
     build_network,
+    derive_plans,
     features_per_stage,
     input_channels,
     only_3d_configuration,
     patches_per_case,
     reduced_features,
     resolved_configuration,
-    with_features,
 )
 from .complexity import network_complexity
 
@@ -29,22 +29,22 @@ def network_costs(
     """Compare the network of plans with its reduced student.
 
     Args:
-        plans_or_model: A plans file beside its `dataset.json`, or a model folder.
-        configuration: Default: the 3D one, `3d_fullres` where there are several.
-        reduction: r of the paper.
+        plans_or_model: A plans file with a `dataset.json` next to it, or a model folder.
+        configuration: Name of a configuration; default: the 3D one, `3d_fullres` if there are several.
+        reduction: Factor by which the student's channels are reduced, r of the paper.
         features: Channels of each student stage, instead of `reduction`.
 
     Returns:
         Rows `network` and `student`; columns `features`, `patch`, `parameters`, `flops_patch`, `patches_case` and
         `flops_case` (the data set's median image under nnU-Net's sliding window with half-overlapping patches,
-        without mirroring). FLOPs are those of convolutions, two a multiply-add.
+        without mirroring). FLOPs are those of convolutions, two per multiply-add.
 
     Raises:
         UserError: A file is missing or not a plans file.
     """
     plans, dataset_json, name = _read(plans_or_model, configuration)
     student = list(features) if features else reduced_features(features_per_stage(plans, name), reduction)
-    reduced = with_features(plans, name, features=student, name="student")
+    reduced = derive_plans(plans, name, features=student, name="student")
     return pd.DataFrame(
         [_costs(plans, name, dataset_json), _costs(reduced, name, dataset_json)], index=["network", "student"]
     )

@@ -1,4 +1,4 @@
-"""What the bands of a teacher's features hold, and how far a student is from them: on validation cases of a fold."""
+"""What the bands of a teacher's features contain and how far a student is from them, on validation cases of a fold."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ..errors import StageMismatch, UserError
 from ..nnunet.data.preprocessed_case import Patch, PreprocessedCase, split_of_fold
 from ..nnunet.models.checkpoints import read_checkpoint
+from ..nnunet.models.data_compatibility import refuse_incompatible_data
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.trained_phi import trained_phi
 from ..nnunet.plans import features_per_stage, resolved_configuration
-from ..nnunet.training.student import refuse_other_data
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork, nnunet_taps
@@ -26,7 +26,7 @@ from .mismatch import LeastSquaresPhi, mismatch
 from .spectrum import pooled_spectrum, stage_spectrum
 
 RUN, LEAST_SQUARES = "run", "least squares"
-"""Where a φ comes from."""
+"""Origins of a φ."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Diagnosis:
     """What was measured.
 
     Args:
-        teacher: Its model folder.
-        student: Its model folder, if there is one.
+        teacher: Model folder of the teacher.
+        student: Model folder of the student, if there is one.
         settings: Wavelet, level, mode and fold.
         sizes: D, H, W of each stage's features, fine to coarse.
         cases: Names of the validation cases.
         fitted_on: Names of the training cases that the least-squares φ was fitted on.
-        spectrum: As `pooled_spectrum`; stages count from 1, as in the paper.
+        spectrum: As from `pooled_spectrum`; stages are counted from 1, as in the paper.
         mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`, `high`, `low`; `None` without a student.
         example: The first case.
         spacing: Voxel size of its image in mm.
@@ -72,23 +72,28 @@ def diagnose(
 ) -> Diagnosis:
     """Measure a teacher's spectrum, and a student's mismatch, on validation cases of the teacher's fold.
 
-    Of each case one patch is used, around its foreground, as the network sees it. The least-squares φ is fitted on as
-    many training cases, so that it is judged on cases it has not seen.
+    One patch per case is used, around its foreground, as the network sees it. The least-squares φ is fitted on the
+    same number of training cases, so that it is judged on cases it has not seen.
 
     Args:
         teacher_folder: A model folder of nnU-Net.
-        student_folder: Another, with the same stages and strides.
-        fold: Fold of both.
+        student_folder: Another model folder, with the same stages and strides.
+        fold: Fold of both models.
         cases: Number of validation cases.
-        wavelet: Any discrete wavelet PyWavelets knows.
-        level: Number of levels, fewer where a stage is small.
+        wavelet: Any discrete wavelet of PyWavelets.
+        level: Number of levels; fewer if a stage is small.
         mode: Boundary mode.
         device: As in `nndistill.nnunet.training.run.train`.
-        progress: Called with the number of cases done and to do.
+        progress: Called with the number of finished cases and of all cases.
 
     Raises:
-        UserError: Teacher, student and data do not fit together, or there are fewer cases.
+        UserError: Teacher, student and data do not fit together, or there are not enough cases.
         StageMismatch: The student has other stages than the teacher.
+
+    Example:
+        >>> diagnosis = diagnose(teacher_folder, cases=1, level=1, device="cpu")
+        >>> sorted(set(diagnosis.spectrum["stage"]))
+        [1, 2, 3]
     """
     settings = {"wavelet": check_wavelet(wavelet), "level": check_level(level, lowest=1), "mode": check_mode(mode)}
     torch_device = find_device(device)
@@ -96,15 +101,17 @@ def diagnose(
     plans = resolved_configuration(teacher.folder.plans, teacher.configuration)
     data = dataset_folder(preprocessed_folder(), teacher.folder.plans["dataset_name"])
     identifier = plans["data_identifier"]
-    refuse_other_data(teacher.folder, teacher.configuration, data)
+    refuse_incompatible_data(teacher.folder, teacher.configuration, data)
     student = None
     if student_folder is not None:
         student = _Model.read(student_folder, fold, torch_device)
-        refuse_other_data(student.folder, student.configuration, data, identifier=identifier, role="student")
+        refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
         _refuse_other_stages(student, teacher)
     split = split_of_fold(data, identifier, fold)
     if cases > len(split.validation):
-        raise UserError(f"--cases {cases} is too many: fold {fold} has {len(split.validation)} validation cases.")
+        raise UserError(
+            f"{cases} cases are too many: fold {fold} has {len(split.validation)} validation cases.", option="cases"
+        )
     chosen = split.validation[:cases]
     others = [name for name in split.train if name not in chosen][:cases] if student else []
 
@@ -145,7 +152,7 @@ def diagnose(
 
 @dataclass(frozen=True)
 class _Model:
-    """A trained network, run as far as its encoder goes: image in, features of every stage out."""
+    """A trained network up to the end of its encoder: image in, features of every stage out."""
 
     folder: ModelFolder
     checkpoint_file: Path
@@ -176,12 +183,13 @@ def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
     if len(student.channels) != len(teacher.channels):
         raise StageMismatch(
             f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}; stages are "
-            "compared one by one, so give a student made from this teacher."
+            "compared one by one, so give a student that was made from this teacher.",
+            option="student",
         )
 
 
 def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]) -> dict[str, Sequence[nn.Module]]:
-    """φ of every stage: the best for the patches to fit on, and the run's own where there is one."""
+    """φ of every stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
     fits = [LeastSquaresPhi(s, t) for s, t in zip(student.channels, teacher.channels, strict=True)]
     fitted = 0
     for _, patch in fitting:
@@ -189,7 +197,7 @@ def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]
             fit.add(s, t)
         fitted += 1
     if not fitted:
-        raise UserError("there is no training case left to fit φ on; ask for fewer --cases.")
+        raise UserError("there is no training case left to fit φ on; ask for fewer cases.", option="cases")
     phis: dict[str, Sequence[nn.Module]] = {LEAST_SQUARES: [fit.solve().float() for fit in fits]}
     own = trained_phi(student.folder, read_checkpoint(student.checkpoint_file), teacher.folder, teacher.channels)
     if own:

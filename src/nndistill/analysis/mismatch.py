@@ -13,7 +13,7 @@ from .spectrum import measurable_levels
 
 
 class Mismatch(NamedTuple):
-    """Relative mismatch of one stage; 0 is equal, 1 is what a student of zeros has. NaN where a band is empty."""
+    """Relative mismatch of one stage: 0 if both are equal, 1 for a student of zeros, NaN if a band is empty."""
 
     high: float
     """In all detail bands."""
@@ -39,8 +39,8 @@ def mismatch(
         teacher: $F^{(t)}$.
         student: $F^{(s)}$.
         phi: φ, from student to teacher channels.
-        wavelet: Any discrete wavelet PyWavelets knows.
-        level: Number of levels; fewer where the stage is small (see `measurable_levels`).
+        wavelet: Any discrete wavelet of PyWavelets.
+        level: Number of levels; fewer if the stage is small (see `measurable_levels`).
         mode: Boundary mode.
 
     Shape:
@@ -69,12 +69,12 @@ class LeastSquaresPhi:
 
     $$\min_{W, b} \sum \lVert F^{(t)} - W F^{(s)} - b\rVert_2^2$$
 
-    Features come case by case and are not kept: only the normal equations are, in double precision. Student channels
-    that depend on one another get the smallest weights that do it.
+    Features are added case by case. They are not kept; only the normal equations are, in double precision. Student
+    channels that depend on one another get the smallest weights that solve them.
 
     Args:
         student_channels: Channels of the student's stage.
-        teacher_channels: Channels of the teacher's.
+        teacher_channels: Channels of the teacher's stage.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
@@ -82,7 +82,7 @@ class LeastSquaresPhi:
         self._moments = torch.zeros(student_channels + 1, teacher_channels, dtype=torch.float64)
 
     def add(self, student: Tensor, teacher: Tensor) -> None:
-        """Take in the features of some cases: `(B, C_s, D, H, W)` and `(B, C_t, D, H, W)`.
+        """Add the features of some cases: `(B, C_s, D, H, W)` and `(B, C_t, D, H, W)`.
 
         Raises:
             StageMismatch: The features differ in space.
@@ -94,8 +94,10 @@ class LeastSquaresPhi:
             self._moments += (inputs @ t.flatten(1).double().mT).cpu()
 
     def solve(self) -> nn.Conv3d:
-        """The best φ for what was taken in, in double precision."""
-        scale = self._gram.diagonal().clamp_min(1e-300).rsqrt()  # channels of unequal size would cost digits
+        """The best φ for the features that were added, in double precision."""
+        scale = (
+            self._gram.diagonal().clamp_min(1e-300).rsqrt()
+        )  # without it, channels of unequal size would cost digits
         scaled = self._gram * scale * scale[:, None]
         solution = scale[:, None] * (
             torch.linalg.pinv(scaled, hermitian=True, rtol=1e-12) @ (scale[:, None] * self._moments)

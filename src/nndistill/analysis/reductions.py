@@ -17,7 +17,7 @@ class Scale(NamedTuple):
     image: NDArray[np.float64]
     """`(D, H, W)`."""
     derivative: NDArray[np.float64]
-    """Magnitude of the gradient a mm, `(D, H, W)`."""
+    """Magnitude of the gradient per mm, `(D, H, W)`."""
     variance_left: float
     """Variance of the intensities, relative to the original."""
     derivative_left: float
@@ -33,7 +33,7 @@ def reduced_scales(image: NDArray[Any], spacing: Sequence[float], *, reductions:
     Args:
         image: Intensities, `(D, H, W)`, at least two voxels along each axis.
         spacing: Voxel size in mm.
-        reductions: How many; fewer if an axis would be left with one voxel.
+        reductions: Number of reductions; fewer if an axis would be left with one voxel.
 
     Returns:
         The original and its reductions, fine to coarse.

@@ -1,4 +1,4 @@
-r"""Where the energy of features lies in the wavelet pyramid, and how much of it is noise (the paper, Proposition 1).
+r"""Where in the wavelet pyramid the energy of features is, and how much of it is noise (the paper, Proposition 1).
 
 White noise of variance $\sigma^2$ has the energy $\sigma^2\lVert w\rVert^2$ in a coefficient whose filter is $w$.
 Under an orthonormal transform every $\lVert w\rVert^2$ is 1, which is Proposition 1: the noise energy per coefficient
@@ -34,13 +34,13 @@ GAUSSIAN_MEDIAN = 0.6745
 """Median of the absolute value of a standard normal number."""
 
 FINEST = (1, "HHH")
-"""Where the noise is measured: level and band."""
+"""Level and band in which the noise is measured."""
 
 SMALL_STAGE = 16**3
 """With more voxels, the square of a median is unbiased to 1 %; with fewer, the bias is measured and divided out."""
 
 TRIALS = 1000
-"""Channels of noise on which it is measured."""
+"""Channels of noise on which this bias is measured."""
 
 LONGEST_CHUNK = 1 << 24
 """Samples transformed at a time, at least one channel."""
@@ -62,23 +62,24 @@ def stage_spectrum(
 
     Args:
         features: Output of one stage.
-        wavelet: Any discrete wavelet PyWavelets knows.
-        level: Number of levels; fewer where the stage is small (see `measurable_levels`).
+        wavelet: Any discrete wavelet of PyWavelets.
+        level: Number of levels; fewer if the stage is small (see `measurable_levels`).
         mode: Boundary mode. `periodization` is orthonormal: the energies of all bands sum to the features' own.
-        inside: Where the image is, of any size. A coefficient counts as the part of its filter that lies inside, and
-            not at all where that is less than half. Padding and the black around a head would pass for silence.
+        inside: Where the image is, of any size. A coefficient counts with the part of its filter that is inside, and
+            not at all if that is less than half: padding and the black around a head would pass for a lack of
+            signal.
 
     Shape:
         `(B, C, D, H, W)`, and `(B, D', H', W')` for `inside`.
 
     Returns:
-        One row a band: the seven of level 1 (the finest), of level 2, …, and `LLL` of the last level. Columns `level`;
-        `band`; `coefficients` (the number that counts, $\sum\lVert w\rVert^2$); `energy` (a sum of squares);
+        One row per band: the seven of level 1 (the finest), of level 2, …, and `LLL` of the last level. Columns
+        `level`; `band`; `coefficients` (the number that counts, $\sum\lVert w\rVert^2$); `energy` (a sum of squares);
         `energy_per_coefficient`; `noise` ($\sigma^2$, the same in every row); `snr`, at least 0. A stage that cannot
-        be split has one row, `LLL` of level 0, without noise. What cannot be told is NaN.
+        be split has one row, `LLL` of level 0, without noise. Unknown values are NaN.
 
     Raises:
-        UnknownName: No such wavelet or mode.
+        UnknownName: There is no such wavelet or mode.
 
     Source:
         Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026,
@@ -117,13 +118,13 @@ def stage_spectrum(
 
 
 def pooled_spectrum(spectra: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Put the spectra of several cases together as if they were one: energies, noise energies and counts add up.
+    """Combine the spectra of several cases into one: energies, noise energies and counts add up.
 
     Args:
-        spectra: Frames of `stage_spectrum` with a further column `stage`.
+        spectra: Tables from `stage_spectrum` with an additional column `stage`.
 
     Returns:
-        The same columns, a row a stage and band.
+        The same columns, one row per stage and band.
     """
     frame = pd.concat(spectra, ignore_index=True)
     frame = frame.assign(noise=frame["noise"] * frame["coefficients"])
@@ -153,17 +154,17 @@ def filter_span(wavelet: str, level: int) -> int:
 
 
 def directional_signal(spectrum: pd.DataFrame) -> pd.DataFrame:
-    """The share of a stage's directional signal that each level holds.
+    """The share of each level in a stage's directional signal.
 
-    Signal is energy less noise energy, and at least 0, summed over the six bands that DCD matches. Each band counts as
-    the share of the volume that it is under an orthonormal transform, an eighth a level: what other modes add beyond
-    the ends of a small stage would count its deep levels several times.
+    Signal is energy minus noise energy, at least 0, summed over the six bands that DCD matches. Each band is weighted
+    by its share of the volume under an orthonormal transform, an eighth per level: what other modes add beyond the
+    ends of a small stage would count its deep levels several times.
 
     Args:
-        spectrum: Of `pooled_spectrum`.
+        spectrum: From `pooled_spectrum`.
 
     Returns:
-        One row a stage, one column a level; rows sum to 1, or are NaN where there is no signal.
+        One row per stage, one column per level; rows sum to 1, or are NaN if there is no signal.
     """
     directional = spectrum[spectrum["band"].isin(GROUPS["D"])]
     signal = (directional["energy_per_coefficient"] - directional["noise"].fillna(0)).clip(lower=0)
@@ -173,14 +174,14 @@ def directional_signal(spectrum: pd.DataFrame) -> pd.DataFrame:
 
 
 def worthwhile_levels(spectrum: pd.DataFrame, *, share: float = 0.95) -> pd.Series[int]:
-    """The fewest levels of each stage that hold `share` of the directional signal that was found in all of them.
+    """The smallest number of levels that have `share` of the directional signal found in all levels, for each stage.
 
     Args:
-        spectrum: Of `pooled_spectrum`.
+        spectrum: From `pooled_spectrum`.
         share: Between 0 and 1.
 
     Returns:
-        Levels by stage; 0 where no directional signal was found.
+        Levels by stage; 0 if no directional signal was found.
     """
     held = directional_signal(spectrum).cumsum(axis=1)
     return ((held < share - 1e-9).sum(axis=1) + 1).where(held.notna().any(axis=1), 0).astype(int).rename("levels")
@@ -205,9 +206,9 @@ def _pyramid(x: Tensor, wavelet: str, mode: str, depth: int) -> Iterator[tuple[t
 
 
 def _weights(share: Tensor, key: tuple[int, str], wavelet: str, mode: str) -> Tensor:
-    """What every coefficient of a band counts: the squared norm of the part of its filter that lies inside.
+    """The weight of every coefficient of a band: the squared norm of the part of its filter that is inside.
 
-    0 for coefficients that lie mostly outside, and for filters without norm (two equal samples at an end).
+    0 for coefficients that are mostly outside, and for filters without a norm (two equal samples at an end).
 
     Args:
         share: How much of each voxel is inside, `(B, D, H, W)`.
@@ -222,7 +223,7 @@ def _weights(share: Tensor, key: tuple[int, str], wavelet: str, mode: str) -> Te
 
 @cache
 def _squared_filters(wavelet: str, mode: str, size: int, level: int, letter: str) -> Tensor:
-    """The filters of one axis, from samples to coefficients of a level, each entry squared."""
+    """The filters along one axis, from samples to the coefficients of a level, with each entry squared."""
     path = torch.eye(size, dtype=torch.float64)
     for at in range(1, level + 1):
         low, high = analysis_matrix(wavelet, mode, len(path)) @ path
@@ -231,7 +232,7 @@ def _squared_filters(wavelet: str, mode: str, size: int, level: int, letter: str
 
 
 def _variances(hhh: Tensor, weights: Tensor) -> NDArray[np.float64]:
-    """σ² of every sample and channel, from the median of what the noise makes of the finest HHH."""
+    """σ² of every sample and channel, from the median of the finest HHH."""
     variances = []
     for sample, weight in zip(hhh.double(), weights, strict=True):
         counted = weight > 0
@@ -241,9 +242,9 @@ def _variances(hhh: Tensor, weights: Tensor) -> NDArray[np.float64]:
 
 
 def _bias(share: Tensor, weights: Tensor, wavelet: str, mode: str) -> float:
-    """What the estimate makes of white noise of variance 1: more than 1 where a stage has few coefficients.
+    """The estimate for white noise of variance 1: more than 1 if a stage has few coefficients.
 
-    Only there is it worth measuring, with the same random numbers each time.
+    It is measured only for small stages, with the same random numbers each time.
     """
     if share[0].numel() > SMALL_STAGE:
         return 1.0

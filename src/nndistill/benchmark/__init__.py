@@ -1,1 +1,1 @@
-"""What models cost to run, measured side by side."""
+"""What models cost to run: latency, memory and size, measured in turns on the same case."""

@@ -1,4 +1,4 @@
-"""Which models are measured, under which names and with which runtimes."""
+"""Which models are measured, under which names and in which runtimes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Candidate:
     """A model to measure.
 
     Args:
-        name: For people, another one for every candidate.
-        path: An exported folder, or a model folder of nnU-Net.
-        backend: Its runtime.
+        name: Shown in tables and figures; no two candidates have the same.
+        path: An exported folder, or an nnU-Net model folder.
+        backend: The runtime that computes it.
     """
 
     name: str
@@ -27,19 +27,19 @@ class Candidate:
 
 
 def find_candidates(given: Sequence[str], backends: Sequence[str] = ()) -> list[Candidate]:
-    """Understand the models of a command line.
+    """Find the models that a user names.
 
     Args:
-        given: `PATH`, which is called like its folder, or `NAME=PATH`.
-        backends: Every model is measured with each of these that computes it, and where none does, or none is given,
-            with the one for its format.
+        given: `PATH`, which is named after its folder, or `NAME=PATH`.
+        backends: Each model is measured in those of these that can compute it; if there are none, in the default
+            runtime for its format.
 
     Raises:
-        UnknownName: There is no such backend.
-        UserError: There is no such model, or two have one name.
+        UnknownName: A backend does not exist.
+        UserError: A model does not exist, or two have the same name.
     """
     if unknown := next((backend for backend in backends if backend not in RUNTIMES), None):
-        raise UnknownName("backend", unknown, RUNTIMES)
+        raise UnknownName("backend", unknown, RUNTIMES, option="backend")
     candidates = []
     for text in given:
         name, path = _name_and_path(text)

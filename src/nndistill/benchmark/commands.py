@@ -1,4 +1,4 @@
-"""From the command line: `nndistill predict` beside stock nnU-Net's own command, from start to end on the same case."""
+"""Whole commands, from start to end on the same case: `nndistill predict` compared with stock nnU-Net's own."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Command:
     """A command that predicts the case.
 
     Args:
-        name: The candidate's, and for stock nnU-Net `…, stock nnU-Net`.
-        words: Program and arguments, without input and output.
-        input, output: The options before these two folders; empty where they need none.
+        name: The candidate's; stock nnU-Net's command is called `…, stock nnU-Net`.
+        arguments: Program and arguments, without input and output.
+        input, output: The options before these two folders; empty if they need none.
     """
 
     name: str
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     input: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class CommandCosts:
-    """What predicting the case with a command costs, its start and loading the model included.
+class CommandResult:
+    """What predicting the case with a command costs, including its start and loading the model.
 
     Args:
-        command: Which.
-        case: Its runs.
-        memory_bytes: The greatest of their peaks, of the command and all processes that it starts together.
-        label_map: What it wrote.
+        command: The command.
+        case: Latency of the command.
+        memory_bytes: The greatest peak of its runs, of the command and all processes that it starts together.
+        label_map: The file that it wrote.
     """
 
     command: Command
@@ -52,10 +52,10 @@ class CommandCosts:
     memory_bytes: int
     label_map: Path
 
-    def numbers(self, base: CommandCosts) -> dict[str, Any]:
+    def numbers(self, base: CommandResult) -> dict[str, Any]:
         """As plain values, compared with another command."""
         return {
-            "command": " ".join(self.command.words),
+            "command": " ".join(self.command.arguments),
             "latency_s": self.case.median,
             **self.case.numbers("case", base.case),
             "memory_bytes": self.memory_bytes,
@@ -66,20 +66,20 @@ class CommandCosts:
 def commands_for(
     candidates: Sequence[Candidate], *, mirror: bool = True, device: str = "auto", fold: str | None = None
 ) -> list[Command]:
-    """Stock nnU-Net's command for every candidate that is its model folder, and then ours for all candidates.
+    """Stock nnU-Net's command for every candidate that is an nnU-Net model folder, then ours for all candidates.
 
     Stock nnU-Net gets one process for reading and one for writing, the leanest it can have.
 
     Args:
-        candidates: As `find_candidates` gives them.
+        candidates: From `find_candidates`.
         mirror, device, fold: As in `benchmark`.
 
     Raises:
-        UserError: No candidate is a model folder of nnU-Net.
+        UserError: No candidate is an nnU-Net model folder.
     """
     folders = [candidate for candidate in candidates if not (candidate.path / FILE_NAME).is_file()]
     if not folders:
-        raise UserError("--stock needs a model folder of nnU-Net among the models: stock nnU-Net predicts no other.")
+        raise UserError("stock nnU-Net needs an nnU-Net model folder, and none of the models is one.", option="stock")
     return [
         *(_stock(candidate, mirror=mirror, device=device, fold=fold) for candidate in folders),
         *(_ours(candidate, mirror=mirror, device=device, fold=fold) for candidate in candidates),
@@ -95,22 +95,22 @@ def measure_commands(
     rounds: int = 5,
     case_seconds: float = 120.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[CommandCosts]:
-    """Let commands predict a case in turn, one at a time.
+) -> list[CommandResult]:
+    """Let commands predict a case, taking turns, one at a time.
 
     Args:
-        commands: What to measure.
-        case: What they predict.
-        file_ending: Of its files.
-        output: Folder for the label maps, a folder a command.
-        rounds: How often, at most.
+        commands: The commands to measure.
+        case: The case that they predict.
+        file_ending: Of the case's files.
+        output: Folder for the label maps, with a folder per command.
+        rounds: How often each command runs, at most.
         case_seconds: How long all runs of a command may take; the first is always made.
-        progress: Called with the number of runs done and of all.
+        progress: Called with the number of finished runs and of all.
 
     Raises:
         UserError: A command failed.
     """
-    runs = [_Runs(command, output / str(number)) for number, command in enumerate(commands)]
+    runs = [_CommandRuns(command, output / str(number)) for number, command in enumerate(commands)]
     done, total = 0, len(runs)
     with TemporaryDirectory() as folder:
         for channel, file in case.files.items():
@@ -126,7 +126,7 @@ def measure_commands(
                     total += run.turns - 1
     progress(done, total)
     return [
-        CommandCosts(
+        CommandResult(
             command=run.command,
             case=Timing(tuple(made.seconds for made in run.made)),
             memory_bytes=max(made.memory_bytes for made in run.made),
@@ -137,8 +137,8 @@ def measure_commands(
 
 
 @dataclass
-class _Runs:
-    """What a command has taken so far, and how often it is to run."""
+class _CommandRuns:
+    """The runs of a command so far, and how many there will be."""
 
     command: Command
     output: Path
@@ -148,9 +148,9 @@ class _Runs:
     def once_more(self, input: Path) -> None:
         shutil.rmtree(self.output, ignore_errors=True)
         command = self.command
-        words = [*command.words, *command.input, str(input), *command.output, str(self.output)]
+        line = [*command.arguments, *command.input, str(input), *command.output, str(self.output)]
         # Threads that spin while they wait would make stock nnU-Net slower than it is.
-        self.made.append(measure_command(words, environment={"OMP_WAIT_POLICY": "PASSIVE"}))
+        self.made.append(measure_command(line, environment={"OMP_WAIT_POLICY": "PASSIVE"}))
 
 
 def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | None) -> Command:
@@ -162,12 +162,12 @@ def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | None)
     program = [str(Path(sys.executable).with_name(STOCK)), "-m", str(candidate.path)]
     weights = ["-f", checkpoint.parent.name.removeprefix("fold_"), "-chk", checkpoint.name]
     lean = ["-npp", "1", "-nps", "1", "--disable_progress_bar", "-device", find_device(device).type]
-    words = [*program, *weights, *lean, *([] if mirror else ["--disable_tta"])]
-    return Command(f"{candidate.name}, stock nnU-Net", tuple(words), ("-i",), ("-o",))
+    arguments = [*program, *weights, *lean, *([] if mirror else ["--disable_tta"])]
+    return Command(f"{candidate.name}, stock nnU-Net", tuple(arguments), ("-i",), ("-o",))
 
 
 def _ours(candidate: Candidate, *, mirror: bool, device: str, fold: str | None) -> Command:
-    words = [sys.executable, "-m", "nndistill", "predict", "--any-orientation", "--device", device]
-    words += ["--backend", candidate.backend, *([] if mirror else ["--no-mirror"])]
-    words += ["--fold", fold] if fold and not (candidate.path / FILE_NAME).is_file() else []
-    return Command(candidate.name, (*words, str(candidate.path)))
+    arguments = [sys.executable, "-m", "nndistill", "predict", "--any-orientation", "--device", device]
+    arguments += ["--backend", candidate.backend, *([] if mirror else ["--no-mirror"])]
+    arguments += ["--fold", fold] if fold and not (candidate.path / FILE_NAME).is_file() else []
+    return Command(candidate.name, (*arguments, str(candidate.path)))

@@ -1,4 +1,4 @@
-"""A command and the processes it starts: seconds from start to end, and the most memory they held together."""
+"""A command with the processes it starts: seconds from start to end, and the most memory that they hold together."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import psutil
 from ..errors import UserError
 
 INTERVAL = 0.05
-"""Seconds between two looks at the memory."""
+"""Seconds between two readings of the memory."""
 
 
 @dataclass(frozen=True)
 class MeasuredCommand:
-    """What a command took.
+    """What one run of a command took.
 
     Args:
         seconds: From its start to its end.
@@ -40,10 +40,10 @@ def measure_command(command: Sequence[str | Path], *, environment: Mapping[str, 
 
     Args:
         command: Program and arguments.
-        environment: Variables that it gets beside those of this process.
+        environment: Variables that it gets in addition to those of this process.
 
     Raises:
-        UserError: It failed; the last line that it printed is told.
+        UserError: The command failed; the message ends with the last line that it printed.
     """
     with TemporaryFile() as printed:
         start = time.perf_counter()
@@ -55,23 +55,23 @@ def measure_command(command: Sequence[str | Path], *, environment: Mapping[str, 
             env={**os.environ, **environment},
             start_new_session=True,
         )
-        watched = _Watched(process.pid)
+        watch = _MemoryWatch(process.pid)
         try:
             status = process.wait()
             seconds = time.perf_counter() - start
         finally:
-            watched.stop()
+            watch.stop()
             with suppress(ProcessLookupError):  # all have ended
                 os.killpg(process.pid, signal.SIGKILL)
         if status:
             printed.seek(0)
             lines = printed.read().decode(errors="replace").strip().splitlines() or ["it printed nothing"]
             raise UserError(f"{Path(command[0]).name} failed with status {status}: {lines[-1]}")
-    return MeasuredCommand(seconds, watched.peak)
+    return MeasuredCommand(seconds, watch.peak)
 
 
-class _Watched(threading.Thread):
-    """Looks at a process and its descendants until it is stopped."""
+class _MemoryWatch(threading.Thread):
+    """Reads the memory of a process and its descendants until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)

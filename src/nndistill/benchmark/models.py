@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..runtime.cases import InputCase
 from ..runtime.description import FILE_NAME, ModelDescription
 from ..runtime.machine import describe_machine
 from .candidates import Candidate
-from .result import ABOUT, Benchmark, Costs
+from .result import MEASUREMENT, Benchmark, ModelResult
 from .timing import Timing, rounds_that_fit, without_warm_up
-from .worker import Lap, MeasuredModel
+from .worker import MeasuredModel, Run
 
 BUSY = 0.3
-"""Load of the machine before the measurement, a core, above which a remark is made."""
+"""Load of the machine per core before the measurement above which a note is added."""
 ENOUGH_ROUNDS = 5
 
 
@@ -34,59 +33,59 @@ def benchmark(
     fold: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Benchmark:
-    """Measure models on a case. They take turns, so that whatever else the machine does falls on all alike.
+    """Measure models on a case. They take turns, so that whatever else the machine does affects all of them alike.
 
-    A window is computed once to warm up and then `rounds` times. The case is predicted once, which warms up, and then
-    as often as `case_seconds` allow, at most `rounds` times; where they allow no second time, the first one counts.
+    A patch is computed once to warm up and then `rounds` times. The case is predicted once, which warms up, and then
+    as often as `case_seconds` allows, at most `rounds` times; if it allows no second time, the first one counts.
 
     Args:
-        candidates: At least one, as `find_candidates` gives them.
+        candidates: At least one, from `find_candidates`.
         input: A file of a case, or a folder that holds one case only.
-        rounds: How often a window is computed.
+        rounds: How often a patch is computed.
         case: Whether the whole case is predicted too.
         case_seconds: How long all predictions of the case by one model may take; the first is always made.
         mirror: Whether the case is predicted with mirroring.
-        device: As in `load_model`, of all models.
-        fold: Of model folders of nnU-Net.
-        progress: Called with the number of computations done and of all.
+        device: As in `load_model`, for all models.
+        fold: Of nnU-Net's model folders.
+        progress: Called with the number of finished computations and of all.
 
     Raises:
-        UserError: A model or the case is not there or does not fit.
+        UserError: A model or the case is missing or does not fit.
     """
-    if any(candidate.name == ABOUT for candidate in candidates):
-        raise UserError(
-            f"no model can be named {ABOUT!r}, which is the name of what is told of the measurement itself."
-        )
-    about = {"machine": describe_machine(), "rounds": rounds, "case_seconds": case_seconds, "mirroring": mirror}
+    if any(candidate.name == MEASUREMENT for candidate in candidates):
+        raise UserError(f"a model cannot be named {MEASUREMENT!r}: the measurement itself is reported under this name.")
+    conditions = {"machine": describe_machine(), "rounds": rounds, "case_seconds": case_seconds, "mirroring": mirror}
     steps = _Steps(len(candidates) * (1 + rounds + case), progress)
     with ExitStack() as processes:
         models = [
-            _Laps(processes.enter_context(MeasuredModel(c.path, input, backend=c.backend, device=device, fold=fold)))
+            _ModelRuns(
+                processes.enter_context(MeasuredModel(c.path, input, backend=c.backend, device=device, fold=fold))
+            )
             for c in candidates
         ]
-        found = models[0].model.case_facts
-        about |= {"case": found["name"], "case_voxels": found["voxels"]}
+        first = models[0].model.loaded
+        conditions |= {"case": first.case.name, "case_voxels": first.case_voxels}
         _measure_patches(models, rounds, steps)
         if case:
             _measure_cases(models, rounds, case_seconds, mirror, steps)
-        costs = [_costs(candidate, laps, fold) for candidate, laps in zip(candidates, models, strict=True)]
-    warnings = [f"{c.name}: {w}" for c, laps in zip(candidates, models, strict=True) for w in laps.model.warnings]
-    files = {int(channel): Path(file) for channel, file in found["files"].items()}
+        measured = list(zip(candidates, models, strict=True))
+        results = [_result(candidate, runs, fold) for candidate, runs in measured]
+    warnings = [f"{candidate.name}: {w}" for candidate, runs in measured for w in runs.model.loaded.warnings]
     return Benchmark(
-        models=tuple(costs),
-        case=InputCase(found["name"], files),
-        file_ending=found["file_ending"],
-        about=about,
-        notes=(*_remarks(about, case=case), *warnings),
+        models=tuple(results),
+        case=first.case,
+        file_ending=first.file_ending,
+        conditions=conditions,
+        notes=(*_notes(conditions, case=case), *warnings),
     )
 
 
 @dataclass
-class _Laps:
-    """What one model has taken so far."""
+class _ModelRuns:
+    """The runs of one model so far: of the patch, and the seconds of the case's."""
 
     model: MeasuredModel
-    patches: list[Lap] = field(default_factory=list)
+    patches: list[Run] = field(default_factory=list)
     cases: list[float] = field(default_factory=list)
 
 
@@ -105,39 +104,39 @@ class _Steps:
         self._progress(self._done, self._total)
 
 
-def _measure_patches(models: Sequence[_Laps], rounds: int, steps: _Steps) -> None:
-    for laps in models:
-        laps.model.patch()
+def _measure_patches(models: Sequence[_ModelRuns], rounds: int, steps: _Steps) -> None:
+    for runs in models:
+        runs.model.measure_patch()
         steps.done()
     for _ in range(rounds):
-        for laps in models:
-            laps.patches.append(laps.model.patch())
+        for runs in models:
+            runs.patches.append(runs.model.measure_patch())
             steps.done()
 
 
-def _measure_cases(models: Sequence[_Laps], rounds: int, budget: float, mirror: bool, steps: _Steps) -> None:
-    for laps in models:
-        laps.cases.append(laps.model.case(mirror=mirror).seconds)
+def _measure_cases(models: Sequence[_ModelRuns], rounds: int, budget: float, mirror: bool, steps: _Steps) -> None:
+    for runs in models:
+        runs.cases.append(runs.model.measure_case(mirror=mirror).seconds)
         steps.done()
-    left = [rounds_that_fit(laps.cases[0], rounds=rounds, budget=budget) for laps in models]
+    left = [rounds_that_fit(runs.cases[0], rounds=rounds, budget=budget) for runs in models]
     steps.more(sum(left))
     for done in range(max(left)):
-        for laps, count in zip(models, left, strict=True):
+        for runs, count in zip(models, left, strict=True):
             if done < count:
-                laps.cases.append(laps.model.case(mirror=mirror).seconds)
+                runs.cases.append(runs.model.measure_case(mirror=mirror).seconds)
                 steps.done()
 
 
-def _costs(candidate: Candidate, laps: _Laps, fold: str | None) -> Costs:
-    busy = sum(lap.processor_seconds for lap in laps.patches) / sum(lap.seconds for lap in laps.patches)
+def _result(candidate: Candidate, runs: _ModelRuns, fold: str | None) -> ModelResult:
+    busy = sum(run.processor_seconds for run in runs.patches) / sum(run.seconds for run in runs.patches)
     disk_bytes, parameters, flops_patch = _of_folder(candidate.path, fold)
-    return Costs(
+    return ModelResult(
         name=candidate.name,
         path=candidate.path,
-        facts=laps.model.facts,
-        patch=Timing(tuple(lap.seconds for lap in laps.patches)),
-        case=without_warm_up(laps.cases) if laps.cases else None,
-        memory_bytes=laps.model.peak_memory(),
+        facts=runs.model.loaded.facts,
+        patch=Timing(tuple(run.seconds for run in runs.patches)),
+        case=without_warm_up(runs.cases) if runs.cases else None,
+        memory_bytes=runs.model.peak_memory(),
         busy_cores=busy,
         disk_bytes=disk_bytes,
         parameters=parameters,
@@ -146,7 +145,7 @@ def _costs(candidate: Candidate, laps: _Laps, fold: str | None) -> Costs:
 
 
 def _of_folder(path: Path, fold: str | None) -> tuple[int, int | None, int | None]:
-    """Bytes of the files that prediction needs, parameters, and FLOPs of a window."""
+    """Bytes of the files that prediction needs, parameters, and FLOPs per patch."""
     if (path / FILE_NAME).is_file():
         description = ModelDescription.read(path)
         files = [path / FILE_NAME, *(path / name for name in description.files if not name.endswith(".zip"))]
@@ -164,16 +163,16 @@ def _bytes(files: Sequence[Path]) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _remarks(about: dict[str, Any], *, case: bool) -> list[str]:
-    machine = about["machine"]
-    remarks = []
+def _notes(conditions: dict[str, Any], *, case: bool) -> list[str]:
+    machine = conditions["machine"]
+    notes = []
     if machine["load_before"] > BUSY * machine["cores"]:
-        remarks.append(
+        notes.append(
             f"The machine was busy before the measurement began (load {machine['load_before']:.1f} on "
-            f"{machine['cores']} cores): ratios may stand, seconds may not."
+            f"{machine['cores']} cores): the ratios may hold, the seconds may not."
         )
-    if about["rounds"] < ENOUGH_ROUNDS:
-        remarks.append(f"Fewer than {ENOUGH_ROUNDS} rounds tell little about the spread.")
+    if conditions["rounds"] < ENOUGH_ROUNDS:
+        notes.append(f"Fewer than {ENOUGH_ROUNDS} rounds say little about the spread.")
     if not case:
-        remarks.append("Memory is that of windows: no case was predicted.")
-    return remarks
+        notes.append("Memory is that of patches: no case was predicted.")
+    return notes

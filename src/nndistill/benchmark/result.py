@@ -1,4 +1,4 @@
-"""What models were measured to cost, and the same as plain values."""
+"""The result of a benchmark, also as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from ..runtime.cases import InputCase
 from .timing import Timing
 
-ABOUT = "benchmark"
-"""Key of what is no model among `Benchmark.numbers`, so no model has this name."""
+MEASUREMENT = "benchmark"
+"""The one key in `Benchmark.numbers` that is not a model's name: the measurement's own."""
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What one model costs.
+class ModelResult:
+    """What one model costs to run.
 
     Args:
-        name: For people.
+        name: As given or shown.
         path: Its folder.
         facts: Name, format, backend, precision, device, patch, versions, and seconds to load it.
-        patch: A window of the network, without mirroring.
-        case: The case from NIfTI to NIfTI; `None` if it was not measured.
-        memory_bytes: Peak of its process, with the case if that was measured.
-        busy_cores: Processor seconds a second while windows were computed.
+        patch: Latency of the network on one window, without mirroring.
+        case: Latency of the case from NIfTI to NIfTI; `None` if it was not measured.
+        memory_bytes: Peak of its process, including the case if that was measured.
+        busy_cores: Processor seconds per second while patches were computed.
         disk_bytes: Of the files that prediction needs.
-        parameters: Of the network, where known.
-        flops_patch: Of a window: convolutions, two a multiply-add; where known.
+        parameters: Of the network, if known.
+        flops_patch: Per patch: convolutions, two per multiply-add; if known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Costs:
     parameters: int | None = None
     flops_patch: int | None = None
 
-    def numbers(self, base: Costs, machine: dict[str, Any]) -> dict[str, Any]:
+    def numbers(self, base: ModelResult, machine: dict[str, Any]) -> dict[str, Any]:
         """As plain values, compared with another model; a report reads `latency_s`, `memory_bytes`, `measured_on`."""
         case = {"latency_s": self.case.median, "cases_per_hour": 3600 / self.case.median} if self.case else {}
         if self.case and base.case:
@@ -75,22 +75,22 @@ class Benchmark:
 
     Args:
         models: The first is what the others are compared with.
-        case: What was predicted, by all.
+        case: The case that all models predicted.
         file_ending: Of its files.
-        about: Machine, settings, and the case.
-        notes: Sentences on what to keep in mind.
+        conditions: Machine, settings and the case.
+        notes: Sentences on what limits the result.
     """
 
-    models: tuple[Costs, ...]
+    models: tuple[ModelResult, ...]
     case: InputCase
     file_ending: str
-    about: dict[str, Any]
+    conditions: dict[str, Any]
     notes: tuple[str, ...] = ()
 
     def numbers(self) -> dict[str, Any]:
-        """Everything as plain values: a key a model, as `nndistill report --benchmark` reads it, and `benchmark`."""
-        base, machine = self.models[0], self.about["machine"]
+        """Everything as plain values: a key per model, as `nndistill report --benchmark` reads it, and `benchmark`."""
+        base, machine = self.models[0], self.conditions["machine"]
         return {
-            **{costs.name: costs.numbers(base, machine) for costs in self.models},
-            ABOUT: {**self.about, "compared_with": base.name, "notes": list(self.notes)},
+            **{model.name: model.numbers(base, machine) for model in self.models},
+            MEASUREMENT: {**self.conditions, "compared_with": base.name, "notes": list(self.notes)},
         }

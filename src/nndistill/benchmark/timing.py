@@ -1,4 +1,4 @@
-"""Repeated measurements: the median and how far they spread."""
+"""Repeated measurements: their median and their spread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of the same computation, repeated.
+    """Latencies of one computation in seconds, over rounds.
 
     Args:
-        seconds: One a round, in the order of the rounds.
+        seconds: One per round, in the order of the rounds.
     """
 
     seconds: tuple[float, ...]
@@ -31,7 +31,7 @@ class Timing:
     def speed(self, base: Timing) -> Speed:
         """How many times as fast as `base` this is, whose rounds took turns with these.
 
-        Where one of them had fewer rounds, the spread is that of any round of one with any of the other.
+        If one of them had fewer rounds, the spread is over all pairs of a round of one with a round of the other.
         """
         paired = len(self.seconds) == len(base.seconds)
         pairs = zip(base.seconds, self.seconds, strict=True) if paired else product(base.seconds, self.seconds)

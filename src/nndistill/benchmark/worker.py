@@ -1,43 +1,65 @@
-"""A model in a process of its own, which computes when it is asked and tells how long that took and what memory.
+"""A model in a process of its own, which measures the seconds and the memory that the model takes.
 
-A process of its own makes its peak memory its own, without what the asking process and other models hold.
+In a process of its own the peak memory is the model's alone, without what this process and other models hold.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import multiprocessing
 import os
-import subprocess
+import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from types import TracebackType
-from typing import IO, Any
-
-import numpy as np
+from tempfile import TemporaryDirectory
+from types import ModuleType, TracebackType
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import UserError
+from ..runtime.cases import InputCase
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _PACKAGES = {"torch": ("torch", "nnunetv2"), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",)}
-_KILLED = -9
 
 
 @dataclass(frozen=True)
-class Lap:
+class Run:
     """One computation: its seconds, and the processor seconds of all threads together."""
 
     seconds: float
     processor_seconds: float
 
 
+@dataclass(frozen=True)
+class ModelAndCase:
+    """What a process has loaded.
+
+    Args:
+        facts: Name, format, backend, precision, device, patch, versions, and seconds to load the model.
+        case: The case that the model is measured on.
+        case_voxels: Of one channel.
+        file_ending: Of the case's files.
+        warnings: What was logged as a warning while loading.
+    """
+
+    facts: dict[str, Any]
+    case: InputCase
+    case_voxels: int
+    file_ending: str
+    warnings: list[str]
+
+
 class MeasuredModel:
-    """A model that waits in its own process, for use in a `with` statement; while it waits it takes no processor time.
+    """A model in its own process, for use in a `with` statement; it takes no processor time while it waits.
 
     Args:
         model: An exported folder, or a model folder of nnU-Net.
@@ -45,13 +67,11 @@ class MeasuredModel:
         backend, device, fold: As in `load_model`.
 
     Attributes:
-        facts: What it is: name, format, backend, precision, device, patch, versions, and seconds to load it.
+        loaded: The model and the case.
         pid: Of the process.
-        case_facts: Name, voxels, files and their ending of the case.
-        warnings: What loading it warned of.
 
     Raises:
-        UserError: The model or the case is not there or does not fit, or the memory is not enough.
+        UserError: The model or the case is missing or does not fit, or the memory is not enough.
         ModuleNotFoundError: The runtime is not installed.
     """
 
@@ -59,96 +79,97 @@ class MeasuredModel:
         self, model: Path, input: Path, *, backend: str | None, device: str = "auto", fold: str | None = None
     ) -> None:
         self._model = model
-        self._errors: IO[bytes] = TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
-            text=True,
+        self._folder = TemporaryDirectory()
+        self._printed = Path(self._folder.name) / "printed.txt"
+        self._pool = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_process, initargs=(self._printed,)
         )
-        self.pid = self._process.pid
+        others = multiprocessing.active_children()
+        with _without_main_module():
+            started = self._pool.submit(os.getpid)
+        self._process = next(child for child in multiprocessing.active_children() if child not in others)
         try:
-            told = self._ask(
-                {"model": str(model), "input": str(input), "backend": backend, "device": device, "fold": fold}
-            )
+            self.pid = started.result()
+            self.loaded = self._run(_load, model, input, backend, device, fold)
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        self.facts: dict[str, Any] = told["facts"]
-        self.case_facts: dict[str, Any] = told["case"]
-        self.warnings: list[str] = told["warnings"]
 
     def __enter__(self) -> MeasuredModel:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
+        self._process.kill()  # it may be in the middle of a long computation
+        self._pool.shutdown()
+        self._folder.cleanup()
 
-    def patch(self) -> Lap:
+    def measure_patch(self) -> Run:
         """Compute one window of the case: the network alone, without mirroring."""
-        return Lap(**self._ask({"do": "patch"}))
+        return self._run(_measure_patch)
 
-    def case(self, *, mirror: bool) -> Lap:
+    def measure_case(self, *, mirror: bool) -> Run:
         """Predict the case from NIfTI to NIfTI, as `nndistill predict` does."""
-        return Lap(**self._ask({"do": "case", "mirror": mirror}))
+        return self._run(_measure_case, mirror)
 
     def peak_memory(self) -> int:
         """The most bytes of memory that the process ever held."""
-        return int(self._ask({"do": "memory"})["bytes"])
+        return self._run(_peak_memory)
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with suppress(BrokenPipeError):  # it ended; why, is told below
-            print(json.dumps(question), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise self._end()
-        content: dict[str, Any] = json.loads(answer)
-        if "error" in content:
-            raise UserError(content["error"])
-        if "missing" in content:
-            raise ModuleNotFoundError(f"No module named {content['missing']!r}", name=content["missing"])
-        return content
-
-    def _end(self) -> Exception:
-        """Why there is no answer."""
-        if self._process.wait() == _KILLED:
-            return UserError(
-                f"the process that measured {self._model} was killed, most likely because the machine's memory was not "
-                "enough. Measure fewer models at a time, or on a larger machine."
-            )
-        self._errors.seek(0)
-        return RuntimeError(f"measuring {self._model} failed:\n{self._errors.read().decode(errors='replace')}")
-
-
-def _serve() -> None:
-    """In the process: make the model that the first line of standard input names, then answer every line with one."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever prints, does not print between the answers
-    model: _Model | None = None
-    answer: dict[str, Any]
-    for line in sys.stdin:
-        question = json.loads(line)
+    def _run(self, compute: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Let the process compute something."""
         try:
-            if model is None:
-                model = _Model(**question)
-                answer = {"facts": model.facts, "case": model.case_facts, "warnings": model.warnings}
-            else:
-                answer = getattr(model, question.pop("do"))(**question)
-        except UserError as error:
-            answer = {"error": str(error)}
-        except ModuleNotFoundError as error:
-            answer = {"missing": error.name}
-        print(json.dumps(answer), file=answers, flush=True)
+            return self._pool.submit(compute, *args, **kwargs).result()
+        except BrokenProcessPool as error:
+            self._pool.shutdown()  # the exit code is known once the process has been waited for
+            if self._process.exitcode == -signal.SIGKILL:
+                raise UserError(
+                    f"the process that measured {self._model} was killed, most likely because the machine's memory was "
+                    "not enough. Measure fewer models at a time, or on a larger machine."
+                ) from None
+            printed = self._printed.read_text(errors="replace")
+            raise RuntimeError(f"measuring {self._model} failed:\n{printed}") from error
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Let a process start without importing this one's main module.
+
+    `multiprocessing` imports it for the sake of functions defined in it. Here it would only add what it imports, the
+    whole command line or a user's PyTorch, to the measured memory.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _prepare_process(printed: Path) -> None:
+    """In the process: send everything printed to a file, and let idle threads sleep."""
+    with printed.open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by a runtime's libraries when they are loaded
+
+
+def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> ModelAndCase:
+    """In the process: load the model and the case, and keep them for the measurements."""
+    held = _Model(model, input, backend, device, fold)
+    _held.append(held)
+    return held.loaded
+
+
+def _measure_patch() -> Run:
+    return _held[0].measure_patch()
+
+
+def _measure_case(mirror: bool) -> Run:
+    return _held[0].measure_case(mirror)
 
 
 class _Model:
-    def __init__(self, model: str, input: str, backend: str | None, device: str, fold: str | None) -> None:
+    def __init__(self, model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> None:
         from ..runtime.cases import channel_files, find_cases
         from ..runtime.image import read_image
         from ..runtime.loading import load_model
@@ -158,52 +179,52 @@ class _Model:
         warnings: list[str] = []
         logging.getLogger("nndistill").addHandler(_Collector(warnings))
         start = time.perf_counter()
-        self._loaded = load_model(Path(model), backend=backend, device=device, fold=fold)
+        self._model = load_model(model, backend=backend, device=device, fold=fold)
         seconds = time.perf_counter() - start
-        description = self._loaded.description
-        cases = find_cases(Path(input), description)
+        description = self._model.description
+        cases = find_cases(input, description)
         if len(cases) > 1:
             first = next(iter(cases[0].files.values()))
-            raise UserError(f"{input} holds {len(cases)} cases; measure one of them, such as --input {first}.")
+            raise UserError(f"{input} holds {len(cases)} cases; measure one of them, such as {first}.", option="input")
         self._case = cases[0]
         image = read_image(channel_files(self._case, description), description, any_orientation=True)
         prepared = preprocess(image, description)
         self._window = next(sample_windows(prepared.array, description.patch_size))
-        self.facts = {
-            "model": description.name,
-            "format": description.format,
-            "backend": self._loaded.backend.name,
-            "precision": description.precision,
-            "device": self._loaded.backend.device,
-            "patch": list(description.patch_size),
-            "load_s": seconds,
-            "versions": _versions(self._loaded.backend.name),
-        }
-        self.case_facts = {
-            "name": self._case.name,
-            "files": {channel: str(file) for channel, file in self._case.files.items()},
-            "file_ending": description.file_ending,
-            "voxels": int(np.prod(prepared.shape_before_cropping)),
-        }
-        self.warnings = warnings
+        self.loaded = ModelAndCase(
+            facts={
+                "model": description.name,
+                "format": description.format,
+                "backend": self._model.backend.name,
+                "precision": description.precision,
+                "device": self._model.backend.device,
+                "patch": list(description.patch_size),
+                "load_s": seconds,
+                "versions": _versions(self._model.backend.name),
+            },
+            case=self._case,
+            case_voxels=prod(prepared.shape_before_cropping),
+            file_ending=description.file_ending,
+            warnings=warnings,
+        )
 
-    def patch(self) -> dict[str, Any]:
-        return _lap(lambda: self._loaded.backend.logits(self._window))
+    def measure_patch(self) -> Run:
+        return _timed(lambda: self._model.backend.logits(self._window))
 
-    def case(self, mirror: bool) -> dict[str, Any]:
+    def measure_case(self, mirror: bool) -> Run:
         from ..runtime.predictor import predict_cases
 
         with TemporaryDirectory() as output:
 
             def predict() -> None:
-                made = predict_cases(self._loaded, [self._case], Path(output), mirror=mirror, any_orientation=True)
+                made = predict_cases(self._model, [self._case], Path(output), mirror=mirror, any_orientation=True)
                 for sentence in made.failed.values():
                     raise UserError(sentence)
 
-            return _lap(predict)
+            return _timed(predict)
 
-    def memory(self) -> dict[str, Any]:
-        return {"bytes": _peak_memory()}
+
+_held: list[_Model] = []
+"""In the process: the model, once it is loaded."""
 
 
 class _Collector(logging.Handler):
@@ -217,10 +238,10 @@ class _Collector(logging.Handler):
         self._sentences.append(record.getMessage())
 
 
-def _lap(compute: Callable[[], object]) -> dict[str, Any]:
+def _timed(compute: Callable[[], object]) -> Run:
     processor, start = time.process_time(), time.perf_counter()
     compute()
-    return {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - processor}
+    return Run(seconds=time.perf_counter() - start, processor_seconds=time.process_time() - processor)
 
 
 def _versions(backend: str) -> dict[str, str]:
@@ -240,15 +261,7 @@ def _peak_memory() -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-    except (OSError, StopIteration):  # no Linux
+    except (OSError, StopIteration):  # not Linux
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-if __name__ == "__main__":
-    try:
-        _serve()
-    except Exception:
-        traceback.print_exc()
-        sys.exit(1)

@@ -20,7 +20,7 @@ from .commands.compare import compare
 from .commands.complexity import complexity
 from .commands.demo import demo
 from .commands.diagnose import diagnose
-from .commands.distill import distill
+from .commands.distill import DistillCommand, distill
 from .commands.evaluate import evaluate
 from .commands.export import export
 from .commands.phantom import phantom
@@ -42,7 +42,7 @@ app.command()(demo)
 app.command()(phantom)
 app.add_typer(prepare, name="prepare")
 app.command()(teach)
-app.command()(distill)
+app.command(cls=DistillCommand)(distill)
 app.command()(predict)
 app.command()(benchmark)
 app.command()(evaluate)

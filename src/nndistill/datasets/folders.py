@@ -10,36 +10,36 @@ from pathlib import Path
 from ..errors import UserError
 
 DEPTH = 4
-"""Folders to look into, one in another."""
+"""How many folders deep to look."""
 
 
 def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[str, str]]:
-    """Folders with a certain name, in the order of their paths; `root` itself may be one.
+    """Find the folders with a certain name, in the order of their paths; `root` itself may be one.
 
-    A folder is looked into once, also when links lead to it. What is in a found folder is not searched. Hidden folders,
-    what macOS leaves in archives, and `derivatives` are passed by.
+    A folder is searched once, even if links lead to it. Found folders are not searched. Hidden folders, what macOS
+    leaves in archives, and `derivatives` are skipped.
 
     Args:
         root: Where to look.
-        name: What a folder's whole name has to match.
+        name: Pattern that the whole name of a folder has to match.
 
     Returns:
-        The folders; and a sentence on each folder that cannot be looked into, by its name.
+        The folders; and a sentence on each folder that cannot be read, by its name.
 
     Raises:
-        UserError: `root` is no folder.
+        UserError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder." if root.exists() else f"{root} is missing.")
+        raise UserError(f"{root} is not a folder." if root.exists() else f"{root} is missing.")
     unreadable: dict[str, str] = {}
     return list(_search(root.absolute(), name, unreadable, set(), DEPTH)), unreadable
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, sorted, without those that hold no cases.
+    """List the folders in a folder, sorted, without those that never hold cases.
 
     Raises:
-        OSError: It cannot be looked into.
+        OSError: It cannot be read.
     """
     with os.scandir(folder) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_dir()]

@@ -2,7 +2,7 @@
 
 In the archive: `sub-strokecase0001/ses-0001/anat/sub-strokecase0001_ses-0001_FLAIR.nii.gz` and `…/dwi/…_dwi.nii.gz`,
 `…_adc.nii.gz`. In the sample: `rawdata/sub-strokecase0001/ses-0001/…_flair.nii.gz`, `…_dwi.nii.gz`, `…_adc.nii.gz`.
-In both: `derivatives/sub-strokecase0001/ses-0001/…_msk.nii.gz`, on the grid of DWI and ADC; FLAIR is on another.
+In both: `derivatives/sub-strokecase0001/ses-0001/…_msk.nii.gz`, on the grid of DWI and ADC; FLAIR has its own grid.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
-from ..nnunet.data.raw import FILE_ENDING
+from ..nnunet.data.raw_format import FILE_ENDING
 from .folders import find_folders, subfolders
+from .registry import Option, register
 from .source import Case, Source, unique_cases
 
 CHANNELS = ("FLAIR", "DWI", "ADC")
@@ -26,16 +27,33 @@ LABELS = {"background": 0, "lesion": 1}
 SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 
 
+@register(
+    "isles2022",
+    title="ISLES 2022",
+    summary="ISLES 2022: acute strokes, FLAIR, DWI and ADC.",
+    source="The unpacked archive, or the challenge's sample.",
+    options={"grid": Option("Image onto whose voxels the others are resampled.")},
+    usual_id=229,
+)
 def find_isles2022(root: Path, *, grid: Literal["flair", "dwi"] = "flair") -> Source:
     """Find the cases of the training data.
 
     Args:
         root: The unpacked archive.
-        grid: The image onto whose voxels the others are resampled: FLAIR's, as the paper's release does it, or DWI's,
+        grid: The image onto whose voxels the others are resampled: FLAIR's, as in the paper's release, or DWI's,
             on which the lesions were drawn.
 
     Raises:
         UserError: The folder is missing, or holds no case.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from nndistill.datasets import find_isles2022, generate_phantom
+        >>> small = {"shape": (32, 32, 32), "spacing": (5, 5, 5), "jobs": 1}
+        >>> download = generate_phantom(Path(mkdtemp()), layout="isles2022", cases=2, **small)
+        >>> [case.name for case in find_isles2022(download).cases]
+        ['sub-strokecase0001_ses-0001', 'sub-strokecase0002_ses-0001']
     """
     cases: list[Case] = []
     subjects, unusable = find_folders(root, SUBJECT)
@@ -51,7 +69,7 @@ def find_isles2022(root: Path, *, grid: Literal["flair", "dwi"] = "flair") -> So
         raise UserError(f"{root} holds no folder sub-strokecase0000: is this the archive of ISLES 2022?")
     unique, twice = unique_cases(cases)
     return Source(
-        maker="isles2022",
+        found_by="isles2022",
         name="ISLES2022",
         channels=CHANNELS,
         labels=LABELS,
@@ -76,7 +94,7 @@ def _name(subject: Path, session: Path) -> str:
 
 
 def _case(subject: Path, session: Path) -> Case:
-    """The files of a session; where one is missing, the path it should have."""
+    """The files of a session; of a missing file, the path that it should have."""
     name = _name(subject, session)
     archive = any(path.name in {"anat", "dwi"} for path in subfolders(session))
     present = [path for folder in (session, *subfolders(session)) for path in folder.iterdir()]
@@ -94,7 +112,7 @@ def _case(subject: Path, session: Path) -> Case:
 
 
 def _mask(subject: Path, session: Path) -> Path:
-    """In `derivatives`, which lies beside the subjects or beside their folder `rawdata`."""
+    """In `derivatives`, which is next to the subjects or next to their folder `rawdata`."""
     inside = session.relative_to(subject.parent) / f"{_name(subject, session)}_msk{FILE_ENDING}"
-    beside, above = (parent / "derivatives" / inside for parent in (subject.parent, subject.parent.parent))
-    return above if above.exists() or subject.parent.name == "rawdata" else beside
+    sibling, above = (parent / "derivatives" / inside for parent in (subject.parent, subject.parent.parent))
+    return above if above.exists() or subject.parent.name == "rawdata" else sibling

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UnknownName, UserError
+from ..volumes.bounding_box import bounding_box
 from .lesions import detect_lesions
 from .surfaces import Definition, Mask, surface_distances
 
 EmptyPolicy = Literal["diagonal", "leave_out"] | float
-"""HD95 where one mask is empty: the image's diagonal, none, or a fixed number of mm."""
+"""HD95 if one mask is empty: the image's diagonal, none, or a fixed number of mm."""
 
 LabelMap = NDArray[Any]
+
+_NOTHING = np.s_[:0, :0, :0]
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,14 @@ class Measures:
 
     Args:
         labels: Values in the label maps, by the name of the class or region.
-        tolerance: Of NSD, in mm.
-        definition: Of the surfaces.
-        empty: What HD95 is where one mask is empty.
-        lesions: Names of the labels whose lesions are counted too.
+        tolerance: Tolerance of NSD in mm.
+        definition: Definition of a surface.
+        empty: HD95 if one mask is empty.
+        lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the reference whose voxels do not count.
 
     Raises:
-        UserError: One of them cannot be.
+        UserError: One of the values is not allowed.
     """
 
     labels: Mapping[str, Sequence[int]]
@@ -44,17 +47,25 @@ class Measures:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise UserError(f"the tolerance is a number of mm from 0 up, not {self.tolerance:g}.")
+            raise UserError(
+                f"the tolerance has to be a number of mm that is not negative, not {self.tolerance:g}.",
+                option="tolerance",
+            )
         if self.definition not in get_args(Definition):
-            raise UnknownName("definition of surfaces", self.definition, get_args(Definition))
+            raise UnknownName("definition of surfaces", self.definition, get_args(Definition), option="definition")
         if isinstance(self.empty, str):
             if self.empty not in ("diagonal", "leave_out"):
-                raise UnknownName("policy for empty masks", self.empty, ["diagonal", "leave_out", "a number of mm"])
+                raise UnknownName(
+                    "policy for empty masks", self.empty, ["diagonal", "leave_out", "a number of mm"], option="empty"
+                )
         elif not (np.isfinite(self.empty) and self.empty >= 0):
-            raise UserError(f"HD95 of an empty mask is a number of mm from 0 up, not {self.empty:g}.")
+            raise UserError(
+                f"HD95 of an empty mask has to be a number of mm that is not negative, not {self.empty:g}.",
+                option="empty",
+            )
         for name in self.lesions:
             if name not in self.labels:
-                raise UnknownName("label", name, self.labels)
+                raise UnknownName("label", name, self.labels, option="lesions")
 
 
 def case_metrics(
@@ -62,31 +73,39 @@ def case_metrics(
 ) -> dict[str, dict[str, float]]:
     r"""Compare a prediction with its reference.
 
-    With $R$ and $P$ the voxels of a label in reference and prediction: Dice is $2|R\cap P|/(|R|+|P|)$; HD95 and NSD
-    are those of `surface_distances`. Both empty: all three are NaN. One empty: Dice and NSD are 0, and HD95 is what
-    `measures.empty` says.
+    With $R$ and $P$ the voxels of a label in reference and prediction, Dice is $2|R\cap P|/(|R|+|P|)$; HD95 and NSD
+    are those of `surface_distances`. If both are empty, all three are NaN. If one is empty, Dice and NSD are 0, and
+    HD95 is given by `measures.empty`.
 
     Args:
         reference: Labels `(X, Y, Z)`.
         prediction: Labels `(X, Y, Z)`.
-        spacing: Distance of voxels along the three axes in mm.
+        spacing: Voxel size along the three axes in mm.
         measures: What to measure.
 
     Returns:
-        For each label `dice`, `hd95_mm`, `nsd`, `reference_voxels`, `predicted_voxels`, `reference_ml` and
-        `predicted_ml`; for those in `measures.lesions` also `reference_lesions`, `predicted_lesions`,
+        By label: `dice`, `hd95_mm`, `nsd`, `reference_voxels`, `predicted_voxels`, `reference_ml` and
+        `predicted_ml`; for the labels in `measures.lesions` also `reference_lesions`, `predicted_lesions`,
         `lesion_precision`, `lesion_recall` and `lesion_f1`.
+
+    Example:
+        >>> reference = np.zeros((8, 8, 8), np.uint8)
+        >>> reference[2:6, 2:6, 2:6] = 1
+        >>> prediction = np.roll(reference, 1, axis=0)
+        >>> metrics = case_metrics(reference, prediction, (1.0, 1.0, 1.0), Measures({"tumour": [1]}))
+        >>> metrics["tumour"]["dice"], metrics["tumour"]["hd95_mm"]
+        (0.75, 1.0)
     """
     diagonal = float(np.linalg.norm(np.multiply(reference.shape, spacing)))
     if measures.ignore is not None:
         counted = reference != measures.ignore
         reference, prediction = reference * counted, prediction * counted
-    box = _bounding_box((reference != 0) | (prediction != 0))
+    box = bounding_box((reference != 0) | (prediction != 0)) or _NOTHING
     reference, prediction = np.ascontiguousarray(reference[box]), np.ascontiguousarray(prediction[box])
     metrics = {}
     for name, values in measures.labels.items():
         masks = _mask(reference, values), _mask(prediction, values)
-        close = _bounding_box(masks[0] | masks[1])
+        close = bounding_box(masks[0] | masks[1]) or _NOTHING
         cropped = masks[0][close], masks[1][close]
         metrics[name] = _overlap(*cropped, spacing) | _surfaces(*cropped, spacing, diagonal, measures)
         if name in measures.lesions:
@@ -95,19 +114,9 @@ def case_metrics(
 
 
 def dice(reference: Mask, prediction: Mask) -> float:
-    """Dice of two masks, from 0 to 1; NaN where both are empty."""
+    """Dice of two masks, from 0 to 1; NaN if both are empty."""
     total = int(np.count_nonzero(reference)) + int(np.count_nonzero(prediction))
     return 2 * int(np.count_nonzero(reference & prediction)) / total if total else float("nan")
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, ...]:
-    """The smallest box around a mask; nothing where it is empty."""
-    box: tuple[slice, ...] = ()
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        filled = np.flatnonzero(mask[box].any(axis=others))
-        box += (slice(filled[0], filled[-1] + 1) if len(filled) else slice(0),)
-    return box
 
 
 def _mask(labels: LabelMap, values: Sequence[int]) -> Mask:

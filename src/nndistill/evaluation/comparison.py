@@ -1,4 +1,4 @@
-"""Paired comparison of runs: by how much they differ on the same cases, and whether that may be chance."""
+"""Paired comparison of runs: by how much they differ on the same cases, and whether it may be chance."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import UnknownName, UserError
+from ..moved import names_from
 
 LOWER_IS_BETTER = frozenset({"hd95_mm"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEWEST_PAIRS = 6
-"""With fewer, no Wilcoxon test of two sides can have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
+"""With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class Comparison:
     """What a paired comparison found.
 
     Args:
-        table: One row for each of the others; columns:
+        table: One row per other run; columns:
             `pairs`: cases with a value in both; `base`, `other`: their means;
             `difference`: mean of other − base, `ci_low`, `ci_high`: its 95 % bootstrap interval;
             `t_p`, `wilcoxon_p`: p-values of the paired t-test and of Wilcoxon's signed-rank test, two-sided;
             `t_p_holm`, `wilcoxon_p_holm`: the same after Holm's correction over the rows;
-            `cohen_dz`: mean over standard deviation of the differences; `rank_biserial`: the share of rank sum for
-            minus against;
-            `gap_recovered`: (other − base) / (teacher − base), NaN without a teacher.
-        differences: other − base for each case (rows) and other (columns); NaN where there is no pair.
+            `cohen_dz`: mean over standard deviation of the differences; `rank_biserial`: the share of the rank sum
+            of positive minus that of negative differences;
+            `gap_recovered`: (other − base) / (teacher − base); NaN without a teacher.
+        differences: other − base, one row per case and one column per other run; NaN if there is no pair.
         notes: What the reader of the table has to know, in sentences.
         lower_is_better: Whether a negative difference is a gain.
     """
@@ -42,14 +43,14 @@ class Comparison:
     lower_is_better: bool
 
     def extremes(self, name: str, *, number: int = 3) -> tuple[pd.Series[float], pd.Series[float]]:
-        """The cases that gain most and those that lose most, as differences: the largest first."""
+        """The differences of the cases that gain most and of those that lose most, the largest first."""
         gains = self.differences[name].dropna() * (-1 if self.lower_is_better else 1)
         best = gains[gains > 0].nlargest(number).index
         worst = gains[gains < 0].nsmallest(number).index
         return self.differences.loc[best, name], self.differences.loc[worst, name]
 
 
-def compare_metrics(
+def compare(
     base: pd.DataFrame,
     others: Mapping[str, pd.DataFrame],
     *,
@@ -62,16 +63,24 @@ def compare_metrics(
     """Compare runs with a base, on the cases they have in common.
 
     Args:
-        base: Metrics of the run to compare with, as `read_metrics` gives them.
+        base: Metrics of the run to compare with, as `read_metrics` returns them.
         others: Metrics of the other runs, by name.
         metric: The column to compare.
-        label: A class or region; default: a case's mean over the labels that have a value in both runs.
-        teacher: Metrics of the teacher, for the share of the gap between it and the base that a run recovers.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
+        label: A class or region; default: the mean over the labels of a case that have a value in both runs.
+        teacher: Metrics of the teacher, to measure the share of its lead over the base that a run recovers.
+        seed: Seed of the bootstrap.
+        resamples: Number of resamples of the bootstrap.
 
     Raises:
         UserError: The metric or the label is not in the files, or no case is in both.
+
+    Example:
+        >>> cases = [f"case_{number}" for number in range(6)]
+        >>> plain = pd.DataFrame({"case": cases, "label": "tumour", "dice": [0.6, 0.7, 0.8, 0.7, 0.6, 0.8]})
+        >>> better = plain.assign(dice=plain["dice"] + [0.02, 0.04, 0.01, 0.03, 0.05, 0.06])
+        >>> comparison = compare(plain, {"dcd": better})
+        >>> f"{comparison.table.loc['dcd', 'difference']:+.3f}"
+        '+0.035'
     """
     for name, frame in [("the base", base), *others.items(), ("the teacher", base if teacher is None else teacher)]:
         _check(frame, name, metric, label)
@@ -101,7 +110,7 @@ def compare_metrics(
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's step-down correction of several p-values; a NaN is no test and stays NaN.
+    """Holm's step-down correction of several p-values; a NaN is not a test and stays NaN.
 
     Source:
         Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 65-70 (1979).
@@ -115,13 +124,13 @@ def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _check(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> None:
     metrics = set(frame.select_dtypes("number").columns) - ABSOLUTE
     if metric not in metrics:
-        raise UserError(f"{name}: {UnknownName('metric', metric, metrics)}")
+        raise UserError(f"{name}: {UnknownName('metric', metric, metrics)}", option="metric")
     if label is not None and label not in set(frame["label"]):
-        raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}")
+        raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}", option="label")
 
 
 def _pairs(runs: Mapping[str, pd.DataFrame], metric: str, label: str | None) -> pd.DataFrame:
-    """One row a case and one column a run: values of the labels that all the runs have, averaged over labels."""
+    """One row per case and one column per run: values averaged over the labels that all runs have."""
     columns = {name: frame.set_index(["case", "label"])[metric] for name, frame in runs.items()}
     values = pd.concat(columns, axis=1).dropna()
     if label is not None:
@@ -179,7 +188,7 @@ def _unpaired(
 ) -> list[str]:
     cases = set(base["case"]), set(other["case"])
     notes = [
-        f"{name}: without a pair, since only in {where}: {', '.join(sorted(alone))}."
+        f"{name}: left out, since only in {where}: {', '.join(sorted(alone))}."
         for where, alone in (("the base", cases[0] - cases[1]), (name, cases[1] - cases[0]))
         if alone
     ]
@@ -193,12 +202,12 @@ def _unpaired(
 def _warnings(differences: NDArray[np.float64], name: str) -> list[str]:
     n = len(differences)
     if not differences.any():
-        return [f"{name}: every case is exactly as in the base, so there is nothing to test."]
+        return [f"{name}: every case has exactly the value of the base, so there is nothing to test."]
     notes = []
     if n < FEWEST_PAIRS:
         notes.append(
             f"{name}: {n} pair{'s are' if n > 1 else ' is'} too few for a conclusion: "
-            f"with so many, the p of Wilcoxon's test is {2 / 2**n:.3g} or more."
+            f"with this number, the p of Wilcoxon's test is {2 / 2**n:.3g} or more."
         )
     if n > 1 and not _varies(differences):
         notes.append(f"{name}: all cases differ by the same amount; the t-test, d_z and the interval need a spread.")
@@ -209,3 +218,6 @@ def _warnings(differences: NDArray[np.float64], name: str) -> list[str]:
     if len(np.unique(sizes)) < len(sizes):
         notes.append(f"{name}: some differences are of equal size; Wilcoxon's test gives them their mean rank.")
     return notes
+
+
+__getattr__ = names_from({"compare_metrics": "nndistill.evaluation.comparison:compare"}, old=__name__)

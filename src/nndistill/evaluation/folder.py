@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
+from ..files import digest
 from ..volumes.nifti import read_volume
 from .case import EmptyPolicy, LabelMap, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
@@ -29,7 +30,7 @@ class EvaluationIncomplete(UserError):
 
     Args:
         sentence: What is wrong with which case.
-        evaluation: Of the other cases, or None where there is none.
+        evaluation: The evaluation of the other cases; `None` if there are none.
     """
 
     def __init__(self, sentence: str, evaluation: Evaluation | None) -> None:
@@ -56,19 +57,33 @@ def evaluate_folder(
     Args:
         predictions: Folder of NIfTI label maps, `CASE.nii.gz` or `CASE.nii`.
         references: Folder of label maps of the same names.
-        labels: Values in the label maps, by the name of the class or region: see `labels_of`.
-        tolerance: Of NSD, in mm.
-        definition: Of the surfaces: see `surface_distances`.
-        empty: HD95 where just one of the masks is empty: the image's `"diagonal"`, a number of mm, or `"leave_out"`.
-        lesions: Names of the labels whose lesions are counted too.
+        labels: Values in the label maps, by the name of the class or region: see `label_values`.
+        tolerance: Tolerance of NSD in mm.
+        definition: Definition of a surface: see `surface_distances`.
+        empty: HD95 if only one of the masks is empty: the image's `"diagonal"`, a number of mm, or `"leave_out"`.
+        lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the references whose voxels do not count.
         jobs: Processes to share the cases among.
-        allow_missing: Leave out cases that are only in one folder, instead of refusing.
-        progress: Called with the number of finished cases and of all.
+        allow_missing: Leave out cases that are in one folder only, instead of refusing them.
+        progress: Called with the number of finished cases and of all cases.
 
     Raises:
-        UserError: Before anything is computed: all that is wrong with the cases' names and headers.
-        EvaluationIncomplete: Afterwards: voxels of some cases could not be read. It holds the evaluation of the others.
+        UserError: Names or headers of cases do not fit together; raised before anything is computed.
+        EvaluationIncomplete: The voxels of some cases cannot be read; it holds the evaluation of the others.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import nibabel as nib
+        >>> cube = np.zeros((8, 8, 8), np.uint8)
+        >>> cube[2:6, 2:6, 2:6] = 1
+        >>> with TemporaryDirectory() as name:
+        ...     folder = Path(name)
+        ...     for role in ("predictions", "references"):
+        ...         (folder / role).mkdir()
+        ...         nib.save(nib.Nifti1Image(cube, np.eye(4)), folder / role / "case_1.nii.gz")
+        ...     evaluation = evaluate_folder(folder / "predictions", folder / "references", labels={"tumour": [1]})
+        >>> evaluation.metrics[["case", "label", "dice"]].to_dict(orient="records")
+        [{'case': 'case_1', 'label': 'tumour', 'dice': 1.0}]
     """
     measures = Measures(
         labels={name: tuple(values) for name, values in labels.items()},
@@ -97,54 +112,62 @@ def evaluate_folder(
 
 @dataclass(frozen=True)
 class _Measured:
-    """Rows of one case, and the values in its two label maps that belong to no label."""
+    """Rows of one case, the values in its two label maps that belong to no label, and the SHA-256 of the two files."""
 
+    case: str
     rows: list[dict[str, Any]]
     other_values: dict[str, list[int]]
+    digests: dict[str, str]
 
 
 def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[_Measured | str]:
-    """For each case its metrics, or the sentence that says why there are none."""
+    """The metrics of each case, or a sentence that says why there are none."""
     measure = partial(_evaluate_pair, measures=measures)
     if jobs == 1 or len(pairs) == 1:
         yield from map(measure, pairs)
         return
-    # Spawned, since a fork copies locks that threads of the parent may hold, such as those of a progress bar.
+    # Spawned, because a fork copies locks that threads of the parent may hold, such as those of a progress bar.
     with ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(measure, pair) for pair in pairs]
         for pair, future in zip(pairs, futures, strict=True):
             try:
                 yield future.result()
             except BrokenProcessPool:
-                yield f"{pair.case}: its process was killed, probably for want of memory; try fewer --jobs."
+                yield f"{pair.case}: its process was killed, probably for lack of memory; try fewer jobs."
 
 
 def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
     try:
+        # before the voxels are read: if a file is replaced in between, it does not pass for the one that was measured
+        digests = {"reference": digest(pair.reference), "prediction": digest(pair.prediction)}
         reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
         maps = _whole_numbers(reference.array, pair.reference), _whole_numbers(prediction.array, pair.prediction)
     except UserError as error:
         return str(error)
+    except OSError as error:
+        return f"{pair.case}: {error.filename} cannot be read: {error.strerror}."
     metrics = case_metrics(*maps, reference.grid.spacing.tolist(), measures)
     known = [0, *(value for values in measures.labels.values() for value in values)]
     known += [] if measures.ignore is None else [measures.ignore]
     return _Measured(
+        case=pair.case,
         rows=[{"case": pair.case, "label": label, **values} for label, values in metrics.items()],
         other_values={
             role: np.unique(labels[~np.isin(labels, known)]).tolist()
             for role, labels in zip(("reference", "prediction"), maps, strict=True)
         },
+        digests=digests,
     )
 
 
 def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
-    """Labels as integers, also where a file keeps them as floating-point numbers."""
+    """Labels as integers, even if the file has floating-point numbers."""
     if array.dtype.kind in "iub":
         return array
     with np.errstate(invalid="ignore"):  # NaN
         whole = array.astype(np.int32)
     if not np.array_equal(whole, array):
-        raise UserError(f"{path} holds other values than whole numbers: it is no label map.")
+        raise UserError(f"{path} holds other values than whole numbers: it is not a label map.")
     return whole
 
 
@@ -155,7 +178,10 @@ def _evaluation(measured: Sequence[_Measured], pairing: Pairing, measures: Measu
         f"in_{role}s": sorted({value for case in measured for value in case.other_values[role]})
         for role in ("reference", "prediction")
     }
-    return Evaluation(metrics, _summary(metrics, pairing, measures) | {"other_values": other_values})
+    digests = {case.case: case.digests for case in measured}
+    return Evaluation(
+        metrics, _summary(metrics, pairing, measures) | {"other_values": other_values, "digests": digests}
+    )
 
 
 def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dict[str, Any]:
@@ -194,7 +220,7 @@ def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dic
 
 
 def _statistics(values: pd.Series[float]) -> dict[str, float | int | None]:
-    """Mean and its standard error over the cases that have a value; None instead of NaN, which JSON has not."""
+    """Mean and its standard error over the cases that have a value; `None` for NaN, which JSON does not have."""
     n = int(values.count())
     return {
         "mean": float(values.mean()) if n else None,

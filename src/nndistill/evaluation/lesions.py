@@ -1,4 +1,4 @@
-"""Lesions found and missed: precision, recall and F1 over connected components instead of voxels."""
+"""Lesions found and missed: precision, recall and F1 of connected components instead of voxels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LesionDetection:
         reference: Lesions of the reference.
         predicted: Lesions of the prediction.
         found: Lesions of the reference that the prediction finds.
-        right: Lesions of the prediction that are some in the reference.
+        right: Lesions of the prediction that are in the reference.
     """
 
     reference: int
@@ -32,17 +32,17 @@ class LesionDetection:
 
     @property
     def precision(self) -> float:
-        """Share of the predicted lesions that are some; NaN where none is predicted."""
+        """Share of the predicted lesions that are right; NaN if none is predicted."""
         return self.right / self.predicted if self.predicted else np.nan
 
     @property
     def recall(self) -> float:
-        """Share of the reference's lesions that are found; NaN where there is none."""
+        """Share of the reference's lesions that are found; NaN if there are none."""
         return self.found / self.reference if self.reference else np.nan
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where only one side has lesions, NaN where neither has."""
+        """Harmonic mean of precision and recall; 0 if only one side has lesions, NaN if neither has."""
         if not self.reference and not self.predicted:
             return np.nan
         if not self.found or not self.right:
@@ -56,15 +56,21 @@ def detect_lesions(
     """Match the connected components of two masks.
 
     A lesion is a connected component. One of the reference is found, and one of the prediction is right, when at least
-    `overlap` of its voxels lie in the other mask. Several may match one: a lesion predicted in two pieces is found, and
+    `overlap` of its voxels are in the other mask. Several may match one: a lesion predicted in two pieces is found, and
     both pieces are right.
 
     Args:
         reference: `(X, Y, Z)`.
         prediction: `(X, Y, Z)`.
-        connectivity: Neighbours of a voxel that belong to its component: across faces (6), edges too (18), corners
-            too (26).
-        overlap: Voxels in common that make a match.
+        connectivity: Which neighbours of a voxel belong to its component: across faces (6), also edges (18), also
+            corners (26).
+        overlap: Number of common voxels that make a match.
+
+    Example:
+        >>> reference, prediction = np.zeros((2, 4, 4, 4), bool)
+        >>> reference[0, 0, 0] = reference[3, 3, 3] = prediction[0, 0, 0] = True
+        >>> detect_lesions(reference, prediction)
+        LesionDetection(reference=2, predicted=1, found=1, right=1)
     """
     found, of_reference = _components_met(reference, prediction, connectivity, overlap)
     right, of_prediction = _components_met(prediction, reference, connectivity, overlap)

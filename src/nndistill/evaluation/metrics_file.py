@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..files import read_json, write_file, write_json
 
 COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predicted_voxels")
-"""First columns of every `metrics.csv`, in this order; others may follow."""
+"""The first columns of every `metrics.csv`, in this order; others may follow."""
 
 MAKER = "nndistill evaluate"
 
@@ -23,7 +23,7 @@ class Evaluation:
     """What an evaluation found.
 
     Args:
-        metrics: One row a case and label, with the columns `COLUMNS` and those of `case_metrics`.
+        metrics: One row per case and label, with the columns `COLUMNS` and the others of `case_metrics`.
         summary: Means, counts, settings and versions as plain values.
     """
 
@@ -32,12 +32,12 @@ class Evaluation:
 
 
 def write_evaluation(evaluation: Evaluation, out: Path) -> None:
-    """Write the metrics as CSV, and the summary beside them: `metrics.csv` and `summary.json`.
+    """Write the metrics as CSV and the summary next to them: `metrics.csv` and `summary.json`.
 
-    Another name than `metrics.csv` has a summary of its own: `dcd.csv` and `dcd.summary.json`.
+    Under another name, the summary is named after the metrics: `dcd.csv` and `dcd.summary.json`.
 
     Raises:
-        UserError: The summary's place is taken by a file of another maker, such as nnU-Net, or cannot be written.
+        UserError: There is a `summary.json` of another program, such as nnU-Net, or the files cannot be written.
     """
     check_place(out)
     write_file(out, evaluation.metrics.to_csv(index=False).encode())
@@ -45,12 +45,12 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
 
 
 def summary_path(metrics: Path) -> Path:
-    """Where the summary of a file of metrics is."""
+    """The path of the summary that belongs to a file of metrics."""
     return metrics.with_name("summary.json" if metrics.stem == "metrics" else f"{metrics.stem}.summary.json")
 
 
 def different_settings(files: Sequence[Path]) -> list[str]:
-    """What files of metrics were measured differently, by their summaries: a sentence a setting."""
+    """The settings in which files of metrics differ according to their summaries, one sentence per setting."""
     summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
     sentences = []
     for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
@@ -62,23 +62,25 @@ def different_settings(files: Sequence[Path]) -> list[str]:
 
 
 def check_place(out: Path) -> None:
-    """Refuse a place that is no file, or where writing would destroy a summary that is not ours.
+    """Refuse a path that is a folder, or where writing would destroy a summary of another program.
 
     Raises:
-        UserError: It is such a place.
+        UserError: The path is one of these.
     """
     if out.is_dir():
-        raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.")
+        raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.", option="out")
     summary = summary_path(out)
     if summary.exists() and read_json(summary).get("maker") != MAKER:
-        raise UserError(f"{summary} was not made by nndistill evaluate: choose another folder for {out.name}.")
+        raise UserError(
+            f"{summary} was not made by nndistill evaluate: choose another folder for {out.name}.", option="out"
+        )
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """Read a file of metrics, as `write_evaluation` writes it.
+    """Read a file of metrics that `write_evaluation` has written.
 
     Raises:
-        UserError: It is missing, no CSV, or its columns or values are not those of metrics.
+        UserError: It is missing, not CSV, or its columns or values are not those of metrics.
     """
     try:
         metrics = pd.read_csv(path, dtype={"case": str, "label": str}, keep_default_na=False, na_values=[""])
@@ -88,12 +90,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} cannot be read as CSV: {str(error).strip()}.") from error
     lacking = [column for column in COLUMNS if column not in metrics]
     if lacking:
-        raise UserError(f"{path} is no file of metrics: it has no column {', '.join(lacking)}.")
+        raise UserError(f"{path} is not a file of metrics: it has no column {', '.join(lacking)}.")
     if metrics.empty or metrics[["case", "label"]].isna().any(axis=None):
         raise UserError(f"{path} has no rows, or rows without a case or label.")
     for column in COLUMNS[2:]:
         if not pd.api.types.is_numeric_dtype(metrics[column]):
-            raise UserError(f"{path} has something else than numbers in its column {column}.")
+            raise UserError(f"{path} has something other than numbers in its column {column}.")
     twice = metrics[metrics.duplicated(["case", "label"])]
     if len(twice):
         raise UserError(f"{path} has {twice['case'].iloc[0]}, {twice['label'].iloc[0]} twice.")

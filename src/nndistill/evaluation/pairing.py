@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference, and whether both lie on one grid: asked of all cases before any."""
+"""Which prediction belongs to which reference, and whether both are on one grid: checked before any is measured."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..volumes.nifti import read_grid
 
 ENDINGS = (".nii.gz", ".nii")
 SHOWN = 20
@@ -51,10 +49,10 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
     Args:
         predictions: Folder of label maps `CASE.nii.gz` or `CASE.nii`.
         references: Folder of label maps of the same names.
-        allow_missing: Whether cases that are only in one folder are left out instead of refused.
+        allow_missing: Leave out cases that are in one folder only, instead of refusing them.
 
     Raises:
-        UserError: Lists all that is wrong: cases without a partner, unreadable headers, and grids that differ in
+        UserError: Lists every problem: cases without a partner, unreadable headers, and grids that differ in
             shape, spacing, origin or direction, with both values.
     """
     found, expected = _files(predictions), _files(references)
@@ -63,10 +61,14 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
     if not pairs:
         raise UserError(f"no case is in both {predictions} and {references}: their files are named differently.")
     problems = [] if allow_missing else [*_unpaired(missing, predictions), *_unpaired(extra, references)]
-    hint = " With --allow-missing, cases without a partner are left out." if problems else ""
+    unpaired = bool(problems)
+    hint = " If missing cases are allowed, those without a partner are left out." if unpaired else ""
     problems += [problem for pair in pairs for problem in _differences(pair)]
     if problems:
-        raise UserError(listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"))
+        raise UserError(
+            listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"),
+            option="allow_missing" if unpaired else (),
+        )
     return Pairing(pairs, tuple(missing), tuple(extra))
 
 
@@ -79,7 +81,7 @@ def listed(problems: Iterable[str], sentence: str) -> str:
 
 def _files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder.")
+        raise UserError(f"{folder} is not a folder.")
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
@@ -87,10 +89,10 @@ def _files(folder: Path) -> dict[str, Path]:
             continue
         case = path.name.removesuffix(ending)
         if case in files:
-            raise UserError(f"{folder} holds {case} twice: {files[case].name} and {path.name}.")
+            raise UserError(f"{folder} contains {case} twice: {files[case].name} and {path.name}.")
         files[case] = path
     if not files:
-        raise UserError(f"{folder} holds no NIfTI file ({' or '.join(ENDINGS)}).")
+        raise UserError(f"{folder} contains no NIfTI file ({' or '.join(ENDINGS)}).")
     return files
 
 
@@ -100,55 +102,32 @@ def _unpaired(cases: list[str], folder: Path) -> Iterator[str]:
         yield f"{folder} lacks {len(cases)} case{'s' if len(cases) > 1 else ''}: {named}."
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Where the voxels of a file are."""
-
-    shape: tuple[int, ...]
-    affine: NDArray[np.float64]
-
-    @classmethod
-    def read(cls, path: Path) -> _Grid:
-        try:
-            image = nib.load(path)
-        except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
-        if len(image.shape) != 3:
-            raise UserError(f"{path} has {len(image.shape)} dimensions; a label map has 3.")
-        affine = np.asarray(image.affine, np.float64)
-        if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-            raise UserError(f"{path} has no valid position in space (its affine is {affine[:3].tolist()}).")
-        return cls(image.shape, affine)
-
-    @property
-    def spacing(self) -> NDArray[np.float64]:
-        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
-
-    @property
-    def properties(self) -> dict[str, tuple[NDArray[np.float64], float]]:
-        """Values, and by how much two files of one grid may differ in them."""
-        small = 0.01 * self.spacing.min()
-        return {
-            "shape": (np.asarray(self.shape, np.float64), 0.0),
-            "spacing": (self.spacing, small / max(self.shape)),
-            "origin": (self.affine[:3, 3], small),
-            "direction": ((self.affine[:3, :3] / self.spacing).ravel(), 1e-3),
-        }
-
-
 def _differences(pair: Pair) -> Iterator[str]:
     try:
-        prediction, reference = _Grid.read(pair.prediction), _Grid.read(pair.reference)
+        prediction, reference = _properties(pair.prediction), _properties(pair.reference)
     except UserError as error:
         yield str(error)
         return
-    others = reference.properties
-    for name, (value, allowed) in prediction.properties.items():
-        if np.abs(value - others[name][0]).max() > allowed:
+    for name, (value, allowed) in prediction.items():
+        if np.abs(value - reference[name][0]).max() > allowed:
             yield (
                 f"{pair.case}: the {name} of {pair.prediction} is {_shown(value)}, "
-                f"that of {pair.reference} {_shown(others[name][0])}."
+                f"that of {pair.reference} {_shown(reference[name][0])}."
             )
+
+
+def _properties(label_map: Path) -> dict[str, tuple[NDArray[np.float64], float]]:
+    """Values of a file's grid, and by how much two files of one grid may differ in them."""
+    grid = read_grid(label_map)
+    if len(grid.shape) != 3:
+        raise UserError(f"{label_map} has {len(grid.shape)} dimensions; a label map has 3.")
+    small = 0.01 * grid.spacing.min()
+    return {
+        "shape": (np.asarray(grid.shape, np.float64), 0.0),
+        "spacing": (grid.spacing, small / max(grid.shape)),
+        "origin": (grid.affine[:3, 3], small),
+        "direction": ((grid.affine[:3, :3] / grid.spacing).ravel(), 1e-3),
+    }
 
 
 def _shown(values: NDArray[np.float64]) -> str:

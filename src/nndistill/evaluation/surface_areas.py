@@ -13,7 +13,7 @@ Corner = tuple[int, int, int]
 Triangle = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 CORNERS: tuple[Corner, ...] = tuple(product((0, 1), (0, 1), (0, 1)))
-"""Places of the eight voxels; the one at place `k` is bit `k` of a neighbourhood's code."""
+"""Positions of the eight voxels; the voxel at position `k` is bit `k` of a neighbourhood's code."""
 
 
 def surface_areas(spacing: Sequence[float]) -> NDArray[np.float64]:
@@ -21,14 +21,14 @@ def surface_areas(spacing: Sequence[float]) -> NDArray[np.float64]:
 
     The surface is that of marching cubes at the middle between voxels: of inside and outside, whichever fills at most
     half of the eight places is cut off, each of its groups (joined along edges) by a polygon through the middles of
-    the edges that leave it. Where the polygon is not plane, it is made of the triangles with the largest area in a unit
+    the edges that leave it. If the polygon is not plane, it is made of the triangles with the largest area in a unit
     cube; this choice gives the areas of the table in DeepMind's `surface-distance`, at any spacing.
 
     Args:
-        spacing: Distance of voxels along the three axes in mm.
+        spacing: Voxel size along the three axes in mm.
 
     Returns:
-        256 areas; the codes 0 (all outside) and 255 (all inside) have none.
+        256 areas; those of the codes 0 (all outside) and 255 (all inside) are 0.
 
     Source:
         Lorensen and Cline, Marching cubes, SIGGRAPH 1987; Nikolov et al., Clinically applicable segmentation of head

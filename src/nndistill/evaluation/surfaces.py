@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, and what is read from them: HD95 and NSD."""
+"""Distances between the surfaces of two masks, and the metrics that follow from them: HD95 and NSD."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class SurfaceDistances:
     def hd95(self) -> float:
         """The larger of the two 95th percentiles of the distances.
 
-        For surface elements, the percentile is the smallest distance within which 95 % of the area lies; for boundary
-        voxels it is interpolated between two distances, as `numpy.percentile` does.
+        For surface elements, the percentile is the smallest distance that 95 % of the area does not exceed. For
+        boundary voxels it is interpolated between two distances, as in `numpy.percentile`.
         """
         percentile = _weighted_percentile if self.definition == "surface_elements" else _plain_percentile
         return max(
@@ -53,7 +53,7 @@ class SurfaceDistances:
         )
 
     def nsd(self, tolerance: float) -> float:
-        """Normalised surface Dice: the share of both surfaces that lies within `tolerance` mm of the other."""
+        """Normalised surface Dice: the share of both surfaces that is within `tolerance` mm of the other."""
         within = self.reference_areas[self.to_prediction <= tolerance + ROUNDING].sum()
         within += self.predicted_areas[self.to_reference <= tolerance + ROUNDING].sum()
         return float(within / (self.reference_areas.sum() + self.predicted_areas.sum()))
@@ -64,14 +64,14 @@ def surface_distances(
 ) -> SurfaceDistances:
     """Measure how far two surfaces are apart.
 
-    Beyond the border of the volume is background, so a mask that touches it has a surface there.
+    Everything beyond the border of the volume is background, so a mask that touches the border has a surface there.
 
     Args:
         reference: `(X, Y, Z)`, not empty.
         prediction: `(X, Y, Z)`, not empty.
-        spacing: Distance of voxels along the three axes in mm.
-        definition: `surface_elements`: one piece a 2×2×2 neighbourhood that is neither empty nor full, at its centre,
-            weighted with the area of the surface that crosses it. `boundary_voxels`: the voxels with one of their six
+        spacing: Voxel size along the three axes in mm.
+        definition: `surface_elements`: one piece per 2×2×2 neighbourhood that is neither empty nor full, at its centre,
+            weighted by the area of the surface that crosses it. `boundary_voxels`: the voxels with one of their six
             neighbours outside the mask, each of weight one.
 
     Source:
@@ -93,7 +93,7 @@ def surface_distances(
 
 
 def _nearest_offsets(spacing: Sequence[float], number: int = 250) -> tuple[NDArray[np.int64], Numbers]:
-    """About so many steps from a voxel to those around it, `(n, 3)`, and their lengths in mm: the shortest first."""
+    """About `number` steps from a voxel to its neighbours, `(n, 3)`, and their lengths in mm, the shortest first."""
     radius = (3 / (4 * np.pi) * number * np.prod(spacing)) ** (1 / 3)
     reach = [int(radius / step) for step in spacing]
     offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
@@ -123,10 +123,10 @@ def _boundary_voxels(mask: Mask, spacing: Sequence[float]) -> tuple[Mask, Number
 def _distances(
     origin: Mask, target: Mask, spacing: Sequence[float], offsets: NDArray[np.int64], lengths: Numbers
 ) -> Numbers:
-    """From each place of `origin` to the nearest of `target`: first among the offsets, then anywhere.
+    """Distance from each position in `origin` to the nearest in `target`: first among the offsets, then anywhere.
 
-    Surfaces that are worth comparing lie close together: a few short steps find most of the nearest places, at a
-    fraction of the cost.
+    Surfaces that are worth comparing are close to each other: a few short steps find most of the nearest positions,
+    at a fraction of the cost.
     """
     places = np.flatnonzero(origin)
     distances = np.empty(len(places))
@@ -144,13 +144,13 @@ def _distances(
         if looked_up > 30 * target.size:  # by now a sweep is cheaper than more steps
             break
     offset = _coordinates(places, origin.shape) - _nearest(places, target, spacing)
-    # From whole voxels, so that equal offsets have equal distances wherever they are in the volume.
+    # From whole numbers of voxels, so that equal offsets have equal distances everywhere in the volume.
     distances[left] = np.linalg.norm(offset * np.asarray(spacing), axis=1)
     return distances
 
 
 def _nearest(places: NDArray[np.intp], target: Mask, spacing: Sequence[float]) -> NDArray[np.int64]:
-    """Coordinates of the nearest place of `target`, `(n, 3)`: of many in one sweep, of a few in a k-d tree."""
+    """Coordinates of the nearest position in `target`, `(n, 3)`: one sweep for many positions, a k-d tree for few."""
     if len(places) > target.size / 50:  # a far look-up in the tree costs about as much as fifty voxels of the sweep
         goals = distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
         return np.asarray(goals.reshape(3, -1)[:, places].T)
@@ -167,7 +167,9 @@ def _coordinates(places: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np
 def _weighted_percentile(distances: Numbers, areas: Numbers) -> float:
     order = np.argsort(distances, kind="stable")
     within = np.cumsum(areas[order])
-    reached = np.searchsorted(within, (0.95 - 1e-9) * within[-1])  # just 95 % are enough, in whatever order summed
+    reached = np.searchsorted(
+        within, (0.95 - 1e-9) * within[-1]
+    )  # exactly 95 % is enough, in whatever order the areas are added
     return float(distances[order][min(reached, len(order) - 1)])
 
 

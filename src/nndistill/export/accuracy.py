@@ -13,8 +13,7 @@ import SimpleITK
 
 from ..errors import UserError
 from ..evaluation.case import dice
-from ..evaluation.dataset_labels import ignored_value
-from ..evaluation.dataset_labels import labels_of as values_of_labels
+from ..evaluation.dataset_labels import ignored_value, label_values
 from ..runtime.backends.base import Backend
 from ..runtime.cases import InputCase
 from ..runtime.description import ModelDescription
@@ -83,7 +82,7 @@ def measure_accuracy(
         UserError: A case cannot be predicted, or its reference is missing or of another size.
     """
     dataset = {"labels": description.labels}
-    values = values_of_labels(dataset, regions=description.regions_class_order is not None)
+    values = label_values(dataset, regions=description.regions_class_order is not None)
     ignored = ignored_value(dataset)
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in values}
     differing = []

@@ -45,7 +45,7 @@ class Agreement:
         return asdict(self)
 
 
-def compare(
+def compare_backends(
     exported: Backend, reference: Backend, windows: Sequence[Array], *, input: str, description: ModelDescription
 ) -> Agreement:
     """Compute windows with the exported network and with PyTorch's.

@@ -22,7 +22,7 @@ from ..runtime.description import FILE_NAME, ModelDescription
 from ..runtime.formats import FORMATS, PRECISIONS, ModelFormat, Precision
 from ..runtime.loading import load_model
 from .accuracy import measure_accuracy, refuse_fall
-from .check import Agreement, compare, noise, refuse_disagreement
+from .check import Agreement, compare_backends, noise, refuse_disagreement
 from .job import ExportJob
 
 _CHECKED_WINDOWS = 4
@@ -82,7 +82,7 @@ def export_model(
             PyTorch computes; in each case nothing is kept.
 
     Example:
-        >>> exported = export_model(student, format="safetensors", out=output)
+        >>> exported = export_model(student_folder, format="safetensors", out=output)
         >>> exported.files
         ['model.safetensors', 'plans.json', 'dataset.json', 'nndistill.json']
         >>> exported.description.check["differing_labels"]
@@ -201,7 +201,7 @@ def _check(job: ExportJob, exported: Backend, reference: Backend) -> Agreement:
     else:
         windows = job.samples.windows(job.description, most=_CHECKED_WINDOWS)
         named = f"{len(windows)} windows of {_some_of(job.samples.shown)}"
-    agreement = compare(exported, reference, windows, input=named, description=job.description)
+    agreement = compare_backends(exported, reference, windows, input=named, description=job.description)
     refuse_disagreement(agreement, job.precision)
     return agreement
 

@@ -9,15 +9,17 @@ from torch.nn.functional import mse_loss, normalize
 
 from .base import Activations, Method, check_numbers_of_stages, check_sizes
 from .parts.reductions import channel_energy
+from .registry import register
 
 
+@register
 class AttentionTransfer(Method):
-    r"""Mean squared error between the two networks' maps of attention, of length one a sample.
+    r"""Mean squared error between the two networks' attention maps, scaled to length one per sample.
 
     $$\mathcal L = \sum_i \frac1{B\,N_i}\Big\lVert \frac{Q_i^{(t)}}{\lVert Q_i^{(t)}\rVert_2}
     - \frac{Q_i^{(s)}}{\lVert Q_i^{(s)}\rVert_2} \Big\rVert_2^2,\qquad Q_i = \sum_c F_{i,c}^2$$
 
-    with $N_i$ positions. A map has no channels, so there is no projection; and a feature's scale drops out.
+    with $N_i$ positions. A map has no channels, so there is no projection; a feature's scale drops out.
 
     Args:
         student_channels: Channels of each student stage; only their number counts.
@@ -32,8 +34,18 @@ class AttentionTransfer(Method):
     Source:
         Zagoruyko & Komodakis, Paying more attention to attention, ICLR 2017, Eq. 2 with sums of squares, and the mean
         over positions of its published code, which weighs it by 1000.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = Activations([torch.rand(1, 2, 4, 4, 4)]), Activations([torch.rand(1, 8, 4, 4, 4)])
+        >>> AttentionTransfer([2], [8])(student, teacher).ndim
+        0
     """
 
+    name = "at"
+    title = "Attention transfer"
+    matches = "where a stage is active"
+    source_weight = 1000.0
     needs = frozenset({"encoder"})
 
     def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from ..errors import StageMismatch
+from .teacher_task import TeacherTask
 
 Kind = Literal["encoder", "decoder", "logits"]
-
-RunTeacher = Callable[[Tensor, Sequence[Callable[[Tensor], Tensor]]], Any]
-"""Runs a whole teacher on a batch, each encoder stage's output replaced by what one of the functions makes of it."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,11 @@ class Activations:
         encoder: Output of every encoder stage, each `(B, C_i, D_i, H_i, W_i)`.
         decoder: Output of every decoder stage, the finest (last computed) first.
         logits: The network's full-size output before softmax or sigmoid, `(B, classes, D, H, W)`.
+
+    Example:
+        >>> import torch
+        >>> Activations([torch.rand(1, 8, 4, 4, 4)], logits=torch.rand(1, 2, 4, 4, 4)).logits.shape
+        torch.Size([1, 2, 4, 4, 4])
     """
 
     encoder: list[Tensor]
@@ -35,8 +38,32 @@ class Method(nn.Module):
     """Base of all methods.
 
     A method holds everything that is trained but thrown away with the teacher (the projections φ).
-    Subclasses set `needs` and implement `forward`.
+    Subclasses set `needs` and implement `forward`. With the decorator `register`, which also asks for `name` and
+    `title`, a subclass is known by its name; its options are the keyword-only parameters of its constructor.
+
+    Example:
+        >>> import torch
+        >>> class SameLogits(Method):
+        ...     needs = frozenset({"logits"})
+        ...
+        ...     def forward(self, student, teacher, target=None):
+        ...         return (student.logits - teacher.logits).abs().mean()
+        >>> ones, zeros = torch.ones(1, 2, 4, 4, 4), torch.zeros(1, 2, 4, 4, 4)
+        >>> SameLogits()(Activations([], logits=ones), Activations([], logits=zeros))
+        tensor(1.)
     """
+
+    name: ClassVar[str] = ""
+    """What `build_method` and the command line call it, such as `dcd-release`."""
+
+    title: ClassVar[str] = ""
+    """What tables and figures call it."""
+
+    matches: ClassVar[str] = ""
+    """What of the teacher the student is to match, in a few words."""
+
+    source_weight: float | None = None
+    """μ in its source, and `None` if the source has none. If options change it, the instance has its own value."""
 
     needs: frozenset[Kind] = frozenset()
     """Which activations `forward` reads; networks run only as far as this asks. Fixed once the method is built."""
@@ -47,38 +74,47 @@ class Method(nn.Module):
         Args:
             student: Activations of the student, with gradient.
             teacher: Activations of the teacher, without.
-            target: Reference labels `(B, 1, D, H, W)`, or one channel of zeros and ones a region `(B, R, D, H, W)`.
+            target: Reference labels `(B, 1, D, H, W)`, or one channel of zeros and ones per region `(B, R, D, H, W)`.
                 Negative in all channels where a voxel is to be left out.
         """
         raise NotImplementedError
 
     @property
     def prepared(self) -> bool:
-        """Whether nothing is left to be learnt from the teacher before the student is trained (`prepare`)."""
+        """Whether nothing is left to be learned from the teacher before the student is trained (`prepare`)."""
         return True
 
-    def prepare(
-        self,
-        run_teacher: RunTeacher,
-        batches: Iterable[tuple[Tensor, Any]],
-        task_loss: Callable[[Any, Any], Tensor],
-        *,
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> None:
-        """Learn from the teacher what has to be known before the student is trained: for most methods nothing.
+    def prepare(self, task: TeacherTask) -> None:
+        """Learn from the teacher what has to be known before the student is trained; most methods learn nothing.
 
-        What is learnt belongs into the state dictionary, so that a resumed training need not learn it again.
+        What is learned belongs in the state dictionary, so that a resumed training need not learn it again.
 
         Args:
-            run_teacher: Runs the whole frozen teacher with filtered features (`RunTeacher`).
-            batches: Input and target of the teacher's own task, without end.
-            task_loss: Of the teacher's output and a target.
-            report: Called with the steps done and their number.
+            task: The teacher, and the task it was trained for.
+        """
+
+    def learning_key(self) -> Mapping[str, Any] | None:
+        """What the learned state depends on as far as the method knows, in values that JSON can hold.
+
+        Two methods with equal keys and the same teacher and data learn the same. `None` if nothing is ever learned;
+        a method that learns has to return a key.
+        """
+        return None
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """What `prepare` learned."""
+        return {}
+
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take what another method with the same key has learned, instead of learning it.
+
+        Raises:
+            ValueError: The state is of another teacher, or of other options.
         """
 
 
 class StagewiseMethod(Method):
-    r"""A loss a stage, summed over the encoder stages, with a learnable projection φ a stage.
+    r"""A loss per stage, summed over the encoder stages, with a learnable projection φ per stage.
 
     $$\mathcal L = \sum_i \ell\big(\phi_i(F_i^{(s)}),\, F_i^{(t)}\big)$$
 
@@ -90,6 +126,16 @@ class StagewiseMethod(Method):
 
     Raises:
         StageMismatch: The networks have different numbers of stages.
+
+    Example:
+        >>> import torch
+        >>> from torch.nn.functional import l1_loss
+        >>> class AbsoluteDifference(StagewiseMethod):
+        ...     def stage_loss(self, student, teacher):
+        ...         return l1_loss(student, teacher)
+        >>> student, teacher = Activations([torch.rand(1, 2, 4, 4, 4)]), Activations([torch.rand(1, 8, 4, 4, 4)])
+        >>> AbsoluteDifference([2], [8])(student, teacher).ndim
+        0
     """
 
     needs = frozenset({"encoder"})
@@ -109,7 +155,7 @@ class StagewiseMethod(Method):
         )
 
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-        """Apply φ and compare. Override where applying φ first is not the cheapest way to the same number."""
+        """Apply φ and compare. Override if applying φ first is not the cheapest way to the same number."""
         return self.stage_loss(phi(student), teacher)
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -123,6 +169,11 @@ class StagewiseMethod(Method):
                 f"and the teacher {len(teacher)}."
             )
         check_sizes(student, teacher)
+
+
+def unprepared_methods(module: nn.Module) -> Iterator[Method]:
+    """The methods in a module, itself included, that have yet to learn from the teacher."""
+    return (part for part in module.modules() if isinstance(part, Method) and not part.prepared)
 
 
 def check_numbers_of_stages(student: Sequence[object], teacher: Sequence[object]) -> None:

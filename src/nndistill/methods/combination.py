@@ -15,15 +15,21 @@ class Combination(Method):
 
     $$\mathcal L = \sum_j w_j \mathcal L_j$$
 
-    By name it is written with `+`, and an option of one part with that part's name in front:
+    In names it is written with `+`, and an option of one part is preceded by that part's name:
     `build_method("dcd+logits", …, weights=[1, 2], **{"dcd.level": 2})`.
 
     Args:
         parts: The methods by name.
-        weights: $w_j$, one number a part; default: 1 each.
+        weights: $w_j$, one number per part; default: 1 each.
 
     Raises:
-        UserError: The weights are not one number of at least zero a part.
+        UserError: The weights are not one number of at least zero per part.
+
+    Example:
+        >>> from nndistill.methods import DCD, Logits
+        >>> method = Combination({"dcd": DCD([8], [32]), "logits": Logits()}, weights=[1, 20])
+        >>> sorted(method.needs)
+        ['encoder', 'logits']
     """
 
     def __init__(self, parts: Mapping[str, Method], *, weights: Sequence[float] | None = None) -> None:
@@ -44,6 +50,7 @@ def _checked(weights: Sequence[float], parts: Sequence[str]) -> list[float]:
     if not len(numbers) == len(listed) == len(parts):
         raise UserError(
             f"weights {weights!r} do not fit {'+'.join(parts)}: give {len(parts)} numbers of at least 0, such as "
-            f"weights={[1] * len(parts)}."
+            f"weights={[1] * len(parts)}.",
+            option="option",
         )
     return [float(weight) for weight in numbers]

@@ -13,28 +13,30 @@ from ..errors import UnknownName
 from .base import Activations, StagewiseMethod
 from .parts.reductions import widened
 from .parts.softening import checked_temperature, matching_logits
+from .registry import register
 
 Match = Literal["logits", "encoder"]
 
 CHUNK_ELEMENTS = 1 << 20
-"""Voxels, over all channels, whose probabilities exist at a time."""
+"""Voxels, over all channels, whose probabilities exist at the same time."""
 
 
+@register
 class CWD(StagewiseMethod):
     r"""Divergence of each channel's distribution over all positions, mean over channels.
 
     $$\mathcal L = \frac{T^2}{C}\sum_c \mathrm{KL}\big(p^{(t)}_c \,\Vert\, p^{(s)}_c\big),\qquad
     p_c = \operatorname*{softmax}_{\text{positions}}(z_c / T)$$
 
-    a sample, then the mean over the batch. The softmax is taken over positions, not over channels: what counts is where
-    a channel is active, relative to its own maximum; a constant added to it changes nothing.
+    per sample, then the mean over the batch. The softmax is taken over positions, not over channels: what counts is
+    where a channel is active, relative to its own maximum; a constant added to it changes nothing.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
-        temperature: $T$, 4 in the source.
+        temperature: $T$; 4 in the source.
         match: `"logits"` compares the maps of the classes and has no projection; `"encoder"` compares the encoder
-            stages after φ, and sums over them. The source does either.
+            stages after φ, and sums over them. The source does both.
 
     Shape:
         Logits `(B, classes, D, H, W)`, or stages `(B, C_i, D_i, H_i, W_i)` with equal sizes in space, of both networks;
@@ -48,7 +50,18 @@ class CWD(StagewiseMethod):
     Source:
         Shu et al., Channel-wise knowledge distillation for dense prediction, ICCV 2021. There φ is
         followed by batch normalisation and ReLU; here it is the 1×1×1 convolution of every other method.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = (Activations([], logits=torch.rand(1, 2, 8, 8, 8)) for _ in range(2))
+        >>> CWD(temperature=2)(student, teacher).ndim
+        0
     """
+
+    name = "cwd"
+    title = "CWD"
+    matches = "where each channel is active"
+    source_weight = 3.0
 
     def __init__(
         self,
@@ -63,6 +76,7 @@ class CWD(StagewiseMethod):
         on_stages = match == "encoder"
         super().__init__(student_channels if on_stages else (), teacher_channels if on_stages else ())
         self.needs = frozenset({match})
+        self.source_weight = 50.0 if on_stages else 3.0
         self.temperature = checked_temperature(temperature)
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
@@ -80,8 +94,8 @@ class CWD(StagewiseMethod):
 class _DivergenceOverPositions(torch.autograd.Function):
     """KL between the rows of two `(rows, positions)`, written as in `Logits`.
 
-    Both passes work through a few rows at a time and keep one number a row, so that no map of probabilities exists in
-    full beside the features.
+    Both passes work through a few rows at a time and keep one number per row, so that no map of probabilities exists in
+    full next to the features.
     """
 
     @staticmethod

@@ -14,10 +14,12 @@ from ..wavelets.subbands import pywavelets_key
 from .base import StagewiseMethod
 from .parts.projected_distance import projected_distance
 from .parts.reductions import sum_over_channels
+from .registry import register
 
 Domain = Literal["spatial", "coefficients"]
 
 
+@register
 class DCD(StagewiseMethod):
     r"""Squared distance between the chosen wavelet subbands of teacher features and projected student features.
 
@@ -27,7 +29,7 @@ class DCD(StagewiseMethod):
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
-        wavelet: Any discrete wavelet PyWavelets knows.
+        wavelet: Any discrete wavelet that PyWavelets knows.
         level: Number of levels of the pyramid.
         bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, or a list such as `["LLH", "HLL"]`.
         mode: One of PyWavelets' nine boundary modes.
@@ -41,11 +43,23 @@ class DCD(StagewiseMethod):
     Raises:
         StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
         UnknownName: No such wavelet, mode, band or domain.
-        UserError: A size PyWavelets refuses in this mode.
+        UserError: A size that PyWavelets refuses in this mode.
 
     Source:
         Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 7.
+
+    Example:
+        >>> import torch
+        >>> from nndistill.methods import Activations
+        >>> student, teacher = Activations([torch.rand(1, 8, 8, 8, 8)]), Activations([torch.rand(1, 32, 8, 8, 8)])
+        >>> DCD([8], [32], bands="A+D")(student, teacher).ndim
+        0
     """
+
+    name = "dcd"
+    title = "DCD"
+    matches = "chosen wavelet subbands, by default the directional detail"
+    source_weight = 0.05
 
     def __init__(
         self,

@@ -11,25 +11,27 @@ from ..wavelets.subbands import parse_bands
 from ..wavelets.transform import working_precision
 from .base import Activations, StagewiseMethod
 from .parts.release_pyramid import ReleasePyramid, pyramid_energy
+from .registry import register
 
 
+@register
 class DCDRelease(StagewiseMethod):
-    r"""Mean squared distance between what the release synthesises from chosen bands, a level at a time.
+    r"""Mean squared distance between what the release synthesises from chosen bands, one level at a time.
 
     $$\mathcal L = \frac1M\sum_{i=1}^M \frac1l\sum_{k=1}^l \frac1{N_{i,k}}\Big\lVert
     \mathcal R_k\big(F_i^{(t)}\big) - \mathcal R_k\big(\phi_i(F_i^{(s)})\big)\Big\rVert_2^2$$
 
     $\mathcal R_k$ analyses level $k$ of the pyramid, zeroes every band outside the selection and synthesises that level
-    alone. Unlike in the paper (`DCD`), the synthesis does not invert the analysis, volumes are continued by zeros, and
+    alone. Unlike in the paper (`DCD`), the synthesis does not invert the analysis, volumes are padded with zeros, and
     levels and stages are averaged. For comparison with results of that code; to distil, use `DCD`.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
-        wavelet: Any discrete wavelet PyWavelets knows.
+        wavelet: Any discrete wavelet that PyWavelets knows.
         level: Number of levels of the pyramid.
-        bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, or a list such as `["LLH", "HLL"]`, at every
-            level: `LLL` too.
+        bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, or a list such as `["LLH", "HLL"]`, at
+            every level, `LLL` included.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
@@ -42,7 +44,18 @@ class DCDRelease(StagewiseMethod):
     Source:
         The public code of Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation,
         MICCAI 2026.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = Activations([torch.rand(1, 8, 8, 8, 8)]), Activations([torch.rand(1, 32, 8, 8, 8)])
+        >>> DCDRelease([8], [32])(student, teacher).ndim
+        0
     """
+
+    name = "dcd-release"
+    title = "DCD (release)"
+    matches = "chosen wavelet subbands, as the authors' public code computes them"
+    source_weight = 0.01  # of its recipe for BraTS
 
     def __init__(
         self,

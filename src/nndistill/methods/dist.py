@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from .base import Activations, Method
 from .parts.softening import checked_temperature, soft_logits
 from .parts.target import counted
+from .registry import register
 
 
+@register
 class DIST(Method):
     r"""One minus the correlation of the softened predictions, along classes and along voxels.
 
@@ -24,12 +24,10 @@ class DIST(Method):
     class. A correlation forgives scale and offset, which a small student cannot match anyway.
 
     Args:
-        student_channels: Ignored, as no feature is compared.
-        teacher_channels: Ignored.
         inter: $\beta$, weight of the relation between classes.
         intra: $\gamma$, weight of the relation between voxels.
         temperature: $T$; 1 in the source's segmentations.
-        regions: The networks predict regions, softened by a sigmoid each; a run of nnU-Net sets this by itself.
+        regions: The networks predict regions, each softened by a sigmoid; a run of nnU-Net sets this itself.
 
     Shape:
         Logits `(B, classes, D, H, W)` of both networks; returns a scalar. Voxels that a target leaves out are in
@@ -42,19 +40,22 @@ class DIST(Method):
     Source:
         Huang et al., Knowledge distillation from a stronger teacher, NeurIPS 2022, with the weights and the
         temperature of its published code for segmentation.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = (Activations([], logits=torch.rand(1, 3, 8, 8, 8)) for _ in range(2))
+        >>> DIST()(student, teacher).ndim
+        0
     """
 
+    name = "dist"
+    title = "DIST"
+    matches = "how predictions relate"
+    source_weight = 1.0
     needs = frozenset({"logits"})
 
     def __init__(
-        self,
-        student_channels: Sequence[int] = (),
-        teacher_channels: Sequence[int] = (),
-        *,
-        inter: float = 1.0,
-        intra: float = 1.0,
-        temperature: float = 1.0,
-        regions: bool = False,
+        self, *, inter: float = 1.0, intra: float = 1.0, temperature: float = 1.0, regions: bool = False
     ) -> None:
         super().__init__()
         self.inter, self.intra = inter, intra

@@ -6,8 +6,10 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from .base import StagewiseMethod
+from .registry import register
 
 
+@register
 class Feature(StagewiseMethod):
     r"""Mean squared error between teacher features and projected student features.
 
@@ -25,7 +27,19 @@ class Feature(StagewiseMethod):
 
     Source:
         Romero et al., FitNets: Hints for thin deep nets, ICLR 2015, Eq. 3, at every stage, with a 1×1×1 regressor.
+
+    Example:
+        >>> import torch
+        >>> from nndistill.methods import Activations
+        >>> student, teacher = Activations([torch.rand(1, 8, 4, 4, 4)]), Activations([torch.rand(1, 32, 4, 4, 4)])
+        >>> Feature([8], [32])(student, teacher).ndim
+        0
     """
+
+    name = "feature"
+    title = "Feature (FitNets)"
+    matches = "everything"
+    source_weight = 0.05  # none in its source; the paper compares at this
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         return mse_loss(student, teacher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..wavelets import wavedec3
 from ..wavelets.transform import working_precision
-from .base import Activations, RunTeacher, StagewiseMethod
+from .base import Activations, StagewiseMethod
 from .parts.frequency_prompts import FrequencyPrompts, train_prompts
 from .parts.reductions import sum_over_channels
+from .registry import register
+from .teacher_task import TeacherTask
 
 logger = logging.getLogger(__name__)
 
 
+@register
 class FreeKD(StagewiseMethod):
     r"""Absolute distance of detail bands under the teacher's masks, and squared distance of the features.
 
@@ -33,12 +36,12 @@ class FreeKD(StagewiseMethod):
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
-        prompts: Prompts a band, T.
-        prompt_iterations: Batches on which the prompts are learnt.
-        prompt_learning_rate: Of their optimiser, at the start.
-        feature_weight: w.
-        wavelet: Any discrete wavelet PyWavelets knows.
-        level: Number of levels.
+        prompts: Prompts per band, T.
+        prompt_iterations: Batches on which the prompts are learned.
+        prompt_learning_rate: Initial learning rate of their optimiser.
+        feature_weight: w, the weight of the distance of the features.
+        wavelet: Any discrete wavelet that PyWavelets knows.
+        level: Number of levels of the pyramid.
         mode: One of PyWavelets' nine boundary modes.
 
     Shape:
@@ -47,15 +50,29 @@ class FreeKD(StagewiseMethod):
     Raises:
         StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
         UnknownName: No such wavelet or mode.
-        UserError: An option out of range, or a size PyWavelets refuses in this mode.
+        UserError: An option out of range, or a size that PyWavelets refuses in this mode.
 
     Source:
         Zhang et al., FreeKD: Knowledge distillation via semantic frequency prompt, CVPR 2024, and its public code
-        (wavelet, level, border, weights); prompts are learnt as the tokens of Huang et al., Masked distillation with
+        (wavelet, level, border, weights); prompts are learned like the tokens of Huang et al., Masked distillation with
         receptive tokens, ICLR 2023, from whose public code it descends (iterations, optimiser, overlap).
+
+    Example:
+        >>> import torch
+        >>> student, teacher = Activations([torch.rand(1, 2, 8, 8, 8)]), Activations([torch.rand(1, 8, 8, 8, 8)])
+        >>> method = FreeKD([2], [8], prompts=2)
+        >>> method(student, teacher).ndim
+        0
+        >>> method.prepared  # not before Distiller.prepare
+        False
     """
 
-    learnt: Tensor
+    name = "freekd"
+    title = "FreeKD"
+    matches = "detail bands where the teacher's prompts attend, and everything"
+    source_weight = 1.0
+
+    learnt: Tensor  # its name in checkpoints
 
     def __init__(
         self,
@@ -74,7 +91,8 @@ class FreeKD(StagewiseMethod):
         if prompt_iterations < 1 or prompt_learning_rate <= 0 or feature_weight < 0:
             raise UserError(
                 "prompt_iterations must be at least 1, prompt_learning_rate above 0 and feature_weight at least 0, "
-                f"not {prompt_iterations}, {prompt_learning_rate} and {feature_weight}."
+                f"not {prompt_iterations}, {prompt_learning_rate} and {feature_weight}.",
+                option="option",
             )
         self.wavelet, self.level, self.mode = wavelet, level, mode
         self.prompts = nn.ModuleList(
@@ -117,45 +135,33 @@ class FreeKD(StagewiseMethod):
     def prepared(self) -> bool:
         return bool(self.learnt)
 
-    def prepare(
-        self,
-        run_teacher: RunTeacher,
-        batches: Iterable[tuple[Tensor, Any]],
-        task_loss: Callable[[Any, Any], Tensor],
-        *,
-        report: Callable[[int, int], None] = lambda done, total: None,
-    ) -> None:
-        train_prompts(
-            self.prompts,  # type: ignore[arg-type]
-            run_teacher,
-            batches,
-            task_loss,
-            **self.prompt_options,
-            report=report,
-        )
+    def prepare(self, task: TeacherTask) -> None:
+        train_prompts(self.prompts, task, **self.prompt_options)  # type: ignore[arg-type]
         self.learnt.fill_(True)
 
-    @property
-    def learnt_prompts(self) -> list[Tensor]:
-        """A stage's prompts each, `(1 + 7 · level, prompts, channels)`: one for LLL, then level by level, coarsest
+    def learning_key(self) -> Mapping[str, Any]:
+        return {
+            "wavelet": [self.wavelet, self.level, self.mode],
+            "shapes": [list(prompts.shape) for prompts in self.learned_state().values()],
+            **self.prompt_options,
+        }
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The prompts of each stage, `(1 + 7 · level, prompts, channels)`: one for LLL, then level by level, coarsest
         first, for the details in the order of `wavedec3`."""
-        return [stage.prompts for stage in self.prompts]  # type: ignore[misc]
+        return {f"stage_{i}": stage.prompts for i, stage in enumerate(self.prompts)}  # type: ignore[misc]
 
-    def use_prompts(self, prompts: Sequence[Tensor]) -> None:
-        """Take prompts that were learnt before instead of learning them.
-
-        Raises:
-            ValueError: They are of another teacher, or of other options.
-        """
-        if [p.shape for p in prompts] != [own.shape for own in self.learnt_prompts]:
+    def load_learned_state(self, state: Mapping[str, Tensor]) -> None:
+        own = self.learned_state()
+        if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in own.items()}:
             raise ValueError("prompts of other shapes")
-        for own, given in zip(self.learnt_prompts, prompts, strict=True):
-            own.copy_(given)
+        for key, prompts in own.items():
+            prompts.copy_(state[key])
         self.learnt.fill_(True)
 
 
 @cache
 def _warn_once() -> None:
     logger.warning(
-        "FreeKD's prompts have not been learnt: every position counts the same. Call Distiller.prepare first."
+        "FreeKD's prompts have not been learned, so every position counts the same. Call Distiller.prepare first."
     )

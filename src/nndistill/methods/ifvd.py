@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
@@ -12,10 +10,12 @@ from ..errors import StageMismatch, UserError
 from .base import Activations, Method, check_sizes
 from .parts.reductions import channel_energy, widened
 from .parts.target import memberships
+from .registry import register
 
 EPSILON = 1e-8
 
 
+@register
 class IFVD(Method):
     r"""Squared difference between the two networks' maps of similarity to a class's prototype.
 
@@ -27,11 +27,8 @@ class IFVD(Method):
 
     The features are those of the last decoder stage, right before the classifier. A map has no channels, so the
     networks' numbers of channels need not agree and there is no projection. Regions may overlap: each has its
-    prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region it is in.
-
-    Args:
-        student_channels: Ignored.
-        teacher_channels: Ignored.
+    prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region that
+    contains it.
 
     Shape:
         The finest decoder stage `(B, C, D, H, W)` of both networks, with equal sizes in space, and the target, which is
@@ -44,12 +41,19 @@ class IFVD(Method):
 
     Source:
         Wang et al., Intra-class feature variation distillation for semantic segmentation, ECCV 2020.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = (Activations([], [torch.rand(1, channels, 8, 8, 8)]) for channels in (2, 8))
+        >>> IFVD()(student, teacher, torch.randint(3, (1, 1, 8, 8, 8))).ndim
+        0
     """
 
+    name = "ifvd"
+    title = "IFVD"
+    matches = "how far voxels are from the centre of their class"
+    source_weight = 200.0
     needs = frozenset({"decoder"})
-
-    def __init__(self, student_channels: Sequence[int] = (), teacher_channels: Sequence[int] = ()) -> None:
-        super().__init__()
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         if target is None:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .base import Activations, Method
 from .parts.softening import checked_temperature, soft_logits
 from .parts.target import counted
+from .registry import register
 
 
+@register
 class Logits(Method):
     r"""Divergence of the student's softened class distribution from the teacher's, mean over voxels.
 
     $$\mathcal L = T^2\,\frac1N\sum_n \mathrm{KL}\big(p^{(t)}_n \,\Vert\, p^{(s)}_n\big),\qquad
     p_n = \mathrm{softmax}(z_n / T)$$
 
-    $T^2$ keeps the gradients' size while $T$ changes. Where the heads predict regions, which may overlap, $p$ is a
-    sigmoid a region, and the divergences of these yes-or-no distributions are added up.
+    $T^2$ keeps the gradients' size while $T$ changes. If the heads predict regions, which may overlap, $p$ is one
+    sigmoid per region, and the divergences of these yes-or-no distributions are added up.
 
     Args:
-        student_channels: Ignored, as no feature is compared.
-        teacher_channels: Ignored.
         temperature: $T$. The source found 2.5 to 4 best for a student far smaller than its teacher.
-        regions: The networks predict regions; a run of nnU-Net sets this by itself.
+        regions: The networks predict regions; a run of nnU-Net sets this itself.
 
     Shape:
         Logits `(B, classes, D, H, W)` of both networks; returns a scalar. Voxels that a target leaves out are not
@@ -37,18 +35,20 @@ class Logits(Method):
 
     Source:
         Hinton, Vinyals & Dean, Distilling the knowledge in a neural network, 2015, section 2, at every voxel.
+
+    Example:
+        >>> import torch
+        >>> student, teacher = (Activations([], logits=torch.rand(1, 2, 8, 8, 8)) for _ in range(2))
+        >>> Logits(temperature=2)(student, teacher).ndim
+        0
     """
 
+    name = "logits"
+    title = "Logits"
+    matches = "the softened prediction"
     needs = frozenset({"logits"})
 
-    def __init__(
-        self,
-        student_channels: Sequence[int] = (),
-        teacher_channels: Sequence[int] = (),
-        *,
-        temperature: float = 4.0,
-        regions: bool = False,
-    ) -> None:
+    def __init__(self, *, temperature: float = 4.0, regions: bool = False) -> None:
         super().__init__()
         self.temperature = checked_temperature(temperature)
         self.regions = regions

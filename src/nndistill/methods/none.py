@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from .base import Activations, Method
+from .registry import register
 
 
+@register
 class NoDistillation(Method):
-    """The baseline every method is compared with. Its loss is zero and needs no teacher.
+    """The baseline that every method is compared with. Its loss is zero and needs no teacher.
 
-    Args:
-        student_channels: Ignored, as no feature is compared.
-        teacher_channels: Ignored.
+    Example:
+        >>> NoDistillation()(Activations([]), Activations([]))
+        tensor(0.)
     """
 
-    def __init__(self, student_channels: Sequence[int] = (), teacher_channels: Sequence[int] = ()) -> None:
-        super().__init__()
+    name = "none"
+    title = "No distillation"
+    matches = "nothing: the student alone, the baseline"
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         return torch.zeros(())

@@ -100,7 +100,7 @@ def reduced_features(teacher: Sequence[int], reduction: int, *, floor: int = SMA
     return [min(channels, max(channels // reduction, floor)) for channels in teacher]
 
 
-def with_features(
+def derive_plans(
     plans: dict[str, Any],
     configuration: str,
     *,

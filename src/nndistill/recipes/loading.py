@@ -71,6 +71,11 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         raise UserError(f"{name_or_file}, line {_line(document, keys)}: {sentence}") from error
 
 
+def as_recipe(recipe: Recipe | str | Path) -> Recipe:
+    """Return a recipe as it is; load one that is given by its name or file, as `load_recipe` does."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
 def _shipped() -> Iterator[Any]:
     return (file for file in files(__package__).iterdir() if file.name.endswith(".yaml"))
 

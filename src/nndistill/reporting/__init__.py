@@ -1,4 +1,4 @@
-"""Reporting: tables, figures and an HTML page of what teacher and students got right."""
+"""Reporting: tables, figures and an HTML page that compare a teacher with its students."""
 
 from ..moved import names_from
 from .figures.qualitative import draw_comparison
@@ -16,4 +16,6 @@ __all__ = [
     "write_report",
 ]
 
-__getattr__ = names_from({"Evaluated": "nndistill.gather", "gather": "nndistill.gather"}, old=__name__)
+__getattr__ = names_from(
+    {"Evaluated": "nndistill.gather:EvaluationSettings", "gather": "nndistill.gather:gather_results"}, old=__name__
+)

@@ -1,4 +1,4 @@
-"""A diagnosis on disk: tables, JSON, figures, and what they say."""
+"""A diagnosis on disk: tables, JSON, figures, and sentences about them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..files import atomic_path, write_json
 from .figures.mismatch import draw_mismatch
 from .figures.reductions import draw_reductions
 from .figures.spectrum import draw_spectrum
-from .text.spectrum import mismatch_sentences, spectrum_sentences
+from .text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
 
 
 def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
-    """What the numbers say about this teacher, and about this student where there is one."""
+    """What the numbers mean for this teacher, and for this student if there is one."""
     spectrum = spectrum_sentences(
         diagnosis.spectrum,
         sizes=diagnosis.sizes,
@@ -30,7 +30,7 @@ def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
 
 
 def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Everything as plain values, for JSON; what cannot be told is `null`."""
+    """Everything as plain values, for JSON; unknown values are `None`."""
     return {
         "teacher": str(diagnosis.teacher),
         "student": None if diagnosis.student is None else str(diagnosis.student),
@@ -45,14 +45,14 @@ def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
-    """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and with a student `mismatch.csv`.
+    """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and `mismatch.csv` if there is a student.
 
     Args:
         diagnosis: What was measured.
-        folder: Where to; files of the same names are replaced.
+        folder: Folder to write to; files of the same names are replaced.
 
     Returns:
-        The files.
+        The files that were written.
     """
     files = [folder / "spectrum.json", folder / "spectrum.csv"]
     write_json(files[0], diagnosis_numbers(diagnosis))

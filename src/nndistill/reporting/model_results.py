@@ -1,4 +1,4 @@
-"""What tables, figures and the HTML page take: models with their metrics, apart from where these were found."""
+"""The results that tables, figures and the HTML page show: models with their metrics, and the cases they predicted."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pandas as pd
 from ..errors import UserError
 
 METRIC_COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd")
-"""What a report needs of `metrics.csv`."""
+"""The columns of `metrics.csv` that a report needs."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs; a report leaves out what was not measured.
+    """What one network costs; a report leaves out what is unknown.
 
     Args:
         parameters: Trainable parameters.
-        flops_patch: Convolution FLOPs of a patch, a multiply-add counted as two.
-        flops_case: The same of a whole case.
-        latency_s: Measured seconds a case.
+        flops_patch: FLOPs of the convolutions for one patch; a multiply-add counts as two.
+        flops_case: The same for a whole case.
+        latency_s: Measured seconds per case.
         memory_bytes: Measured peak memory.
-        measured_on: The machine that was measured, in words.
+        measured_on: Description of the machine on which they were measured.
     """
 
     parameters: int
@@ -38,18 +38,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class ReportedModel:
-    """A model as a report shows it. Name and metrics are enough; a report leaves out what else is missing.
+    """A model as a report shows it. Name and metrics are enough; a report leaves out everything else that is missing.
 
     Args:
-        name: Its heading, another one for every model.
-        metrics: One row a case and label, columns as in `metrics.csv`.
-        role: A teacher is the mark to reach, so it is never the best of a table.
+        name: Its heading, unique among the models.
+        metrics: One row per case and label, with the columns of `metrics.csv`.
+        role: A teacher is the reference to reach, so a table never marks it as the best model.
         predictions: Label map of each case.
         method: How it was distilled, such as `dcd`.
-        options: All options of the method, defaults too.
+        options: All options of the method, including defaults.
         cost: What the network costs.
-        curves: Training log, one row an epoch: `segmentation_loss`, `distillation_loss`, `dice`.
-        making: How it was made, as pairs of words in the order in which they are shown.
+        curves: Training log, one row per epoch: `segmentation_loss`, `distillation_loss`, `dice`.
+        provenance: How it was made, for example `{"Epochs": "1000"}`, in the order in which it is shown.
     """
 
     name: str
@@ -60,7 +60,7 @@ class ReportedModel:
     options: Mapping[str, Any] = field(default_factory=dict)
     cost: Cost | None = None
     curves: pd.DataFrame | None = None
-    making: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [column for column in METRIC_COLUMNS if column not in self.metrics.columns]
@@ -76,7 +76,7 @@ class ReportedCases:
         references: Label map of each case.
         label_names: Name of each label value; 0 is not shown.
         images: Image of each channel of each case.
-        measured: How the metrics were measured, in words.
+        measured: How the metrics were measured, as a text for the reader.
     """
 
     references: Mapping[str, Path]
@@ -91,18 +91,18 @@ def teacher_of(models: Sequence[ReportedModel]) -> ReportedModel | None:
 
 
 def students_of(models: Sequence[ReportedModel]) -> list[ReportedModel]:
-    """All models that are no teacher, in order."""
+    """All models that are not teachers, in order."""
     return [model for model in models if model.role == "student"]
 
 
 def check_models(models: Sequence[ReportedModel]) -> None:
-    """Refuse models that one report cannot hold.
+    """Refuse models that cannot be in one report.
 
     Raises:
-        UserError: There is none, or two have one name.
+        UserError: There is no model, or two models have the same name.
     """
     if not models:
         raise UserError("there is no model to report on.")
     names = [model.name for model in models]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"two models are named {twice[0]!r}; give each its own with --names.")
+        raise UserError(f"two models are named {twice[0]!r}; give each model a name of its own.", option="names")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import nibabel as nib
 import numpy as np
 
 from ..errors import UserError
-from .figures.view import Volume
+from ..volumes.nifti import read_volume
+from .figures.view_selection import Volume
 
 
 class Image(NamedTuple):
@@ -25,14 +25,10 @@ def read_image(path: Path) -> Image:
     Raises:
         UserError: It is missing or damaged.
     """
-    try:
-        image = nib.as_closest_canonical(nib.load(path))
-        voxels = np.asarray(image.dataobj)
-    except (OSError, nib.filebasedimages.ImageFileError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
+    voxels, grid = read_volume(path).in_ras()
     if voxels.ndim != 3:
         raise UserError(f"{path} has {voxels.ndim} axes, not three.")
-    x, y, z = (float(size) for size in image.header.get_zooms()[:3])
+    x, y, z = grid.spacing.tolist()
     return Image(voxels, (x, y, z))
 
 

@@ -1,4 +1,4 @@
-"""Where a label map is wrong, and how: three masks that do not overlap."""
+"""The voxels that a label map gets wrong, as three masks that do not overlap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-class Mistakes(NamedTuple):
+class VoxelErrors(NamedTuple):
     """The wrong voxels of a prediction; together they are all voxels that differ from the reference."""
 
     false_negative: Mask
@@ -21,15 +21,15 @@ class Mistakes(NamedTuple):
     """Foreground in both, with different labels."""
 
 
-def mistakes(reference: NDArray[Any], prediction: NDArray[Any]) -> Mistakes:
-    """Sort the voxels that `prediction` gets wrong.
+def voxel_errors(reference: NDArray[Any], prediction: NDArray[Any]) -> VoxelErrors:
+    """Find the voxels that `prediction` gets wrong, by kind of error.
 
     Args:
         reference: Labels of any shape; 0 is background.
         prediction: Labels of the same shape.
     """
     present, claimed = reference != 0, prediction != 0
-    return Mistakes(
+    return VoxelErrors(
         false_negative=present & ~claimed,
         false_positive=~present & claimed,
         wrong_label=present & claimed & (reference != prediction),

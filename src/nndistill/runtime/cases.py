@@ -31,6 +31,11 @@ def find_cases(input: Path, description: ModelDescription) -> list[InputCase]:
 
     Raises:
         UserError: It does not exist, or holds no case.
+
+    Example:
+        >>> from nndistill import load_model
+        >>> [case.name for case in find_cases(images, load_model(export).description)]
+        ['large', 'small']
     """
     if not input.exists():
         raise UserError(f"{input} does not exist.")

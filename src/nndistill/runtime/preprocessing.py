@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes
 
 from ..errors import UserError
+from ..volumes.bounding_box import bounding_box, whole_box
 from .description import ModelDescription, Normalization
 from .image import Image
 from .resampling import Shape, compute_shape, resample
@@ -113,13 +114,9 @@ def _nonzero(array: Array) -> tuple[Box, Mask | None]:
     mask = array[0] != 0
     for channel in array[1:]:
         mask |= channel != 0
-    box = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(others))
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, mask.shape[axis]))
-    mask = mask[tuple(box)]
-    return (box[0], box[1], box[2]), None if mask.all() else binary_fill_holes(mask)
+    z, y, x = bounding_box(mask) or whole_box(mask.shape)
+    mask = mask[z, y, x]
+    return (z, y, x), None if mask.all() else binary_fill_holes(mask)
 
 
 def _normalise(channel: Array, mask: Mask | None, how: Normalization, file: Path, out: Array) -> None:

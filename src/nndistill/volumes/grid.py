@@ -1,4 +1,4 @@
-"""Where a volume's voxels lie in space, and whether two volumes lie at the same place."""
+"""The position of a volume's voxels in space, and whether two volumes are at the same position."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..errors import UserError
 Affine = NDArray[np.float64]
 
 RIGHT_ANGLE = 2e-4
-"""Greatest cosine between two axes; beyond about this ITK, and nnU-Net with it, does not read a file."""
+"""Greatest cosine between two axes; beyond about this, ITK and therefore nnU-Net do not read a file."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxels of a file.
+    """The shape of a volume and its position in space.
 
     Args:
         path: The file.
-        shape: Voxels along each of three axes.
-        affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+        shape: Voxels along each axis.
+        affine: From voxel indices to mm: to the right, to the front and upwards, `(4, 4)`.
     """
 
     path: Path
@@ -43,11 +43,11 @@ class Grid:
         return np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape))], np.float64).T
 
     def apart(self, affine: Affine) -> float:
-        """Greatest distance in mm between a corner here and under another affine."""
+        """Greatest distance in mm that a corner would move under another affine."""
         return float(np.linalg.norm(((self.affine - affine) @ self.corners)[:3], axis=0).max())
 
     def share_inside(self, other: Grid) -> float:
-        """Share of this volume that lies within another one."""
+        """Share of this volume that is inside another one."""
         steps = np.meshgrid(*(np.linspace(0, n - 1, 12) for n in self.shape), [1.0], indexing="ij")
         points = np.reshape(steps, (4, -1))
         inside = (np.linalg.inv(other.affine) @ self.affine @ points)[:3]
@@ -56,17 +56,17 @@ class Grid:
 
 
 def is_same_grid(grid: Grid, expected: Grid) -> bool:
-    """Whether two volumes are voxel by voxel at the same place, to a twentieth of a voxel."""
+    """Whether two volumes have the same voxels at the same positions, to a twentieth of a voxel."""
     return bool(grid.shape == expected.shape and grid.apart(expected.affine) <= 0.05 * grid.spacing.min())
 
 
 def is_equal_grid(grid: Grid, expected: Grid) -> bool:
-    """Whether two volumes are at the same place so exactly that nnU-Net does not warn."""
+    """Whether the positions of two volumes are so close that nnU-Net does not warn."""
     return grid.shape == expected.shape and np.allclose(grid.affine, expected.affine)
 
 
 def check_same_grid(grid: Grid, expected: Grid) -> None:
-    """Refuse two volumes that are not voxel by voxel at the same place.
+    """Refuse two volumes whose voxels are not at the same positions.
 
     Raises:
         UserError: The shapes differ, or some corner is off by more than a twentieth of a voxel.
@@ -76,13 +76,13 @@ def check_same_grid(grid: Grid, expected: Grid) -> None:
     if not is_same_grid(grid, expected):
         apart = grid.apart(expected.affine)
         raise UserError(
-            f"{grid.path} and {expected.path} lie at different places: up to {apart:.3g} mm apart "
+            f"{grid.path} and {expected.path} are at different positions: up to {apart:.3g} mm apart "
             f"(affines {_listed(grid.affine)} and {_listed(expected.affine)})."
         )
 
 
 def check_right_angles(grid: Grid) -> None:
-    """Refuse a volume whose axes are not at right angles, which nnU-Net cannot read.
+    """Refuse a volume whose axes are not at right angles: nnU-Net cannot read it.
 
     Raises:
         UserError: They are not.
@@ -96,7 +96,7 @@ def check_right_angles(grid: Grid) -> None:
 
 
 def times(shape: Sequence[int]) -> str:
-    """A shape for people: `182×218×182`."""
+    """A shape as text: `182×218×182`."""
     return "×".join(map(str, shape))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...benchmark.candidates import Candidate
-    from ...benchmark.commands import Command, CommandCosts
+    from ...benchmark.commands import Command, CommandResult
     from ...benchmark.result import Benchmark
     from ...benchmark.timing import Timing
 
@@ -28,38 +28,53 @@ def benchmark(
     models: Annotated[
         list[str],
         typer.Argument(
-            help="Exported models and trained nnU-Nets' model folders, or NAME=FOLDER; compared with the first."
+            help="Exported models or nnU-Net model folders: FOLDER, or NAME=FOLDER. All are compared with the first."
         ),
     ],
     input: Annotated[
-        Path, typer.Option(help="A case: its first file, CASE_0000.nii.gz, or a folder that holds it alone.")
+        Path,
+        typer.Option(
+            help="Case to measure on: its first file, CASE_0000.nii.gz, or a folder that holds only this case."
+        ),
     ],
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="Measure every model with this where it can: torch, onnxruntime, openvino; repeat for more."),
+        typer.Option(
+            help="Runtime to measure every model in, if it can: torch, onnxruntime, openvino; repeat for more. "
+            "Default: the one for each model's format."
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often a patch is computed; a case at most.")] = 5,
-    case: Annotated[bool, typer.Option(help="Predict the whole case, too, from NIfTI to NIfTI.")] = True,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="How often a model computes a patch, and at most how often it predicts the case.")
+    ] = 5,
+    case: Annotated[bool, typer.Option(help="Also predict the whole case, from NIfTI to NIfTI.")] = True,
     case_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How long a model may take for all its predictions of the case; one is always made."),
+        typer.Option(
+            min=0, help="Seconds that a model may spend on predicting the case; one prediction is always made."
+        ),
     ] = 120.0,
     mirror: Annotated[bool, typer.Option(help="Predict the case with mirroring, as nnU-Net does.")] = True,
     stock: Annotated[
-        bool, typer.Option("--stock", help="Then run the commands, too: nndistill predict beside stock nnU-Net's own.")
+        bool, typer.Option("--stock", help="Also compare whole commands: nndistill predict and stock nnU-Net's own.")
     ] = False,
     metrics: Annotated[
-        list[str] | None, typer.Option(help="NAME=metrics.csv, from nndistill evaluate: the figure shows Dice.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=metrics.csv, as nndistill evaluate writes it: table and figure show Dice; repeat for more."
+        ),
     ] = None,
     device: Device = "auto",
-    fold: Annotated[str | None, typer.Option(help="Of model folders with several: 0 to 4, or all.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for tables and figure.")] = Path("nndistill-benchmark"),
+    fold: Annotated[
+        str | None, typer.Option(help="Fold, if an nnU-Net model folder holds several: 0 to 4, or all.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.")] = Path("nndistill-benchmark"),
     as_json: AsJson = False,
 ) -> None:
-    """Time, memory and size of models: a patch and a whole case, the models taking turns."""
+    """Measure latency, memory and size of models, for a patch and for a whole case; the models take turns."""
     from ...benchmark.candidates import find_candidates
     from ...benchmark.models import benchmark as measure
-    from ...benchmark.result import ABOUT
+    from ...benchmark.result import MEASUREMENT
     from ...files import write_json
 
     candidates = find_candidates(models, backend or ())
@@ -72,27 +87,29 @@ def benchmark(
         )
     numbers = measured.numbers()
     limits = {"rounds": rounds, "case_seconds": case_seconds}
-    of_commands = _measure_commands(commands, measured, **limits) if commands else []
-    if of_commands:
-        numbers[ABOUT]["commands"] = {made.command.name: made.numbers(of_commands[0]) for made in of_commands}
+    command_results = _measure_commands(commands, measured, **limits) if commands else []
+    if command_results:
+        numbers[MEASUREMENT]["commands"] = {
+            result.command.name: result.numbers(command_results[0]) for result in command_results
+        }
     write_json(out / "benchmark.json", numbers)
     files = ["benchmark.json", *_write_report(measured, measures, out)]
     if as_json:
         print_json(numbers)
         return
-    _show(measured, of_commands)
+    _show(measured, command_results)
     print(f"\nWritten into {out}: {', '.join(files)}")
 
 
 def _metrics(given: Sequence[str], names: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Metrics by the name of the model that they are of."""
+    """Metrics by the model's name."""
     metrics = {}
     for text in given:
         name, equals, file = text.partition("=")
         if not equals:
             raise UserError(f"--metrics {text} is not of the form NAME=metrics.csv.")
         if name not in names:
-            raise UnknownName("model", name, names)
+            raise UnknownName("model", name, names, option="metrics")
         from ...evaluation.metrics_file import read_metrics
 
         metrics[name] = read_metrics(Path(file))
@@ -105,7 +122,7 @@ def _commands(candidates: Sequence[Candidate], **options: Any) -> list[Command]:
     return commands_for(candidates, **options)
 
 
-def _measure_commands(commands: Sequence[Command], measured: Benchmark, **limits: Any) -> list[CommandCosts]:
+def _measure_commands(commands: Sequence[Command], measured: Benchmark, **limits: Any) -> list[CommandResult]:
     from ...benchmark.commands import measure_commands
 
     with StepProgress("commands") as progress, TemporaryDirectory() as label_maps:
@@ -120,7 +137,7 @@ def _measure_commands(commands: Sequence[Command], measured: Benchmark, **limits
 
 
 def _write_report(measured: Benchmark, metrics: dict[str, pd.DataFrame], out: Path) -> list[str]:
-    """Tables and figure, where the packages that make them are installed: a workstation has none of these."""
+    """Write tables and figure if the packages that make them are installed: a workstation does not have them."""
     if not (find_spec("pandas") and find_spec("matplotlib")):
         return []
     from ...reporting.figures.benchmark import draw_benchmark
@@ -132,32 +149,32 @@ def _write_report(measured: Benchmark, metrics: dict[str, pd.DataFrame], out: Pa
     return [file.name for file in (*tables, *figures)]
 
 
-def _show(measured: Benchmark, commands: Sequence[CommandCosts]) -> None:
+def _show(measured: Benchmark, commands: Sequence[CommandResult]) -> None:
     base = measured.models[0]
     rows = {
-        f"{costs.name}\n{costs.facts['backend']}\n{costs.facts['precision']}": [
-            *_timing(costs.patch, base.patch),
-            *(_timing(costs.case, base.case) if costs.case and base.case else ("–", "–")),
-            _mebibytes(costs.memory_bytes),
+        f"{model.name}\n{model.facts['backend']}\n{model.facts['precision']}": [
+            *_timing(model.patch, base.patch),
+            *(_timing(model.case, base.case) if model.case and base.case else ("–", "–")),
+            _mebibytes(model.memory_bytes),
         ]
-        for costs in measured.models
+        for model in measured.models
     }
-    columns = ["s a patch", "× as fast", "s a case", "× as fast", "memory"]
-    show_rows(columns, rows, f"Medians and below them the extremes; compared with {base.name}")
+    columns = ["s per patch", "speed-up", "s per case", "speed-up", "memory"]
+    show_rows(columns, rows, f"Median, with the extremes below it; compared with {base.name}")
     if commands:
         first = commands[0]
         rows = {
-            made.command.name: [
-                *_timing(made.case, first.case),
-                _mebibytes(made.memory_bytes),
-                f"{made.memory_bytes / first.memory_bytes:.2f}",
+            result.command.name: [
+                *_timing(result.case, first.case),
+                _mebibytes(result.memory_bytes),
+                f"{result.memory_bytes / first.memory_bytes:.2f}",
             ]
-            for made in commands
+            for result in commands
         }
-        columns = ["s a case", "× as fast", "memory", "× memory"]
-        show_rows(columns, rows, f"Commands from start to end, compared with {first.command.name}")
-    machine = measured.about["machine"]
-    print(f"{machine['cores']} cores of {machine['processor']}, case {measured.about['case']}")
+        columns = ["s per case", "speed-up", "memory", "× memory"]
+        show_rows(columns, rows, f"Whole commands, compared with {first.command.name}")
+    machine = measured.conditions["machine"]
+    print(f"{machine['cores']} cores of {machine['processor']}, case {measured.conditions['case']}")
     for note in measured.notes:
         print(f"- {note}")
 

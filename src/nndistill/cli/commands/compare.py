@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="Metrics to compare with, from nndistill evaluate.")],
-    others: Annotated[list[Path], typer.Argument(help="Metrics of the runs to compare.")],
-    metric: Annotated[str, typer.Option(help="Column of the files: dice, hd95_mm, nsd, lesion_f1, …")] = "dice",
-    label: Annotated[str | None, typer.Option(help="A label; default: a case's mean over labels.")] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="The teacher's metrics: tells the share of its lead that is recovered.")
+    base: Annotated[Path, typer.Argument(help="Metrics of the run to compare with, from nndistill evaluate.")],
+    others: Annotated[list[Path], typer.Argument(help="Metrics of the other runs.")],
+    metric: Annotated[str, typer.Option(help="Column to compare: dice, hd95_mm, nsd, lesion_f1, …")] = "dice",
+    label: Annotated[
+        str | None, typer.Option(help="Label to compare; default: the mean over the labels of a case.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Metrics of the teacher, to show the share of its lead that a run recovers.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs case by case: differences, intervals, tests, and who gains and loses most."""
-    from ...evaluation.comparison import compare_metrics
+    """Compare runs case by case: differences, intervals, tests, and the cases that gain and lose most."""
+    from ...evaluation.comparison import compare as compare_runs
     from ...evaluation.metrics_file import different_settings, read_metrics
 
     files = [base, *others]
     against, *names = _names(files)
-    comparison = compare_metrics(
+    comparison = compare_runs(
         read_metrics(base),
         dict(zip(names, map(read_metrics, others), strict=True)),
         metric=metric,
@@ -51,15 +53,15 @@ def compare(
     show(_readable(comparison.table).T, f"{metric} ({better} is better), {over}, against {against}")
     for name in comparison.table.index:
         gains, losses = comparison.extremes(name)
-        for what, cases in (("gain", gains), ("lose", losses)):
+        for what, cases in (("largest gains", gains), ("largest losses", losses)):
             if len(cases):
                 listed = ", ".join(f"{case} {value:+.4g}" for case, value in cases.items())
-                print(f"{name}: {what} most: {listed}")
+                print(f"{name}: {what}: {listed}")
     print(*notes, sep="\n")
 
 
 def _names(files: list[Path]) -> list[str]:
-    """The shortest names that tell files apart: their own without ending, those of their folders, or all of it."""
+    """The shortest unique names of the files: their stems, the names of their folders, or their whole paths."""
     for choice in ([path.stem for path in files], [path.resolve().parent.name for path in files], map(str, files)):
         names = list(choice)
         if len(set(names)) == len(names):
@@ -92,7 +94,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(comparison: Comparison, metric: str, label: str | None, notes: list[str]) -> dict[str, Any]:
-    """As JSON has it: no NaN."""
+    """Plain values, with `None` for NaN, which JSON does not have."""
     table = comparison.table.astype(object).where(comparison.table.notna(), None)
     return {
         "metric": metric,

@@ -19,7 +19,7 @@ def demo(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole path on synthetic MRI: train a teacher, distil it, compare the students. Takes minutes."""
+    """Run the whole path on synthetic MRI: train a teacher, distil it, compare. Takes minutes on two cores."""
     from ...demo import run_demo
 
     result = run_demo(workspace, device=device)

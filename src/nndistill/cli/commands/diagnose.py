@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def diagnose(
     teacher: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
     student: Annotated[Path | None, typer.Option(help="Model folder of a student with the same stages.")] = None,
-    cases: Annotated[int, typer.Option(min=1, help="Validation cases to look at.")] = 4,
+    cases: Annotated[int, typer.Option(min=1, help="Number of validation cases to measure.")] = 4,
     fold: Fold = "0",
     wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
-    level: Annotated[int, typer.Option(min=1, help="Levels, fewer where a stage is small.")] = 3,
+    level: Annotated[int, typer.Option(min=1, help="Number of levels; fewer if a stage is small.")] = 3,
     mode: Annotated[str, typer.Option(help="Boundary mode; periodization is exactly orthonormal.")] = "symmetric",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("nndistill-diagnosis"),
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which wavelet bands of a teacher carry signal, how deep to look, and where a student is far from it."""
+    """Measure which wavelet bands of a teacher carry signal, at how many levels, and how far a student is from it."""
     from ...analysis.diagnosis import diagnose as measure
     from ...nnunet.workspace import use_workspace
     from ...reporting.diagnosis_report import diagnosis_numbers, diagnosis_sentences, write_diagnosis
@@ -50,18 +50,16 @@ def diagnose(
     if as_json:
         print_json({**diagnosis_numbers(diagnosis), "files": [str(file) for file in files]})
         return
-    show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR in dB of every band ({wavelet}, {mode})")
+    show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR of every band in dB ({wavelet}, {mode})")
     if diagnosis.mismatch is not None:
-        show(
-            readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (through φ of …), mean over cases"
-        )
+        show(readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (φ in brackets), mean over cases")
     for sentence in diagnosis_sentences(diagnosis):
         print(f"- {sentence}")
     print(f"\nTables and figures: {out}")
 
 
 def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> pd.DataFrame:
-    """Arrange the SNR as a table that fits 80 columns: a row a stage and level, a column a band."""
+    """Arrange the SNR as a table that fits 80 columns: one row per stage and level, one column per band."""
     import numpy as np
 
     from ...analysis.spectrum import DETAILS
@@ -77,7 +75,7 @@ def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> p
 
 
 def readable_mismatch(mismatch: pd.DataFrame) -> pd.DataFrame:
-    """Arrange the mismatch as a table: a row a stage, high and low for each φ."""
+    """Arrange the mismatch as a table: one row per stage, high and low for each φ."""
     import pandas as pd
 
     columns = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ...errors import UserError
 from ..options import (
@@ -27,6 +28,21 @@ from ..options import (
 )
 from ..training import adjusted_recipe, report_training, train_with_progress
 
+_METHODS = "{methods}"
+
+
+class DistillCommand(TyperCommand):
+    """The command, with the names of the methods in its help, which are looked up only when help is shown."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from ...methods.names import method_names
+
+        names = ", ".join(method_names())
+        for parameter in self.params:
+            if help_text := getattr(parameter, "help", None):
+                parameter.help = help_text.replace(_METHODS, names)  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
 
 def distill(
     teacher_folder: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
@@ -34,19 +50,21 @@ def distill(
     method: Annotated[
         str | None,
         typer.Option(
-            help="dcd, dcd-release, feature, freekd, cwd, ifvd, at, logits, dist; several joined with + (dcd+logits); "
-            "or none: the student alone. Default: the recipe's."
+            help=f"What the student matches: {_METHODS} (the student alone); or several joined with +, such as "
+            "dcd+logits. Default: the recipe's."
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            help="An option of the method, such as --option bands=D, or of one of several: --option dcd.bands=D; "
-            "repeat for more."
+            help="An option of the method, such as --option bands=D, or of one of several: --option dcd.bands=D. "
+            "Repeat it for more."
         ),
     ] = None,
-    weight: Annotated[float | None, typer.Option(min=0, help="μ, instead of the recipe's.")] = None,
-    reduction: Annotated[int, typer.Option(help="The teacher's channels are divided by this.")] = 4,
+    weight: Annotated[
+        float | None, typer.Option(min=0, help="Weight μ of the distillation, instead of the recipe's.")
+    ] = None,
+    reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
     features: Features = None,
     recipe_name: RecipeName = "paper",
     epochs: Epochs = None,
@@ -58,7 +76,7 @@ def distill(
     gpus: Gpus = 1,
     teacher_fold: Annotated[str | None, typer.Option(help="Fold of the teacher's weights; default: --fold.")] = None,
     teacher_checkpoint: Annotated[
-        str | None, typer.Option(help="Such as checkpoint_best.pth; default: the final one, or else the best.")
+        str | None, typer.Option(help="File name, such as checkpoint_best.pth; default: the recipe's choice.")
     ] = None,
     dataset_id: Annotated[int | None, typer.Option(help="Data set to train on; default: the teacher's.")] = None,
     name: Name = None,

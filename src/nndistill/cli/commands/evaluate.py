@@ -18,37 +18,42 @@ if TYPE_CHECKING:
     from ...evaluation.case import EmptyPolicy
 
 MOST_NAMES = 10
-"""Cases named on the screen."""
+"""The most cases that are named on the screen."""
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="Folder of label maps, CASE.nii.gz.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of predicted label maps, CASE.nii.gz.")],
     labels: Annotated[Path, typer.Argument(help="Folder of reference label maps of the same names.")],
-    out: Annotated[Path, typer.Option(help="The metrics; a summary is put beside them.")] = Path("metrics.csv"),
-    regions: Annotated[bool, typer.Option("--regions", help="The regions of dataset.json, not its single values.")] = (
-        False
+    out: Annotated[Path, typer.Option(help="File for the metrics; a summary is written next to it.")] = Path(
+        "metrics.csv"
     ),
-    tolerance: Annotated[float, typer.Option(help="Of NSD, in mm.")] = 1.0,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Measure the regions of dataset.json instead of its single values.")
+    ] = (False),
+    tolerance: Annotated[float, typer.Option(help="Tolerance of NSD in mm.")] = 1.0,
     definition: Annotated[
-        str, typer.Option(help="Of surfaces: surface_elements (DeepMind's) or boundary_voxels (MONAI's).")
+        str, typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's).")
     ] = "surface_elements",
     empty: Annotated[
-        str, typer.Option(help="HD95 where one mask is empty: the image's diagonal, a number of mm, or leave_out.")
+        str, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
     ] = "diagonal",
-    lesions: Annotated[list[str] | None, typer.Option(help="A label whose lesions are counted; repeat for more.")] = (
-        None
-    ),
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a processor core.")] = None,
+    lesions: Annotated[
+        list[str] | None, typer.Option(help="Label whose lesions are counted as well; repeat for more.")
+    ] = (None),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; default: one per processor core.")
+    ] = None,
     dataset_json: Annotated[
-        Path | None, typer.Option(help="Names the labels; default: beside the labels, or with the predictions.")
+        Path | None,
+        typer.Option(help="File that names the labels; default: next to the labels, or with the predictions."),
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Leave out cases that are in one folder only.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Dice, HD95 and NSD a case and label, volumes and lesions: predictions against references."""
-    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, labels_of
+    """Compare predictions with references: Dice, HD95 and NSD per case and label, volumes and lesions."""
+    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, label_values
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
     from ...files import read_json
@@ -60,7 +65,7 @@ def evaluate(
             evaluation = evaluate_folder(
                 predictions,
                 labels,
-                labels=labels_of(description, regions=regions),
+                labels=label_values(description, regions=regions),
                 tolerance=tolerance,
                 definition=definition,  # type: ignore[arg-type]
                 empty=_policy(empty),
@@ -73,7 +78,7 @@ def evaluate(
         except EvaluationIncomplete as incomplete:
             if incomplete.evaluation is not None:
                 write_evaluation(incomplete.evaluation, out)
-                console.print(f"What could be evaluated is in {out}.", highlight=False, soft_wrap=True)
+                console.print(f"The metrics of the other cases are in {out}.", highlight=False, soft_wrap=True)
             raise
     write_evaluation(evaluation, out)
     if as_json:
@@ -81,7 +86,7 @@ def evaluate(
         return
     summary = evaluation.summary
     surfaces = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": f"NSD at {tolerance:g} mm"}
-    show(_readable(summary, list(summary["labels"]), surfaces), f"{summary['cases']} cases, mean ± SEM")
+    show(_readable(summary, list(summary["labels"]), surfaces), f"{_cases(summary['cases'])}, mean ± SEM")
     if lesions:
         of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
         show(_readable(summary, lesions, of_lesions), "Lesions")
@@ -119,25 +124,29 @@ def _cell(statistics: dict[str, Any], column: str) -> str:
 
 
 def _remarks(summary: dict[str, Any]) -> list[str]:
-    """What the table does not show: which empty masks there were, who is missing, which values have no name."""
+    """What the table does not show: empty masks, missing cases, and values without a name."""
     remarks = []
     one_empty = "left out of HD95" if summary["empty"] == "leave_out" else "with Dice and NSD 0 and HD95 as a penalty"
     for label, row in summary["labels"].items():
         one = row["reference_empty"] + row["prediction_empty"]
         if row["both_empty"]:
-            remarks.append(f"{label}: {row['both_empty']} cases left out, empty in reference and prediction.")
+            remarks.append(f"{label}: {_cases(row['both_empty'])} left out, empty in reference and prediction.")
         if one:
             remarks.append(
-                f"{label}: {one} cases {one_empty}: the reference is empty in {row['reference_empty']}, "
+                f"{label}: {_cases(one)} {one_empty}: the reference is empty in {row['reference_empty']}, "
                 f"the prediction in {row['prediction_empty']}."
             )
     for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
         if summary[key]:
             first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
-            rest = f" and {more} more, all named in the summary" if more else ""
-            remarks.append(f"Without {what}, so left out: {', '.join(first)}{rest}.")
+            rest = f" and {more} more (see the summary)" if more else ""
+            remarks.append(f"Left out, since {what} is missing: {', '.join(first)}{rest}.")
     for key, values in summary["other_values"].items():
         if values:
             where = key.removeprefix("in_")
-            remarks.append(f"The {where} hold values that are in no label: {', '.join(map(str, values))}.")
+            remarks.append(f"The {where} contain values that belong to no label: {', '.join(map(str, values))}.")
     return remarks
+
+
+def _cases(number: int) -> str:
+    return f"{number} case{'' if number == 1 else 's'}"

@@ -9,22 +9,24 @@ import typer
 
 from ...progress import StepProgress
 
-NUMBERS = {"brats2024": 226, "isles2022": 229}
-"""Numbers under which the paper's data sets are known."""
-
 
 def phantom(
-    out: Annotated[Path, typer.Argument(help="Folder in which the data set's own is made, such as nnUNet_raw.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make the data set in, such as nnUNet_raw.")],
     layout: Annotated[
         Literal["nnunet", "brats2024", "isles2022"],
-        typer.Option(help="nnU-Net's, as Dataset900_Phantom, or that of a challenge's download."),
+        typer.Option(
+            help="Layout of the files: nnU-Net's raw format, as Dataset900_Phantom, or that of a challenge's download."
+        ),
     ] = "nnunet",
-    cases: Annotated[int, typer.Option(min=1, help="Training cases.")] = 20,
-    test_cases: Annotated[int, typer.Option(min=0, help="Cases beside them, in imagesTs and labelsTs.")] = 0,
+    cases: Annotated[int, typer.Option(min=1, help="Number of training cases.")] = 20,
+    test_cases: Annotated[
+        int, typer.Option(min=0, help="Number of test cases, in imagesTs and labelsTs; only in the layout nnunet.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
 ) -> None:
-    """Make a BraTS-like multi-parametric MRI data set with fine structure, or strokes in the layout of ISLES."""
+    """Make a synthetic MRI data set with fine structure: brain tumours like those of BraTS, or strokes as in ISLES."""
     from ...datasets import generate_phantom
+    from ...datasets.registry import public_datasets
 
     with StepProgress("phantom") as report:
         folder = generate_phantom(out, layout=layout, cases=cases, test_cases=test_cases, seed=seed, progress=report)
@@ -32,4 +34,4 @@ def phantom(
     if layout == "nnunet":
         print("Next, with that folder in nnUNet_raw: nndistill teach 900 --recipe quick")
     else:
-        print(f"Next: nndistill prepare {layout} {folder} --dataset-id {NUMBERS[layout]}")
+        print(f"Next: nndistill prepare {layout} {folder} --dataset-id {public_datasets()[layout].usual_id}")

@@ -1,11 +1,14 @@
-"""`nndistill prepare`: a command a data set."""
+"""`nndistill prepare`: one command per public data set, derived from what the data set's file declares."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from ...progress import StepProgress, console
 from ..options import AsJson, DatasetId, Workspace
@@ -13,80 +16,78 @@ from ..output import print_json, show, workspace_option
 
 if TYPE_CHECKING:
     from ...datasets.preparation.report import Report
+    from ...datasets.registry import Option, PublicDataset
     from ...datasets.source import Source
 
-prepare = typer.Typer(help="Bring a public data set into nnU-Net's raw format.", no_args_is_help=True)
-
 SHOWN = 20
-"""Damaged cases told on the terminal; all are in the report."""
+"""Damaged cases listed on the terminal; all are in the report."""
 
 Split = Annotated[str, typer.Option(help="Folds: patient, nnunet (stock, by case), or a file like splits_final.json.")]
-OnError = Annotated[Literal["stop", "skip"], typer.Option(help="Stop at damaged cases, or leave them out.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy all files; default: the data set names their paths.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Cases to read at a time; default: one a core, at most 8.")]
-EmptyLabels = Annotated[bool, typer.Option("--allow-empty", help="Let pass label maps with nothing but background.")]
+OnError = Annotated[Literal["stop", "skip"], typer.Option(help="Stop if cases are damaged, or leave them out.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy all files. By default they stay where they are.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Cases to read at a time; default: one per core, at most 8.")]
 
 
-@prepare.command()
-def decathlon(
-    source: Annotated[Path, typer.Argument(help="A task's folder, with its dataset.json.")],
-    dataset_id: DatasetId,
-    allow_empty: EmptyLabels = False,
-    split: Split = "patient",
-    on_error: OnError = "stop",
-    copy: Copy = False,
-    jobs: Jobs = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-) -> None:
-    """Any task of the Medical Segmentation Decathlon, 3D or 4D."""
-    from ...datasets import find_decathlon
+class DatasetCommands(TyperGroup):
+    """Looks up the data sets only when one of their commands or their list is asked for."""
 
-    found = find_decathlon(source, empty_labels=allow_empty)
-    _prepare(found, dataset_id, workspace, as_json, split=split, on_error=on_error, copy=copy, jobs=jobs)
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._add_datasets()
+        return super().list_commands(ctx)
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        self._add_datasets()
+        return super().get_command(ctx, cmd_name)
 
-@prepare.command()
-def brats2024(
-    source: Annotated[list[Path], typer.Argument(help="Unpacked archives: training data, additional training data.")],
-    dataset_id: DatasetId,
-    regions: Annotated[
-        bool, typer.Option("--regions", help="Train on whole tumour, tumour core, ET and RC instead of the labels.")
-    ] = False,
-    allow_empty: EmptyLabels = False,
-    split: Split = "patient",
-    on_error: OnError = "stop",
-    copy: Copy = False,
-    jobs: Jobs = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-) -> None:
-    """BraTS 2024 GLI: gliomas after treatment, four contrasts."""
-    from ...datasets import find_brats2024
+    def _add_datasets(self) -> None:
+        from ...datasets.registry import public_datasets
 
-    found = find_brats2024(source, regions=regions, empty_labels=allow_empty)
-    _prepare(found, dataset_id, workspace, as_json, split=split, on_error=on_error, copy=copy, jobs=jobs)
+        for name, dataset in public_datasets().items():
+            if name not in self.commands:
+                single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+                single.command(name, help=dataset.summary)(_command(dataset))
+                self.add_command(typer.main.get_command(single), name)
 
 
-@prepare.command()
-def isles2022(
-    source: Annotated[Path, typer.Argument(help="The unpacked archive, or the challenge's sample.")],
-    dataset_id: DatasetId,
-    grid: Annotated[
-        Literal["flair", "dwi"], typer.Option(help="Image onto whose voxels the others are resampled.")
-    ] = "flair",
-    split: Split = "patient",
-    on_error: OnError = "stop",
-    copy: Copy = False,
-    jobs: Jobs = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-) -> None:
-    """ISLES 2022: acute strokes, FLAIR, DWI and ADC."""
-    from ...datasets import find_isles2022
+prepare = typer.Typer(
+    cls=DatasetCommands,
+    help="Check a downloaded data set and bring it into nnU-Net's raw format.",
+    no_args_is_help=True,
+)
 
-    found = find_isles2022(source, grid=grid)
-    _prepare(found, dataset_id, workspace, as_json, split=split, on_error=on_error, copy=copy, jobs=jobs)
+
+def _command(dataset: PublicDataset) -> Callable[..., None]:
+    """The function behind a data set's command: its source and own options, then those of all data sets."""
+
+    def command(
+        source: Any,
+        dataset_id: DatasetId,
+        split: Split = "patient",
+        on_error: OnError = "stop",
+        copy: Copy = False,
+        jobs: Jobs = None,
+        workspace: Workspace = None,
+        as_json: AsJson = False,
+        **own: Any,
+    ) -> None:
+        found = dataset.find(source, **own)
+        _prepare(found, dataset_id, workspace, as_json, split=split, on_error=on_error, copy=copy, jobs=jobs)
+
+    source, dataset_id, *common, _ = inspect.signature(command, eval_str=True).parameters.values()
+    path_type = list[Path] if dataset.several_sources else Path
+    source = source.replace(annotation=Annotated[path_type, typer.Argument(help=dataset.source)])
+    own = [_option(keyword, dataset.options[keyword.name]) for keyword in dataset.keywords]
+    parameters = [source, dataset_id, *own, *common]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _option(keyword: inspect.Parameter, described: Option) -> inspect.Parameter:
+    flag = described.flag or f"--{keyword.name.replace('_', '-')}"
+    value_type: Any = keyword.annotation
+    annotation = Annotated[value_type, typer.Option(flag, help=described.help)]
+    return keyword.replace(annotation=annotation, kind=inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bool, **options: Any) -> None:
@@ -96,12 +97,12 @@ def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bo
 
     use_workspace(workspace)
     try:
-        with StepProgress("checking and placing") as progress:
+        with StepProgress("checking and writing") as progress:
             report = prepare_source(found, raw_folder(), dataset_id=dataset_id, progress=progress, **options)
     except DamagedData as error:
-        _tell_damage(error.report)
+        _list_damage(error.report)
         raise
-    _tell_damage(report)
+    _list_damage(report)
     if as_json:
         print_json(report.summary())
         return
@@ -110,7 +111,7 @@ def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bo
     print(f"Next: nndistill teach {dataset_id}{workspace_option(workspace)}")
 
 
-def _tell_damage(report: Report) -> None:
+def _list_damage(report: Report) -> None:
     """List damaged cases on standard error."""
     for case, sentences in list(report.damage.items())[:SHOWN]:
         for sentence in sentences:

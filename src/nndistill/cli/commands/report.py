@@ -17,52 +17,67 @@ def report(
     names: Annotated[
         list[str] | None, typer.Option(help="Headings of the models: --names Teacher Alone DCD. Default: the methods.")
     ] = None,
-    fold: Annotated[str | None, typer.Option(help="Default: the only fold that all models have.")] = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold to report on; default: the only one that all models have.")
+    ] = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(help="A folder of predictions a model, in their order; default: the fold's validation cases."),
+        typer.Option(
+            help="One folder of predictions per model, in the same order; default: the fold's validation cases."
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Reference label maps for --predictions.")] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Images as nnU-Net names them; default: the data set's, or beside --labels.")
+        Path | None,
+        typer.Option(help="Images, named as in nnU-Net; default: those of the data set, or next to --labels."),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Compare with this model; default: the one without distillation.")
+        str | None,
+        typer.Option(help="Name of the model to compare with; default: the one without distillation, or the teacher."),
     ] = None,
-    case: Annotated[str | None, typer.Option(help="Case to draw; default: where the students differ most.")] = None,
-    slice_index: Annotated[int | None, typer.Option("--slice", help="Its axial slice.")] = None,
-    channel: Annotated[str | None, typer.Option(help="Channel to draw, by its name in dataset.json.")] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Of NSD, in mm.")] = 1.0,
+    case: Annotated[
+        str | None, typer.Option(help="Case to draw; default: the one on which the students differ most.")
+    ] = None,
+    slice_index: Annotated[
+        int | None, typer.Option("--slice", help="Axial slice to draw; default: the one on which they differ most.")
+    ] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="Channel to draw, by its name in dataset.json; default: the first.")
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of NSD in mm.")] = 1.0,
     definition: Annotated[
-        Literal["surface_elements", "boundary_voxels"], typer.Option(help="What a surface is: see docs on evaluation.")
+        Literal["surface_elements", "boundary_voxels"],
+        typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
     ] = "surface_elements",
     benchmark: Annotated[
-        Path | None, typer.Option(help="JSON of measured latency_s and memory_bytes by model, for the table of costs.")
+        Path | None, typer.Option(help="JSON file with latency_s and memory_bytes per model, for the table of costs.")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that measure; default: one a core.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page; default: Distillation report.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Number of processes; default: one per processor core.")
+    ] = None,
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare trained models: tables, figures, statistics and an HTML page that holds them all."""
+    """Compare trained models in tables, figures, statistics and one HTML page with all of them."""
     import os
 
     from ...files import read_json
-    from ...gather import Evaluated, gather
+    from ...gather import EvaluationSettings, gather_results
     from ...nnunet.workspace import use_workspace
     from ...progress import StepProgress
     from ...reporting import write_report
 
     use_workspace(workspace)
     with StepProgress("measuring") as progress:
-        models, cases = gather(
+        models, cases = gather_results(
             runs,
             names=names or (),
             fold=fold,
             predictions=predictions or (),
             references=labels,
             images=images,
-            measured=Evaluated(tolerance=tolerance, definition=definition, jobs=jobs or os.cpu_count() or 1),
+            measured=EvaluationSettings(tolerance=tolerance, definition=definition, jobs=jobs or os.cpu_count() or 1),
             benchmark=read_json(benchmark) if benchmark else None,
             progress=progress,
         )

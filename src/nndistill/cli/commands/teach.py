@@ -30,7 +30,7 @@ from ..training import adjusted_recipe, report_training, train_with_progress
 
 def teach(
     dataset: Annotated[str, typer.Argument(help="Name or number of a data set in nnUNet_raw.")],
-    planner: Annotated[str, typer.Option(help="Experiment planner of nnU-Net.")] = "ResEncUNetPlanner",
+    planner: Annotated[str, typer.Option(help="nnU-Net's experiment planner.")] = "ResEncUNetPlanner",
     fold: Fold = "0",
     features: Features = None,
     recipe_name: RecipeName = "paper",
@@ -38,7 +38,10 @@ def teach(
     iterations: Iterations = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
-    patch_size: Annotated[tuple[int, int, int] | None, typer.Option(help="Voxels: --patch-size 64 64 64.")] = None,
+    patch_size: Annotated[
+        tuple[int, int, int] | None,
+        typer.Option(help="Voxels per patch, such as --patch-size 64 64 64; default: as planned."),
+    ] = None,
     seed: Seed = None,
     device: Device = "auto",
     gpus: Gpus = 1,
@@ -48,7 +51,7 @@ def teach(
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a teacher on a small budget: plans, preprocesses, trains. A full one is stock nnUNetv2_train."""
+    """Train a teacher on a small budget: plan, preprocess, train. For a full training, use stock nnUNetv2_train."""
     from ...datasets import check_raw_dataset
     from ...nnunet.data.preprocessing import plan_and_preprocess
     from ...nnunet.training.teacher import prepare_teacher

@@ -13,8 +13,8 @@ from .lattice import Field
 
 CHANNELS = ("T1N", "T1C", "T2W", "T2F")
 
-SIGNAL = {  # of each channel, white matter in T1 near one
-    Tissue.AIR: (0.28, 0.30, 1.15, 0.16),  # only in voxels on the edge of the brain, which hold fluid
+SIGNAL = {  # in each channel; white matter in T1 is near one
+    Tissue.AIR: (0.28, 0.30, 1.15, 0.16),  # only in voxels at the edge of the brain, which contain fluid
     Tissue.CSF: (0.28, 0.30, 1.15, 0.16),
     Tissue.GREY: (0.64, 0.68, 0.60, 0.64),
     Tissue.WHITE: (0.92, 0.95, 0.42, 0.50),
@@ -28,7 +28,7 @@ SIGNAL = {  # of each channel, white matter in T1 near one
 
 
 def draw_contrast(rng: np.random.Generator) -> Field:
-    """The signal of each tissue in one examination, `(4, tissues)`."""
+    """Draw the signal of each tissue in one examination, `(4, tissues)`."""
     signal = np.array([SIGNAL[tissue] for tissue in Tissue]).T
     return (signal * np.exp(0.04 * rng.standard_normal(signal.shape))).astype(np.float32)
 
@@ -40,16 +40,16 @@ def acquire(
     *,
     noise: Callable[[float], Field],
 ) -> Field:
-    """Images as a scanner and skull stripping would leave them.
+    """Turn signals into images as after a scan and skull stripping.
 
     Args:
         rng: Source of gains, blur and noise.
-        signal: Mean signal of each voxel, `(4, X, Y, Z)`.
-        brain: Voxels to keep, `(X, Y, Z)`.
-        noise: Makes a random field of unit variance on the voxels from its correlation length in mm.
+        signal: Mean signal per voxel, `(4, X, Y, Z)`.
+        brain: Voxels of the brain, which are kept, `(X, Y, Z)`.
+        noise: Takes a correlation length in mm; returns a random field of unit variance on the voxels.
 
     Returns:
-        `(4, X, Y, Z)` float32 holding whole numbers from 0 to 32767, zero outside the brain.
+        `(4, X, Y, Z)`, float32, whole numbers from 0 to 32767, zero outside the brain.
     """
     level = rng.uniform(0.018, 0.035)  # standard deviation of the noise; white matter in T1 is near one
     images = np.zeros_like(signal)

@@ -19,7 +19,7 @@ from .lattice import Field
 Real = NDArray[np.floating[Any]]
 
 HEAD_MM = (144.0, 178.0, 144.0)
-"""Room that an adult head needs along x, y and z."""
+"""Field of view that an adult head needs along x, y and z."""
 
 LATERAL_VENTRICLE = [(8, 34, 2, 3), (7, 20, 11, 5), (8, 0, 17, 5), (14, -20, 17, 5), (24, -34, 8, 7), (21, -52, 4, 2)]
 TEMPORAL_HORN = [(24, -34, 6, 5), (31, -18, -12, 3), (29, -2, -18, 2)]
@@ -43,17 +43,17 @@ class Tissue(IntEnum):
 
 
 def draw_anatomy(rng: np.random.Generator, x: Field, y: Field, z: Field, step: Sequence[float]) -> dict[str, Field]:
-    """The level sets of one random head at the given points.
+    """Draw the level sets of one random head at the given points.
 
     Args:
-        rng: Source of all that differs between heads.
+        rng: Source of all differences between heads.
         x: Positions to the right, in mm of an adult head, `(X, Y, Z)`.
         y: Positions to the front, likewise.
         z: Positions upwards, likewise.
         step: Distance between neighbouring points along each axis, in mm.
 
     Returns:
-        Level sets in mm, each `(X, Y, Z)`, as `tissues` takes them.
+        Level sets in mm, each `(X, Y, Z)`, for `tissues`.
     """
     age = rng.uniform()  # widens sulci and ventricles
     side = np.abs(x)
@@ -102,7 +102,7 @@ def draw_anatomy(rng: np.random.Generator, x: Field, y: Field, z: Field, step: S
 
 
 def tissues(level: Mapping[str, Field]) -> NDArray[np.uint8]:
-    """Which tissue each point is made of.
+    """Decide which tissue each point is made of.
 
     Args:
         level: The level sets of `draw_anatomy` at any points, of one shape.

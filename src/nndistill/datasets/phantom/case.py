@@ -20,7 +20,7 @@ FINER = 2
 """Points drawn along each edge of a voxel."""
 
 SLAB_POINTS = 1_000_000
-"""Points drawn at a time: bounds the memory, and keeps a slab in the processor's cache."""
+"""Points drawn at a time: limits the memory, and keeps a slab in the processor's cache."""
 
 
 def phantom_case(
@@ -30,13 +30,13 @@ def phantom_case(
     spacing: tuple[float, float, float] = (1.5, 1.5, 1.5),
     lacks: Collection[str] = (),
 ) -> tuple[Field, NDArray[np.uint8]]:
-    """One head with a tumour.
+    """Compute the images and labels of one head with a tumour.
 
     Args:
         seed: Decides everything that is random.
         shape: Voxels to the right, to the front and upwards, 32 or more each.
-        spacing: Size of a voxel in mm. A field of view too small for an adult head gets a smaller head.
-        lacks: Labels that the tumour is without, of `"NETC"`, `"SNFH"`, `"ET"`, `"RC"`.
+        spacing: Size of a voxel in mm. If the field of view is too small for an adult head, the head is scaled down.
+        lacks: Labels that the tumour lacks, of `"NETC"`, `"SNFH"`, `"ET"`, `"RC"`.
 
     Returns:
         Images `(4, X, Y, Z)`, float32, in the order T1N, T1C, T2W, T2F: whole numbers from 0 to 32767, zero outside the
@@ -44,12 +44,17 @@ def phantom_case(
 
     Raises:
         UserError: A shape below 32, a spacing that is not positive, an unknown label.
+
+    Example:
+        >>> images, labels = phantom_case(0, shape=(32, 32, 32), spacing=(5.0, 5.0, 5.0))
+        >>> images.shape, labels.shape
+        ((4, 32, 32, 32), (32, 32, 32))
     """
     check_grid(shape, spacing)
     if unknown := set(lacks) - set(LABELS):
         raise UserError(f"the phantom has no label {', '.join(sorted(unknown))}; its labels are {', '.join(LABELS)}.")
     sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
-    # a stream each, so that a change in one leaves the others
+    # a stream of random numbers each, so that a change in one part does not change the others
     shape_rng, tumour_rng, contrast_rng, scan_rng = map(np.random.default_rng, _children(sequence, 4))
 
     scale = min(1.0, *(n * h / mm for n, h, mm in zip(shape, spacing, HEAD_MM, strict=True)))
@@ -67,7 +72,7 @@ def phantom_case(
 
 
 def voxel_centres(shape: Sequence[int], spacing: Sequence[float], finer: int = 1) -> list[Field]:
-    """Positions along each axis in mm, zero in the middle, of `finer` points a voxel."""
+    """Positions along each axis in mm, zero in the middle, `finer` points per voxel."""
     return [
         ((np.arange(n * finer) - (n * finer - 1) / 2) * h / finer).astype(np.float32)
         for n, h in zip(shape, spacing, strict=True)
@@ -75,7 +80,7 @@ def voxel_centres(shape: Sequence[int], spacing: Sequence[float], finer: int = 1
 
 
 def check_grid(shape: Sequence[int], spacing: Sequence[float]) -> None:
-    """Refuse a grid on which there is no phantom.
+    """Refuse a grid on which no phantom can be computed.
 
     Raises:
         UserError: Not three axes, a shape below 32, a spacing that is not positive.
@@ -131,7 +136,7 @@ def _level_sets(
 def _draw(
     lattice: Lattice, level: dict[str, Field], contrast: Field, shape: Sequence[int], spacing: Sequence[float]
 ) -> tuple[Field, NDArray[np.bool_], NDArray[np.uint8]]:
-    """Signal, brain and labels of every voxel: mean, and majority, of the points in it."""
+    """Signal, brain and labels of every voxel: the mean, or the majority, of its points."""
     signal = np.empty((len(contrast), *shape), np.float32)
     brain = np.empty(shape, np.bool_)
     labels = np.empty(shape, np.uint8)
@@ -157,14 +162,14 @@ def _mean(points: NDArray[np.float32] | NDArray[np.bool_]) -> Field:
 
 
 def _majority(points: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The commonest label of each voxel, the higher one of equals: what is thin stays."""
+    """The most frequent label of each voxel, the higher one of equals, which preserves thin structures."""
     count = [_sum((points == label).view(np.uint8)) for label in reversed(LABELS.values())]
     commonest: NDArray[np.uint8] = (len(LABELS) - 1 - np.argmax(count, axis=0)).astype(np.uint8)
     return commonest
 
 
 def _sum(points: NDArray[Number]) -> NDArray[Number]:
-    """Over the points of each voxel; slices are many times faster than a sum over three axes of two."""
+    """Sum over the points of each voxel; slices are many times faster than a sum over three axes of length two."""
     total = sum((points[..., k::FINER] for k in range(1, FINER)), start=points[..., ::FINER])
     total = sum((total[:, k::FINER] for k in range(1, FINER)), start=total[:, ::FINER])
     return sum((total[k::FINER] for k in range(1, FINER)), start=total[::FINER])

@@ -50,7 +50,7 @@ class Lattice:
         """The spline at every point of the grid that `axes` span.
 
         Args:
-            coefficients: One a node, `self.shape`.
+            coefficients: One per node, `self.shape`.
             axes: Positions in mm, an ascending vector for each axis, of lengths X, Y, Z.
 
         Returns:

@@ -1,22 +1,22 @@
-"""Phantom cases as challenges ship theirs."""
+"""The files of phantom cases in the layouts of challenges' downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...nnunet.data.raw import FILE_ENDING
+from ...nnunet.data.raw_format import FILE_ENDING
 from ...volumes.nifti import write_nifti
-from ..preparation.alignment import resample
+from ..preparation.alignment import resample_onto
 from .case import phantom_case
-from .order import Order
+from .case_files import PhantomCase
 from .stroke import diffusion, thick_slices
 
 TIME_POINTS = (2, 1, 1)
-"""Examinations of three patients in a row."""
+"""Number of examinations of each of three consecutive patients."""
 
 
-class Brats2024Order(Order):
+class Brats2024Case(PhantomCase):
     """A case of BraTS 2024 GLI; every fourth patient is in the additional training data."""
 
     @property
@@ -42,8 +42,8 @@ class Brats2024Order(Order):
         return self.folder / archive / self.case / f"{self.case}-{part}{FILE_ENDING}"
 
 
-class Isles2022Order(Order):
-    """A case of ISLES 2022 in the layout of its public archive: a stroke, FLAIR on a grid of its own."""
+class Isles2022Case(PhantomCase):
+    """A case of ISLES 2022 in the layout of its public archive: a stroke, with FLAIR on a different grid."""
 
     @property
     def case(self) -> str:
@@ -71,7 +71,7 @@ class Isles2022Order(Order):
         *_, t2w, t2f = images
         lesion = labels > 0
         grid = thick_slices(flair, self.shape, self.affine)
-        write_nifti(flair, resample(t2f, self.affine, grid), grid.affine)
+        write_nifti(flair, resample_onto(t2f, self.affine, grid), grid.affine)
         for path, image in zip((dwi, adc), diffusion(t2w, lesion), strict=True):
             write_nifti(path, image, self.affine)
         write_nifti(self.label, lesion, self.affine)
@@ -80,5 +80,9 @@ class Isles2022Order(Order):
 FOLDERS = {"brats2024": "BraTS2024-GLI", "isles2022": "ISLES-2022"}
 """The folder of each challenge's layout."""
 
-LAYOUTS: Mapping[str, type[Order]] = {"nnunet": Order, "brats2024": Brats2024Order, "isles2022": Isles2022Order}
-"""How a case is laid out, by name."""
+LAYOUTS: Mapping[str, type[PhantomCase]] = {
+    "nnunet": PhantomCase,
+    "brats2024": Brats2024Case,
+    "isles2022": Isles2022Case,
+}
+"""Cases in each layout, by the layout's name."""

@@ -1,4 +1,4 @@
-"""A stroke made of a tumour: diffusion images computed from T2, and the grid of FLAIR's thick slices."""
+"""Turn a tumour into a stroke: diffusion images computed from T2, and a grid of thick slices for FLAIR."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ...volumes.grid import Affine, Grid
 from .lattice import Field
 
 TISSUE, FLUID, LESION = 0.75, 3.0, 0.42
-"""Apparent diffusion coefficients in 10⁻³ mm²/s: of brain, of fluid, and where cells have swollen."""
+"""Apparent diffusion coefficients in 10⁻³ mm²/s: of brain, of fluid, and of swollen cells."""
 
 
 def diffusion(t2w: Field, lesion: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> tuple[Field, Field]:
-    """DWI at b = 1000 s/mm² and ADC in 10⁻³ mm²/s: the lesion is bright on the first and dark on the second.
+    """Compute DWI at b = 1000 s/mm² and ADC in 10⁻³ mm²/s: the lesion is bright on DWI and dark on ADC.
 
     $$S = S_0 e^{-b\\,\\mathrm{ADC}}$$
 
@@ -31,10 +31,10 @@ def diffusion(t2w: Field, lesion: np.ndarray[tuple[int, ...], np.dtype[np.bool_]
 
 
 def thick_slices(path: Path, shape: tuple[int, int, int], affine: Affine) -> Grid:
-    """The grid of FLAIR: finer than DWI's within a slice, coarser across slices, tilted and shifted.
+    """Make the grid of FLAIR: finer than DWI's within a slice, coarser across slices, tilted and shifted.
 
     Args:
-        path: The file that it is for.
+        path: The file that will have this grid.
         shape: Voxels of DWI.
         affine: Affine of DWI.
     """

@@ -23,12 +23,12 @@ for _tissue, _label in (("NECROSIS", "NETC"), ("OEDEMA", "SNFH"), ("ENHANCING", 
     LABEL_OF[Tissue[_tissue]] = LABELS[_label]
 
 NOWHERE = 1e3
-"""A level set, in mm, of something that is not there."""
+"""Value in mm of the level set of an absent structure."""
 
 
 @dataclass(frozen=True)
 class Tumour:
-    """Where a tumour sits and how large its parts are, in mm of an adult head."""
+    """Position of a tumour and size of its parts, in mm of an adult head."""
 
     centre: NDArray[np.float64]
     radius: float
@@ -39,7 +39,7 @@ class Tumour:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Tumour:
-        """A tumour somewhere in the white matter of one hemisphere."""
+        """Draw a tumour somewhere in the white matter of one hemisphere."""
         side = rng.choice([-1, 1])
         turn, lift, deep = rng.uniform(-1.1, 1.1), rng.uniform(-0.1, 0.7), rng.uniform(0.4, 0.62)
         outwards = np.array([side * np.cos(lift) * np.cos(turn), np.cos(lift) * np.sin(turn), np.sin(lift)])
@@ -55,7 +55,7 @@ class Tumour:
         return cls(centre, radius, radius + rng.uniform(7, 18), centre + away, cavity_radius, tuple(satellites))
 
     def displace(self, x: Field, y: Field, z: Field) -> tuple[Field, Field, Field]:
-        """Where the tissue now at the given points would lie without the tumour's mass."""
+        """Where the tissue at the given points would be if the tumour did not push it aside."""
         offset = [(p - c).astype(np.float32) for p, c in zip((x, y, z), self.centre, strict=True)]
         near = np.exp(-sum(o * o for o in offset) / np.float32(2 * (1.8 * self.radius) ** 2))
         return tuple(p - 0.3 * near * o for p, o in zip((x, y, z), offset, strict=True))  # type: ignore[return-value]
@@ -71,19 +71,19 @@ class Tumour:
         rim: float,
         lacks: Collection[str] = (),
     ) -> dict[str, Field]:
-        """The tumour's level sets at the given points.
+        """Draw the tumour's level sets at the given points.
 
         Args:
             rng: Source of the shape of the core.
             x: Positions to the right, in mm of an adult head, `(X, Y, Z)`.
             y: Positions to the front, likewise.
             z: Positions upwards, likewise.
-            noise: Makes a random field of unit variance at these points from its correlation length in mm.
+            noise: Takes a correlation length in mm; returns a random field of unit variance at these points.
             rim: Mean thickness of the enhancing rim in mm.
-            lacks: Labels that this tumour is without.
+            lacks: Labels that this tumour lacks.
 
         Returns:
-            Level sets in mm, each `(X, Y, Z)`, as `invade` takes them.
+            Level sets in mm, each `(X, Y, Z)`, for `invade`.
         """
         core = self._around(x, y, z, self.centre, rng.uniform(0.8, 1.25, 3))
         level = {
@@ -122,7 +122,7 @@ def invade(tissue: NDArray[np.uint8], level: Mapping[str, Field]) -> None:
     """Replace healthy tissue by the tumour, in place.
 
     Args:
-        tissue: Values of `Tissue` from `anatomy.tissues`.
+        tissue: Values of `Tissue`, as `anatomy.tissues` returns them.
         level: Level sets of the anatomy and of the tumour at the same points.
     """
     brain = level["cerebrum"] < -1.5

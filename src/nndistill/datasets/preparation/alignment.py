@@ -1,4 +1,4 @@
-"""Images of one examination that lie on different grids, brought onto one of them."""
+"""Bring images of one examination that have different grids onto one grid."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ...volumes.grid import Affine, Grid
 from ...volumes.nifti import Volume
 
 ENOUGH = 0.5
-"""Share of the smaller of two volumes that has to lie within the other."""
+"""Share of the smaller of two volumes that has to be inside the other."""
 
 
-def resample(array: NDArray[Any], affine: Affine, onto: Grid, *, nearest: bool = False) -> NDArray[Any]:
-    """The values of an image at another grid's voxels, zero outside the image.
+def resample_onto(array: NDArray[Any], affine: Affine, onto: Grid, *, nearest: bool = False) -> NDArray[Any]:
+    """Resample an image at the voxels of another grid; zero outside the image.
 
     Args:
-        array: `(X, Y, Z)`.
-        affine: From its voxels to mm to the right, to the front and upwards, `(4, 4)`.
+        array: The image, `(X, Y, Z)`.
+        affine: From the image's voxels to mm to the right, to the front and upwards, `(4, 4)`.
         onto: The other grid.
         nearest: Take the nearest voxel's value, as for labels, instead of a linear interpolation.
 
     Returns:
-        An array of `onto.shape`: of the image's own type when `nearest`, else float32.
+        An array of shape `onto.shape`: of the image's type if `nearest`, otherwise float32.
     """
     import SimpleITK
 
@@ -39,7 +39,7 @@ def resample(array: NDArray[Any], affine: Affine, onto: Grid, *, nearest: bool =
 
 
 def check_alignable(volume: Volume) -> None:
-    """Refuse an image whose header does not say, in one voice, where it lies.
+    """Refuse an image whose header does not say unambiguously where it is.
 
     Raises:
         UserError: It has no orientation, or two that differ by more than half a voxel.
@@ -55,7 +55,7 @@ def check_alignable(volume: Volume) -> None:
     if apart > 0.5 * volume.grid.spacing.min():
         raise UserError(
             f"{volume.path} names two places in space, its qform and its sform, up to {apart:.3g} mm apart: "
-            "which one holds is not guessed."
+            "nndistill does not guess which one is right."
         )
 
 
@@ -63,7 +63,7 @@ def check_overlap(grid: Grid, onto: Grid) -> None:
     """Refuse two images that do not show the same part of the body.
 
     Raises:
-        UserError: Less than half of either lies within the other.
+        UserError: Less than half of each is inside the other.
     """
     shared = max(grid.share_inside(onto), onto.share_inside(grid))
     if shared < ENOUGH:
@@ -74,7 +74,7 @@ def check_overlap(grid: Grid, onto: Grid) -> None:
 
 
 def _set_place(image: Any, affine: Affine) -> None:
-    """Tell ITK where an image lies: in our frame instead of its own, which is the same for two images in it."""
+    """Tell ITK where an image is, in our frame; ITK's own makes no difference as long as both images use the same."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((affine[:3, :3] / spacing).ravel().tolist())

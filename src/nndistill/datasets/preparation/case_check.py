@@ -1,6 +1,6 @@
-"""Check one case: its files are there and whole, lie where they should, and hold what they may.
+"""Check one case: its files exist, can be read, are aligned, and hold what the data set allows.
 
-Reading takes the time, so what is read is noted, and what a data set allows is judged by the notes.
+Reading takes time, so a check notes all that it reads, and what a data set allows is judged by these notes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ...nnunet.data.raw import FILE_ENDING
+from ...nnunet.data.raw_format import FILE_ENDING
 from ...volumes.grid import Grid, check_right_angles, check_same_grid, is_equal_grid, is_same_grid, times
 from ...volumes.nifti import Volume, read_volume
 from ..source import Case, LabelValues, Source
-from .alignment import check_alignable, check_overlap, resample
+from .alignment import check_alignable, check_overlap, resample_onto
 
 T = TypeVar("T")
 
 MANY = 1000
-"""Values of a label map to note; no task has as many labels."""
+"""How many values of a label map to note; no task has as many labels."""
 
 OUTSIDE = 0.05
-"""Share of a label that may lie outside the image onto which it is resampled."""
+"""Share of a label that may be outside the image onto which it is resampled."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is read by; the arguments are those of `Source`."""
+    """What a check depends on besides the files; the arguments are those of `Source`."""
 
     channels: tuple[str, ...]
     onto: int | None = None
@@ -40,23 +40,23 @@ class Rules:
 
     @classmethod
     def of(cls, source: Source) -> Rules:
-        """The rules of a data set."""
+        """Take the rules from a data set."""
         return cls(channels=source.channels, onto=source.onto, drawn_on=source.drawn_on)
 
 
 @dataclass
 class Finding:
-    """What a check of a case found, in values that JSON can hold.
+    """The result of checking a case, in values that JSON can hold.
 
     Args:
-        files: Path, size in bytes and time of change of every file; size and time are None where it is missing.
-        damage: One sentence for each thing that is wrong.
-        remarks: One sentence for each thing that is worth knowing.
-        digests: Of the voxels of each image file that could be read, by path.
-        as_is: Whether nnU-Net can take the file as it is, one for each file.
-        shape: Voxels of the finished case.
+        files: Path, size in bytes and modification time of every file; size and time are None if it is missing.
+        damage: One sentence per defect.
+        remarks: One sentence per thing worth knowing.
+        digests: Digests of the voxels of each readable image file, by path.
+        as_is: Whether nnU-Net can use the file as it is, one value per file.
+        shape: Shape of the finished case in voxels.
         spacing: Size of its voxels in mm.
-        labels: Values in the label map, whole or not.
+        labels: Values in the label map, whole numbers or not.
         empty: Images in which all voxels are equal.
         label_ml: Volume of all labels before and after resampling.
     """
@@ -74,7 +74,7 @@ class Finding:
 
 
 def check_case(case: Case, rules: Rules) -> Finding:
-    """Read every file of a case, and tell all that is wrong with it."""
+    """Read every file of a case, and note all that is wrong with it."""
     found = Finding(files=fingerprint(case))
     images = [_attempt(found, _image, path, case, rules, found) for path in case.images]
     found.digests = {str(image.path): image.digest for image in images if image}
@@ -105,13 +105,13 @@ def check_case(case: Case, rules: Rules) -> Finding:
 
 
 def unfit_content(case: Case, found: Finding, values: Mapping[int, str], *, empty_labels: bool) -> list[str]:
-    """What a case holds that its data set does not allow, one sentence each.
+    """List what a case holds that its data set does not allow, one sentence each.
 
     Args:
         case: The case.
-        found: Its check.
+        found: The result of its check.
         values: Names of the labels by value.
-        empty_labels: Whether a label map may hold nothing but background.
+        empty_labels: Whether a label map may hold only background.
     """
     unfit = [f"{path} is empty: all voxels are equal." for path in found.empty]
     unknown = [value for value in found.labels if value not in values]
@@ -124,12 +124,12 @@ def unfit_content(case: Case, found: Finding, values: Mapping[int, str], *, empt
 
 
 def fingerprint(case: Case) -> list[list[Any]]:
-    """Path, size and time of change of every file: equal ones need no second check."""
+    """Path, size and modification time of every file: if they are equal, the case is not checked again."""
     return [[str(path.absolute()), *_status(path)] for path in case.files]
 
 
 def names_by_value(labels: LabelValues) -> dict[int, str]:
-    """Names of labels by value; a value of several regions has all their names."""
+    """Map values to names of labels; a value of several regions has all their names."""
     names: dict[int, str] = {}
     for name, values in labels.items():
         for value in values if isinstance(values, list | tuple) else [values]:
@@ -146,7 +146,7 @@ def _status(path: Path) -> tuple[int | None, int | None]:
 
 
 def _attempt(found: Finding, step: Callable[..., T], *arguments: Any) -> T | None:
-    """What a step returns; None, and a line in the finding, when it refuses."""
+    """What a step returns; if it refuses, None, and a sentence in the finding."""
     try:
         return step(*arguments)
     except UserError as error:
@@ -177,18 +177,22 @@ def _label(path: Path, found: Finding) -> Volume:
 
 def _check_values(volume: Volume) -> None:
     if volume.stored.dtype.kind in "fc" and not np.isfinite(volume.stored).all():
-        raise UserError(f"{volume.path} holds NaN or infinite values; mend or leave out this case.")
+        raise UserError(f"{volume.path} holds NaN or infinite values; fix or leave out this case.")
     check_right_angles(volume.grid)
 
 
 def _compare_label(label: Volume, onto: Grid, found: Finding) -> None:
-    """Note the label's volume before and after resampling, and refuse one that is cut off."""
+    """Note the label's volume before and after resampling, and refuse a label that is cut off."""
     inside = np.argwhere(label.stored != 0)
     points = np.linalg.inv(onto.affine) @ label.affine @ np.c_[inside, np.ones(len(inside))].T
     outside = ((points[:3] < -0.5) | (points[:3] > np.array(onto.shape)[:, None] - 0.5)).any(axis=0)
     if len(inside) and outside.mean() > OUTSIDE:
-        raise UserError(f"{outside.mean():.0%} of the label in {label.path} lie outside {onto.path}.")
-    moved = label.stored if is_same_grid(label.grid, onto) else resample(label.stored, label.affine, onto, nearest=True)
+        raise UserError(f"{outside.mean():.0%} of the label in {label.path} are outside {onto.path}.")
+    moved = (
+        label.stored
+        if is_same_grid(label.grid, onto)
+        else resample_onto(label.stored, label.affine, onto, nearest=True)
+    )
     found.label_ml = [round(_millilitres(label.stored, label.grid), 4), round(_millilitres(moved, onto), 4)]
     before, after = found.label_ml
     if before and not after:
@@ -200,5 +204,5 @@ def _millilitres(label: NDArray[Any], grid: Grid) -> float:
 
 
 def _usable(volume: Volume) -> bool:
-    """Whether nnU-Net can read this very file."""
+    """Whether nnU-Net can read the file itself."""
     return volume.path.name.endswith(FILE_ENDING) and volume.stored.ndim == 3

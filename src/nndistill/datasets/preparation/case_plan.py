@@ -1,4 +1,4 @@
-"""Where the files of a case go: sound ones stay where they are, others are made in nnU-Net's folders."""
+"""Decide where the files of a case go: usable ones stay where they are, others are made in nnU-Net's folders."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import numpy as np
 
 from ...errors import UserError
 from ...files import atomic_path
-from ...nnunet.data.raw import image_name, label_name
+from ...nnunet.data.raw_format import image_name, label_name
 from ...volumes.grid import is_same_grid
 from ...volumes.nifti import read_volume, write_nifti_like
 from ..source import Case, Source
-from .alignment import resample
+from .alignment import resample_onto
 from .case_check import Finding
 
-Way = Literal["copy", "link", "rewrite"]
+ActionKind = Literal["copy", "link", "rewrite"]
 
 
 @dataclass(frozen=True)
-class Making:
-    """A file that has to be made.
+class FileAction:
+    """A file that has to be made, and how.
 
     Args:
         target: The file.
-        origin: What it is made from.
-        way: A copy; a link; or read, changed and written.
-        channel: Taken out of an image of four dimensions.
+        origin: The file it is made from.
+        kind: Copy it; link it; or read, change and write it.
+        channel: Channel to take out of a 4D image.
         onto: Image onto whose grid it is resampled.
-        is_label: Resample by the nearest voxel, and write bytes.
+        is_label: Resample to the nearest voxel, and write bytes.
     """
 
     target: Path
     origin: Path
-    way: Way
+    kind: ActionKind
     channel: int | None = None
     onto: Path | None = None
     is_label: bool = False
 
     def carry_out(self) -> None:
-        """Make it.
+        """Make the file.
 
         Raises:
             UserError: It cannot be written; the disk is full.
         """
-        if self.way == "rewrite":
+        if self.kind == "rewrite":
             self._rewrite()
             return
         try:
             with atomic_path(self.target) as temporary:
-                if self.way == "copy":
+                if self.kind == "copy":
                     shutil.copyfile(self.origin, temporary)
                 else:
                     temporary.symlink_to(self.origin.absolute())
@@ -68,49 +68,50 @@ class Making:
             reference = read_volume(self.onto)
             header = reference.header
             if not is_same_grid(volume.grid, reference.grid):
-                array = resample(array, volume.affine, reference.grid, nearest=self.is_label)
+                array = resample_onto(array, volume.affine, reference.grid, nearest=self.is_label)
         write_nifti_like(self.target, array.astype(np.uint8) if self.is_label else array, header)
 
 
 @dataclass(frozen=True)
-class Placing:
-    """A case in nnU-Net's raw format.
+class CasePlan:
+    """Where a case's files are in nnU-Net's raw format, and which of them have to be made.
 
     Args:
         name: The case's name.
-        images: Where its channels are, one file each.
-        label: Where its label map is; None for a test case.
-        makings: Files among them that have to be made.
+        images: One file per channel.
+        label: The label map; None for a test case.
+        actions: How to make the files that do not exist yet.
     """
 
     name: str
     images: list[Path]
     label: Path | None
-    makings: list[Making]
+    actions: list[FileAction]
 
 
-def place(case: Case, finding: Finding, folder: Path, source: Source, *, copy: bool) -> Placing:
+def plan_case(case: Case, finding: Finding, folder: Path, source: Source, *, copy: bool) -> CasePlan:
     """Decide where each file of a sound case goes.
 
-    Below `folder` go test cases, which `dataset.json` cannot name, and what nnU-Net cannot take as it is.
+    Into `folder` go test cases, which `dataset.json` cannot name, and files that nnU-Net cannot use as they are.
 
     Args:
         case: The case.
-        finding: Its check.
+        finding: The result of its check.
         folder: The data set's folder.
         source: The data set.
-        copy: Put everything below `folder`.
+        copy: Put everything into `folder`.
     """
     part = "Tr" if case.label else "Ts"
     onto = None if source.onto is None else case.images[source.onto]
-    *_, is_label_as_is = finding.as_is
-    makings = []
+    *_, label_as_is = finding.as_is
+    actions = []
 
     def put(origin: Path, target: Path, as_is: bool, channel: int | None = None) -> Path:
         if as_is and not copy and case.label:
             return origin.absolute()
-        way: Way = "rewrite" if not as_is else "copy" if copy else "link"
-        makings.append(Making(target, origin, way, channel, onto if way == "rewrite" else None, origin == case.label))
+        kind: ActionKind = "rewrite" if not as_is else "copy" if copy else "link"
+        resampled_onto = onto if kind == "rewrite" else None
+        actions.append(FileAction(target, origin, kind, channel, resampled_onto, is_label=origin == case.label))
         return target
 
     targets = [folder / f"images{part}" / image_name(case.name, channel) for channel in range(len(source.channels))]
@@ -118,5 +119,5 @@ def place(case: Case, finding: Finding, folder: Path, source: Source, *, copy: b
         images = [put(case.images[0], target, False, channel) for channel, target in enumerate(targets)]
     else:
         images = [put(*each) for each in zip(case.images, targets, finding.as_is, strict=False)]
-    label = case.label and put(case.label, folder / f"labels{part}" / label_name(case.name), is_label_as_is)
-    return Placing(case.name, images, label, makings)
+    label = case.label and put(case.label, folder / f"labels{part}" / label_name(case.name), label_as_is)
+    return CasePlan(case.name, images, label, actions)

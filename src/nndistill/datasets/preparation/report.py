@@ -1,6 +1,6 @@
-"""`report.json`: what a data set was prepared from, what its check found, and how it is divided.
+"""`report.json`: what a data set was prepared from, what the checks found, and how it is split into folds.
 
-It also spares the next run the reading: a case whose files have not changed since is not checked again.
+The next run starts from it: cases whose files have not changed since are not checked again.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from .splits import Fold, patients_on_both_sides
 
 REPORT = "report.json"
 
-EDITION = 1
-"""Grows with every change of what a check looks at, so that old findings are not taken over."""
+CHECK_VERSION = 1
+"""Increase it whenever checks change, so that findings of older checks are not reused."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a preparation.
+    """The result of a preparation.
 
     Args:
         folder: The data set's folder.
         source: What was found.
-        findings: The check of each case, by name.
-        damage: Sentences on each case, or folder, that cannot be used.
+        findings: The result of checking each case, by name.
+        damage: Sentences on each case or folder that cannot be used.
         split: `patient`, `nnunet` or a file.
-        folds: The folds, if there are enough cases.
-        made: Number of files that the data set has of its own.
+        folds: The folds; none if there are too few cases.
+        made: Number of files that were made in the data set's folder.
         prepared: Whether the data set is complete.
     """
 
@@ -49,16 +49,16 @@ class Report:
 
     @property
     def path(self) -> Path:
-        """Where the report is."""
+        """The file of the report."""
         return self.folder / REPORT
 
     @property
     def remarks(self) -> dict[str, list[str]]:
-        """What is worth knowing of the cases that are used."""
+        """What is worth knowing about the cases that are used, by name."""
         return {case.name: found for case in self._used if (found := self.findings[case.name].remarks)}
 
     def summary(self) -> dict[str, Any]:
-        """The numbers in short."""
+        """Summarise the report in numbers."""
         training = [case for case in self._used if case.label]
         found = [self.findings[case.name] for case in training]
         patients = {case.name: case.patient for case in training}
@@ -86,7 +86,7 @@ class Report:
         }
 
     def save(self) -> None:
-        """Write the report; one that says the same stays."""
+        """Write the report, unless the file says the same already."""
         content = {
             "summary": self.summary(),
             "damage": self.damage,
@@ -104,7 +104,7 @@ class Report:
 
 
 def known_findings(path: Path, rules: Rules) -> dict[str, Finding]:
-    """The findings in a report, when there is one and it was made by the same rules."""
+    """Read the findings of an earlier report, if there is one and it was made by the same rules."""
     try:
         content = read_json(path)
         if content["rules"] != _rules(rules):
@@ -118,7 +118,7 @@ def known_findings(path: Path, rules: Rules) -> dict[str, Finding]:
 
 
 def _rules(rules: Rules) -> Any:
-    return json.loads(json.dumps({"edition": EDITION, **asdict(rules)}))
+    return json.loads(json.dumps({"edition": CHECK_VERSION, **asdict(rules)}))
 
 
 def _range(values: Sequence[Sequence[float]]) -> dict[str, list[float]]:

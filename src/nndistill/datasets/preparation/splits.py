@@ -1,4 +1,4 @@
-"""Five folds: by patient, as stock nnU-Net has them, or from a file."""
+"""Five folds: by patient, as stock nnU-Net makes them, or from a file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ Fold = dict[str, list[str]]
 
 
 def check_split(kind: str) -> None:
-    """Refuse a split that does not exist, before the data is read for long.
+    """Refuse a split that does not exist before time is spent on reading the data.
 
     Raises:
         UserError: It is neither `patient` nor `nnunet`, nor a file.
     """
     if kind not in {"patient", "nnunet"} and not Path(kind).is_file():
         raise UserError(
-            f"there is no split {kind!r}: give patient, nnunet, or a file like nnU-Net's splits_final.json."
+            f"there is no split {kind!r}: give patient, nnunet, or a file like nnU-Net's splits_final.json.",
+            option="split",
         )
 
 
@@ -39,10 +40,10 @@ def make_split(kind: str, patients: Mapping[str, str], *, left_out: Sequence[str
         left_out: Damaged cases, which a file may name.
 
     Returns:
-        The folds; none when there are fewer patients, or cases, than folds.
+        The folds; none if there are fewer patients, or cases, than folds.
 
     Raises:
-        UserError: The file is none, or names other cases.
+        UserError: The file does not hold a split, or names other cases.
     """
     if kind == "patient":
         return patient_split(patients)
@@ -54,9 +55,9 @@ def make_split(kind: str, patients: Mapping[str, str], *, left_out: Sequence[str
 
 
 def patient_split(patients: Mapping[str, str]) -> list[Fold]:
-    """Five folds of about equal size, all cases of a patient in one; the same each time.
+    """Divide cases into five folds of about equal size, all cases of a patient in one; the same each time.
 
-    Patients in random order, those with most cases first, go to the fold that has fewest cases so far.
+    Patients are shuffled and sorted by number of cases, most first; each goes to the fold with fewest cases so far.
 
     Args:
         patients: The patient of every case, by the case's name.
@@ -77,7 +78,7 @@ def patient_split(patients: Mapping[str, str]) -> list[Fold]:
 
 
 def patients_on_both_sides(folds: Sequence[Fold], patients: Mapping[str, str]) -> int:
-    """How many patients some fold has both in training and in validation."""
+    """Count the patients that are both in training and in validation of some fold."""
     shared: set[str] = set()
     for fold in folds:
         shared |= {patients[case] for case in fold["train"]} & {patients[case] for case in fold["val"]}
@@ -89,16 +90,19 @@ def _read_split(path: Path, cases: set[str], left_out: set[str]) -> list[Fold]:
         folds = json.loads(path.read_text(encoding="utf-8"))
         named = [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}.", option="split") from error
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f'{path} is no list of folds with "train" and "val", as nnU-Net\'s splits_final.json.'
+            f'{path} is not a list of folds with "train" and "val", like nnU-Net\'s splits_final.json.', option="split"
         ) from error
     for number, fold in enumerate(named):
         both = sorted({*fold["train"]} & {*fold["val"]})
         unknown = sorted({*fold["train"], *fold["val"]} - cases - left_out)
         if both:
-            raise UserError(f"{path}: fold {number} has {both[0]} both in training and in validation.")
+            raise UserError(f"{path}: fold {number} has {both[0]} both in training and in validation.", option="split")
         if unknown:
-            raise UserError(f"{path}: fold {number} names {unknown[0]}, which is no training case of this data set.")
+            raise UserError(
+                f"{path}: fold {number} names {unknown[0]}, which is not a training case of this data set.",
+                option="split",
+            )
     return [{part: [case for case in fold[part] if case in cases] for part in fold} for fold in named]

@@ -1,1 +1,1 @@
-"""Pieces that several methods are made of; no method by itself."""
+"""Pieces that methods are made of, none of them a method."""

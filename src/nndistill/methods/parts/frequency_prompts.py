@@ -5,14 +5,13 @@ each prompt attends to every position by itself:
 
 $$m_{b,t} = \sigma\big(p_{b,t}^\top R_b\big)$$
 
-While the prompts are learnt, the teacher runs on $\xi^{-1}\big(\sum_t m_{b,t} R_b\big)$ instead of its own features.
+While the prompts are learned, the teacher runs on $\xi^{-1}\big(\sum_t m_{b,t} R_b\big)$ instead of its own features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ...errors import UserError
 from ...wavelets import wavedec3, waverec3
 from ...wavelets.operators import check_level, check_mode, check_wavelet
 from ...wavelets.transform import KEYS
-from ..base import RunTeacher
+from ..teacher_task import TeacherTask
 
 _FIRST_DEVIATION = 0.01
 _WEIGHT_DECAY = 1e-3
@@ -29,15 +28,15 @@ _LAST_LEARNING_RATE = 1e-6
 
 
 class FrequencyPrompts(nn.Module):
-    """The prompts of one stage. They are no parameters of the module's: only `train_prompts` changes them.
+    """The prompts of one stage. They are buffers, not parameters: only `train_prompts` changes them.
 
     Before that they are zero, and every mask is one half everywhere.
 
     Args:
         channels: Channels of the teacher's stage.
-        number: Prompts a band, T.
-        wavelet: Any discrete wavelet PyWavelets knows.
-        level: Number of levels.
+        number: Prompts per band, T.
+        wavelet: Any discrete wavelet that PyWavelets knows.
+        level: Number of levels of the pyramid.
         mode: One of PyWavelets' nine boundary modes.
 
     Shape:
@@ -49,7 +48,7 @@ class FrequencyPrompts(nn.Module):
     def __init__(self, channels: int, *, number: int, wavelet: str, level: int, mode: str) -> None:
         super().__init__()
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise UserError(f"prompts must be a whole number of at least 1, not {number!r}.")
+            raise UserError(f"prompts must be a whole number of at least 1, not {number!r}.", option="option")
         self.wavelet, self.level, self.mode = check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
         bands = 1 + len(KEYS[1:]) * self.level
         self.register_buffer("prompts", torch.zeros(bands, number, channels))
@@ -71,7 +70,7 @@ class FrequencyPrompts(nn.Module):
         """How much each position of each detail counts: the mean of its masks.
 
         Shape:
-            `(B, channels, D, H, W)` → a level's bands by PyWavelets' keys, coarsest first, `(B, 1, d, h, w)` each.
+            `(B, channels, D, H, W)` → per level, coarsest first, its bands by PyWavelets' keys, `(B, 1, d, h, w)` each.
         """
         _, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
         _, *prompts = self._by_level()
@@ -87,56 +86,48 @@ class FrequencyPrompts(nn.Module):
 
 
 def train_prompts(
-    stages: Iterable[FrequencyPrompts],
-    run_teacher: RunTeacher,
-    batches: Iterable[tuple[Tensor, Any]],
-    task_loss: Callable[[Any, Any], Tensor],
-    *,
-    iterations: int,
-    learning_rate: float,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    stages: Iterable[FrequencyPrompts], task: TeacherTask, *, iterations: int, learning_rate: float
 ) -> None:
     r"""Learn the prompts of all stages: $\mathcal L_{task} + \sum_{i,b}\mathrm{overlap}(m_{i,b})$, teacher frozen.
 
-    Adam with a cosine schedule. Within a level of the pyramid the bands' overlaps are averaged, so that the seven bands
-    weigh what a level weighs in two dimensions.
+    Adam with a cosine schedule. Within a level of the pyramid the bands' overlaps are averaged, so that its seven bands
+    weigh as much as a level in two dimensions.
 
     Args:
-        stages: Prompts a stage, in the order in which `run_teacher` takes its filters.
-        run_teacher: Runs the whole frozen teacher on filtered features.
-        batches: Input and target, as many as `iterations` at least.
-        task_loss: Of the teacher's output and a target.
+        stages: Prompts per stage, in the order in which `task.run_teacher` takes its functions.
+        task: The teacher, at least `iterations` batches and the loss.
         iterations: Batches to learn from.
         learning_rate: At the start.
-        report: Called with the iterations done and their number.
 
     Raises:
-        UserError: The prompts are no longer finite numbers.
+        UserError: The prompts have diverged.
     """
     stages = list(stages)
-    learnt = [stage.prompts.normal_(0, _FIRST_DEVIATION).requires_grad_() for stage in stages]
-    optimizer = torch.optim.Adam(learnt, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
+    learned = [stage.prompts.normal_(0, _FIRST_DEVIATION).requires_grad_() for stage in stages]
+    optimizer = torch.optim.Adam(learned, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, eta_min=_LAST_LEARNING_RATE)
-    device = learnt[0].device
+    device = learned[0].device
     on_cuda = device.type == "cuda"
     scaler = torch.amp.GradScaler(device.type, enabled=on_cuda)
     try:
-        for done, (x, target) in zip(range(1, iterations + 1), batches, strict=False):
+        for done, (x, target) in zip(range(1, iterations + 1), task.batches, strict=False):
             overlaps: list[Tensor] = []
             filters = [partial(_filter, stage, overlaps) for stage in stages]
             with torch.enable_grad(), torch.autocast(device.type, enabled=on_cuda):
-                loss = task_loss(run_teacher(x, filters), target) + torch.stack(overlaps).sum()
+                loss = task.loss(task.run_teacher(x, filters), target) + torch.stack(overlaps).sum()
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             schedule.step()
-            report(done, iterations)
+            task.report(done, iterations)
     finally:
-        for prompts in learnt:
+        for prompts in learned:
             prompts.requires_grad_(False).grad = None
-    if not all(torch.isfinite(prompts).all() for prompts in learnt):
-        raise UserError("the frequency prompts are no longer finite numbers; lower prompt_learning_rate.")
+    if not all(torch.isfinite(prompts).all() for prompts in learned):
+        raise UserError(
+            "the frequency prompts are no longer finite numbers; lower prompt_learning_rate.", option="option"
+        )
 
 
 def _filter(stage: FrequencyPrompts, overlaps: list[Tensor], x: Tensor) -> Tensor:
@@ -152,7 +143,7 @@ def _attend(prompts: Tensor, band: Tensor) -> Tensor:
 
 
 def _overlap(masks: Tensor) -> Tensor:
-    """Mean Dice of a sample's masks with each other, `(B, T, d, h, w)` → scalar."""
+    """Mean Dice between the masks of each sample, `(B, T, d, h, w)` → scalar."""
     flat = masks.flatten(2)
     products = flat @ flat.mT
     squares = products.diagonal(dim1=1, dim2=2)

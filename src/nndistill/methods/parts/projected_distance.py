@@ -9,8 +9,8 @@ channels only, a quarter of the teacher's:
 $$\nabla_{F^s} = -\tfrac2N \mathcal P^\top W^\top E, \qquad \nabla_W = -\tfrac2N E\,(\mathcal P F^s)^\top, \qquad
 \nabla_b = -\tfrac2N E\,(\mathcal P 1)^\top$$
 
-Where $\mathcal P$ is an orthogonal projection, $\mathcal P^\top E = E$ and $\langle E, \mathcal P F^s\rangle =
-\langle E, F^s\rangle$: no further transform at all. The teacher's channels are worked through in groups; neither
+If $\mathcal P$ is an orthogonal projection, $\mathcal P^\top E = E$ and $\langle E, \mathcal P F^s\rangle =
+\langle E, F^s\rangle$, so no further transform is needed. The teacher's channels are processed in groups; neither
 $W F^s$ nor the difference exists in full.
 """
 
@@ -26,7 +26,7 @@ from ...wavelets.band_filter import BandFilter, chunks
 
 GROUP_CHANNELS = 8
 GROUP_ELEMENTS = 1 << 22
-"""Teacher channels taken together: enough to read the student's features seldom, few enough to stay in the cache."""
+"""Teacher channels taken together: enough to read the student's features rarely, few enough to stay in the cache."""
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -12,11 +12,11 @@ from torch.autograd.function import once_differentiable
 from ...wavelets.band_filter import chunks
 
 CHUNK_ELEMENTS = 1 << 19
-"""Samples at a time: autograd keeps several copies of them."""
+"""Values per chunk: autograd keeps several copies of them."""
 
 
 def widened(x: Tensor) -> Tensor:
-    """Half precision becomes single; anything else stays as it is."""
+    """Return half precision as single precision, and anything else as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -26,7 +26,7 @@ def sum_over_channels(x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
 
     Args:
         x: What is compared.
-        loss: A sum over the channels, so that `loss(x)` is `loss(x[:, :n]) + loss(x[:, n:])`; trains nothing itself.
+        loss: A sum over the channels, so that `loss(x)` is `loss(x[:, :n]) + loss(x[:, n:])`; it has no parameters.
 
     Shape:
         `(B, C, D, H, W)` → scalar.
@@ -62,7 +62,7 @@ class _SumOverChannels(torch.autograd.Function):
 def channel_energy(features: Tensor) -> Tensor:
     r"""Return $\sum_c F_c^2$, in single precision at least.
 
-    `features.square().sum(1)` writes all squares down first, which takes as much memory as the features and, on a CPU,
+    `features.square().sum(1)` stores all squares first, which takes as much memory as the features and, on a CPU,
     several times as long.
 
     Shape:

@@ -9,8 +9,8 @@ at each end and stride 2, and a transposed one. A transposed correlation inverts
 reconstruction filters are these backwards. An odd axis comes back one sample short.
 
 Both are matrices here, $c = Ax$ and $y = Sc$, and three axes are three products. A level's energy
-$\lVert y\rVert^2 = \langle c, S^\top S c\rangle$ and its gradient $2 A^\top S^\top S c$ need one further product an
-axis each, and nothing of the pyramid is kept for the backward pass.
+$\lVert y\rVert^2 = \langle c, S^\top S c\rangle$ and its gradient $2 A^\top S^\top S c$ each need one further product
+per axis, and nothing of the pyramid is kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ...wavelets.band_filter import chunks
 from ...wavelets.subbands import SUBBANDS
 
 CHUNK_ELEMENTS = 1 << 19
-"""Samples at a time: their coefficients, padded at both ends, are several times as many."""
+"""Values per chunk: their coefficients, padded at both ends, are several times as many."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def pyramid_energy(x: Tensor, pyramid: ReleasePyramid) -> Tensor:
         `(B, C, D, H, W)` in float32 or float64 → scalar of the same type.
 
     Raises:
-        UserError: An axis of one voxel, of which the release's synthesis gives nothing back.
+        UserError: An axis of one voxel, for which the release's synthesis returns nothing.
     """
     if min(x.shape[2:]) < 2:
         raise UserError(
@@ -89,7 +89,7 @@ def synthesis_matrix(wavelet: str, size: int) -> Tensor:
 
 
 def along(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Multiply the axes D, H, W by a matrix each."""
+    """Multiply each of the axes D, H, W by its matrix."""
     D, H, W = matrices
     x = H @ (x @ W.mT)
     return (D @ x.flatten(-2)).view(*x.shape[:-3], len(D), *x.shape[-2:])
@@ -119,7 +119,7 @@ class _PyramidEnergy(torch.autograd.Function):
 
 
 def _energy_and_gradient(x: Tensor, pyramid: ReleasePyramid, volumes: int, level: int = 1) -> tuple[Tensor, Tensor]:
-    """What some of all `volumes` have from this level on, `x` being this level's `(C, D, H, W)`."""
+    """Energy and gradient from this level on of `x`, this level's `(C, D, H, W)`, which is a part of all `volumes`."""
     shape = x.shape[1:]
     analysis, gram = zip(*(_matrices_on(pyramid.wavelet, size, x.device, x.dtype) for size in shape), strict=True)
     coefficients = along(analysis, x)

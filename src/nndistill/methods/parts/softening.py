@@ -1,4 +1,4 @@
-"""Softening: logits over a temperature, which is what the methods that compare predictions start from."""
+"""Softening: logits divided by a temperature, from which the methods that compare predictions start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def matching_logits(student: Activations, teacher: Activations) -> tuple[Tensor,
     s, t = student.logits, teacher.logits
     if s is None or t is None:
         raise StageMismatch(
-            f"the {'student' if s is None else 'teacher'} gave no logits; a network has to return them as a tensor, "
+            f"the {'student' if s is None else 'teacher'} gave no logits; a network has to return them as a tensor "
             "or as the first of a list."
         )
     if s.shape != t.shape:
@@ -46,5 +46,8 @@ def checked_temperature(value: float) -> float:
         UserError: It is not a number above zero.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise UserError(f"temperature {value!r} is not possible: logits are divided by it, so give a number above 0.")
+        raise UserError(
+            f"temperature {value!r} is not possible: logits are divided by it, so give a number above 0.",
+            option="option",
+        )
     return float(value)

@@ -1,4 +1,4 @@
-"""What a target says of each voxel: whether it counts, and to which classes it belongs."""
+"""What a target says about each voxel: whether it counts, and to which classes it belongs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def counted(target: Tensor | None) -> Tensor | None:
         target: As in `Method.forward`.
 
     Returns:
-        `(B, D, H, W)`, true where a voxel counts; `None` where all do.
+        `(B, D, H, W)`, true where a voxel counts; `None` if all do.
     """
     if target is None:
         return None
@@ -22,16 +22,16 @@ def counted(target: Tensor | None) -> Tensor | None:
 
 
 def memberships(target: Tensor, dtype: torch.dtype) -> Tensor:
-    """Write a target as one channel of zeros and ones a class; a voxel that is left out belongs to none.
+    """Write a target as one channel of zeros and ones per class; a voxel that is left out belongs to none.
 
-    Of regions, the voxels in none of them are one class more.
+    With regions, the voxels outside of all of them form one more class.
 
     Args:
         target: As in `Method.forward`.
         dtype: Of the result.
 
     Returns:
-        `(B, K, D, H, W)`; labels give as many classes as the highest of them asks for, background included.
+        `(B, K, D, H, W)`; with labels, K is the highest label plus one, for the background.
     """
     if target.shape[1] > 1:
         regions = target > 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LabelValues = Mapping[str, int | list[int]]
-"""nnU-Net's labels by name: a value, or the values that a region is made of; `background` is 0."""
+"""nnU-Net's labels by name: a value, or the values of which a region consists; `background` is 0."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Case:
 
     Args:
         name: Its name in nnU-Net.
-        patient: Examinations of one patient share it.
-        images: One file a channel, or one file of four dimensions; files that should be there and are not, too.
-        label: None for a test case.
+        patient: Shared by all examinations of a patient.
+        images: One file per channel, or one 4D file; may include files that should exist and do not.
+        label: The label map; None for a test case.
     """
 
     name: str

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import UserError
+from ...volumes.bounding_box import bounding_box, whole_box
 from .splits import SPLIT, stock_split, stored_folds
 
 _OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
@@ -67,9 +68,8 @@ class PreprocessedCase:
     @cached_property
     def centre(self) -> tuple[int, int, int]:
         """The centre of the foreground's bounding box, or of the image if there is no foreground."""
-        where = np.argwhere(self.segmentation > 0)
-        low, high = (where.min(0), where.max(0)) if len(where) else (0, np.array(self.segmentation.shape) - 1)
-        d, h, w = (int(middle) for middle in (low + high + 1) // 2)
+        box = bounding_box(self.segmentation > 0) or whole_box(self.segmentation.shape)
+        d, h, w = ((span.start + span.stop) // 2 for span in box)
         return d, h, w
 
     def patch(self, size: Sequence[int]) -> Patch:

@@ -37,6 +37,10 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
     Raises:
         UserError: The planner does not exist, the data set has no 3D configuration, or its folds differ from those
             that it was preprocessed with.
+
+    Example:
+        >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner", processes=1).name
+        'nnUNetResEncUNetPlans.json'
     """
     dataset_id = int(dataset[len("Dataset") :].split("_")[0])
     folder = preprocessed_folder() / dataset

@@ -11,9 +11,9 @@ from .case import Case
 
 
 def raw_cases(folder: Path) -> list[Case]:
-    """Training cases: those that the entry `dataset` of `dataset.json` names, or else those that have a label's file.
+    """List the training cases: those in the entry `dataset` of `dataset.json`, or else those that have a label map.
 
-    A case counts as a patient of its own.
+    Each case counts as a patient of its own.
 
     Args:
         folder: `DatasetXXX_Name`.
@@ -33,7 +33,7 @@ def raw_cases(folder: Path) -> list[Case]:
 
 
 def channel_names(description: dict[str, Any]) -> list[str]:
-    """Names of the channels in the order of their numbers, from a `dataset.json`, an old one too."""
+    """Names of the channels in the order of their numbers, from the content of a `dataset.json`, old or new."""
     names = description.get("channel_names") or description["modality"]
     return [str(names[key]) for key in sorted(names, key=int)]
 

@@ -17,25 +17,25 @@ SPLIT = "splits_final.json"
 
 
 def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
-    """The folds of a preprocessed data set; none before nnU-Net's first training has stored them."""
+    """Read the folds of a preprocessed data set; None if nnU-Net's first training has not stored them yet."""
     file = preprocessed / SPLIT
     return list(json.loads(file.read_text())) if file.is_file() else None
 
 
 def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:
-    """The five folds that nnU-Net makes of these cases, five or more."""
+    """Make the folds that nnU-Net makes of these cases; it needs at least five."""
     folds = generate_crossval_split(sorted(cases))
     return [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
 
 
 def adopt_split(dataset: str) -> None:
-    """Put the folds beside the raw data where training looks for them, as nnU-Net does when it plans.
+    """Copy the folds of the raw data to where training looks for them, as nnU-Net does when it plans.
 
     Args:
         dataset: The data set's full name.
 
     Raises:
-        UserError: There are other folds already, on which models may have been trained.
+        UserError: Other folds are there already, and models may have been trained on them.
     """
     given, used = raw_folder() / dataset / SPLIT, preprocessed_folder() / dataset / SPLIT
     if not given.exists():

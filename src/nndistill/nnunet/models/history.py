@@ -1,8 +1,7 @@
-"""How a trained model came about: what its plans, checkpoint and nnU-Net's records say about it."""
+"""How a trained model was made: what its plans, its checkpoint and nnU-Net's records say about it."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...methods import METHODS
+from ...methods.registry import default_options
 from ...recipes import Recipe
 from ..plans import features_per_stage, resolved_configuration
 from ..run_setup import KEY, RunSetup
@@ -26,9 +25,9 @@ class History:
     """How one fold of a model was made.
 
     Args:
-        setup: The recipe and the distillation, unless nnDistill had no part in it.
-        log: One row an epoch: `segmentation_loss`, `distillation_loss`, `dice`, `seconds`.
-        facts: The same in words, and where and with what it was trained, in the order in which one tells it.
+        setup: The recipe and the distillation; `None` for a model that nnDistill did not train.
+        log: One row per epoch: `segmentation_loss`, `distillation_loss`, `dice`, `seconds`.
+        facts: The same in words, and where and with what it was trained, in the order in which they are shown.
     """
 
     setup: RunSetup | None
@@ -37,26 +36,26 @@ class History:
 
     @property
     def method(self) -> str | None:
-        """How the model was distilled; none for a teacher."""
+        """Name of the distillation method; `None` for a teacher."""
         return self.setup.distillation.method if self.setup and self.setup.distillation else None
 
     @property
     def options(self) -> dict[str, Any]:
-        """All options of the method, defaults too."""
+        """All options of the method, including defaults."""
         if self.setup is None or self.setup.distillation is None:
             return {}
-        return {**_default_options(self.setup.distillation.method), **self.setup.distillation.options}
+        return {**default_options(self.setup.distillation.method), **self.setup.distillation.options}
 
 
 def read_history(model: Path, fold: str) -> History:
     """Read how a fold was made.
 
     Raises:
-        UserError: This is no model folder, or the fold has no checkpoint that can be read.
+        UserError: The folder is not a model folder, or the fold has no checkpoint that can be read.
     """
     folder = ModelFolder.read(model)
     file = folder.checkpoint_file(fold)
-    checkpoint = read_checkpoint(folder.checkpoint_file(fold, prefer="final"))  # whose log is whole
+    checkpoint = read_checkpoint(folder.checkpoint_file(fold, prefer="final"))  # whose log is complete
     configuration = folder.configuration(checkpoint)
     log = _log(checkpoint["logging"])
     setup = RunSetup.of(folder.plans) if KEY in folder.plans else None
@@ -82,15 +81,8 @@ def read_history(model: Path, fold: str) -> History:
     return History(setup=setup, log=log, facts={key: value for key, value in facts.items() if value})
 
 
-def _default_options(method: str) -> dict[str, Any]:
-    if method not in METHODS:  # made by a newer nnDistill, or several methods together
-        return {}
-    parameters = inspect.signature(METHODS[method]).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty and not p.name.endswith("_channels")}
-
-
 def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
-    """nnU-Net's log as a table; a stock training has one loss only, that of segmentation."""
+    """nnU-Net's log as a table; a stock training has only one loss, that of segmentation."""
     epochs = len(logging["train_losses"])
     segmentation = logging.get("segmentation_losses") or logging["train_losses"]
     distillation = logging.get("distillation_losses") or [0.0] * epochs
@@ -123,7 +115,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, str]:
     averaging, stopping = recipe.weight_averaging, recipe.early_stopping
     return {
         "Optimiser": ", ".join(_settings(dict(recipe.optimizer))),
-        "Batches an epoch": str(recipe.iterations),
+        "Batches per epoch": str(recipe.iterations),
         "Mirroring": "yes" if recipe.mirroring else "no",
         "Weight averaging": f"decay {averaging.decay:g}" if averaging else "",
         "Early stopping": f"after {stopping.patience} epochs" if stopping else "",
@@ -137,7 +129,7 @@ def _settings(values: Mapping[str, Any]) -> list[str]:
 
 
 def _debug(path: Path) -> dict[str, str]:
-    """What nnU-Net notes about the machine; a model from elsewhere may come without it."""
+    """What nnU-Net recorded about the machine; a model from elsewhere may come without it."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

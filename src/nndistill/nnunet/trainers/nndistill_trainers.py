@@ -1,5 +1,6 @@
-"""The folder of this file is what `nnUNet_extTrainer` has to name for stock nnU-Net to find nnDistill's trainers."""
+"""Stock nnU-Net finds nnDistill's trainers here if `nnUNet_extTrainer` names the folder of this file."""
 
-from nndistill.nnunet.training.trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
+from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
+from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 
 __all__ = ["nnUNetTrainerDistill", "nnUNetTrainerRecipe"]

@@ -1,8 +1,9 @@
-"""FreeKD's prompts for an nnU-Net teacher: learnt once, kept beside it, found again by every later run.
+"""What a method learns from a teacher before a student is trained: learned once, kept in a file, found by later runs.
 
-What is learnt depends on the teacher's checkpoint, the options and the data, and on nothing else: the random numbers
-are always the same ones, whatever the run's seed, and the run goes on with its own as if nothing had happened. So
-where runs are repeatable (no augmentation in worker processes), one that learnt its prompts equals one that found them.
+What is learned depends on the method's own key and the facts that the run gives, such as the teacher's checkpoint, and
+on nothing else: the random numbers are always the same, whatever the run's seed, and the run continues with its own
+ones as if nothing had happened. So if runs are repeatable at all (no augmentation in worker processes), one that
+learned equals one that found.
 """
 
 from __future__ import annotations
@@ -11,114 +12,96 @@ import json
 import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ...errors import UserError
-from ...files import digest
-from ...methods import FreeKD
+from ...methods import Method
 from ..models.checkpoints import random_state, restore_random_state, seed_everything, write_checkpoint
-
-if TYPE_CHECKING:
-    from .trainer import nnUNetTrainerDistill
 
 logger = logging.getLogger(__name__)
 
 _SEED = 1234
-_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
+_SECONDS_BETWEEN_LOOKS = 1.0
+_DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, pickle.UnpicklingError)
 
 
-def provide_prompts(trainer: nnUNetTrainerDistill) -> None:
-    """Give every FreeKD of the run's method the prompts it lacks: from the teacher's folder, or learnt now.
+def provide_learned_state(
+    method: Method,
+    *,
+    facts: Mapping[str, Any],
+    folders: Sequence[Path],
+    learn: Callable[[], None],
+    may_learn: bool = True,
+) -> bool:
+    """Give a method what it has to learn from the teacher: from a file if there is one, or else learned now and kept.
 
     Args:
-        trainer: A trainer whose data loaders and distiller are ready.
+        method: A method that is not prepared.
+        facts: What the learned state depends on besides the method's `learning_key`, in values that JSON can hold.
+        folders: Where files are looked for; a new one is written to the first that can be written.
+        learn: Prepares the method. It runs with random numbers of its own.
+        may_learn: Whether to learn if there is no file; otherwise wait for one that another process writes.
+
+    Returns:
+        Whether a file was found.
 
     Raises:
-        UserError: The prompts diverged, or could be written nowhere.
+        TypeError: The method learns, but has no `learning_key`.
+        UserError: What was learned diverged, or could not be written anywhere.
     """
-    for method in trainer.method.modules():
-        if isinstance(method, FreeKD) and not method.prepared:
-            _provide(method, trainer)
+    key = method.learning_key()
+    if key is None:
+        raise TypeError(f"{type(method).__name__} learns from the teacher, so it needs a learning_key")
+    learned_from = {**facts, "method": method.name, "key": dict(key)}
+    files = [folder / _file_name(method, learned_from) for folder in folders]
+    if not may_learn:
+        while not _read(method, files, logging.DEBUG):  # another process learns; a collective call would time out
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return True
+    if _read(method, files, logging.WARNING):
+        return True
+    with _own_random_numbers():
+        learn()
+    _write({"learned_from": learned_from, "state": method.learned_state()}, files)
+    return False
 
 
-def _provide(method: FreeKD, trainer: nnUNetTrainerDistill) -> None:
-    teacher = trainer.distillation.teacher
-    beside_teacher = Path(teacher.folder) / f"fold_{teacher.fold}"
-    made_from = _origin(method, beside_teacher / teacher.checkpoint, trainer)
-    name = f"frequency_prompts_{sha256(json.dumps(made_from).encode()).hexdigest()[:16]}.pt"
-    places = [beside_teacher / name, Path(trainer.output_folder) / name]
-    if trainer.local_rank != 0:
-        while not _read(method, places, logging.DEBUG):  # rank 0 is learning; a collective call would time out
-            time.sleep(1)
-    elif _read(method, places, logging.WARNING):
-        trainer.print_to_log_file("frequency prompts: learnt before from this teacher")
-    else:
-        with _own_random_numbers(), _deep_supervision(trainer):
-            trainer.distiller.prepare(_batches(trainer), trainer.loss, report=_reporter(trainer))
-        _write({"made_from": made_from, "prompts": method.learnt_prompts}, places)
+def _file_name(method: Method, learned_from: Mapping[str, Any]) -> str:
+    digest = sha256(json.dumps(learned_from, sort_keys=True).encode()).hexdigest()
+    return f"learned_by_{method.name}_{digest[:16]}.pt"
 
 
-def _origin(method: FreeKD, checkpoint: Path, trainer: nnUNetTrainerDistill) -> dict[str, Any]:
-    """Everything the prompts depend on."""
-    return {
-        "teacher": digest(checkpoint),
-        "wavelet": [method.wavelet, method.level, method.mode],
-        "shapes": [list(prompts.shape) for prompts in method.learnt_prompts],
-        **method.prompt_options,
-        "dataset": trainer.plans_manager.dataset_name,
-        "fold": trainer.fold,
-        "batch_size": trainer.batch_size,
-        "mirroring": trainer.recipe.mirroring,
-    }
-
-
-def _read(method: FreeKD, places: Sequence[Path], level: int) -> bool:
-    """Take the prompts from the first place that has them, logging at `level` why one that is there does not do."""
-    for path in places:
-        if not path.is_file():
+def _read(method: Method, files: Sequence[Path], level: int) -> bool:
+    """Load the first file that can be used; log at `level` why an existing one cannot."""
+    for file in files:
+        if not file.is_file():
             continue
         try:
-            method.use_prompts(torch.load(path, map_location="cpu", weights_only=True)["prompts"])
-        except (*_DAMAGE, pickle.UnpicklingError) as error:
+            method.load_learned_state(torch.load(file, map_location="cpu", weights_only=True)["state"])
+        except _DAMAGE as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            logger.log(level, "%s is damaged (%s); the frequency prompts are learnt again.", path, reason)
+            logger.log(level, "%s is damaged (%s); %s learns from the teacher again.", file, reason, method.name)
         else:
             return True
     return False
 
 
-def _write(content: dict[str, Any], places: Sequence[Path]) -> None:
-    *others, last = places
-    for path in others:
+def _write(content: dict[str, Any], files: Sequence[Path]) -> None:
+    *others, last = files
+    for file in others:
         try:
-            write_checkpoint(path, content)
+            write_checkpoint(file, content)
         except UserError as error:
-            logger.warning("The frequency prompts cannot be kept beside the teacher and go to %s: %s", last, error)
+            logger.warning("What was learned from the teacher cannot be kept there and goes to %s: %s", last, error)
         else:
             return
     write_checkpoint(last, content)
-
-
-def _batches(trainer: nnUNetTrainerDistill) -> Iterator[tuple[Tensor, Any]]:
-    """The run's own training batches, on its device."""
-    while True:
-        yield trainer.on_device(next(trainer.dataloader_train))
-
-
-def _reporter(trainer: nnUNetTrainerDistill) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        if done % 100 == 0 or done == total:
-            trainer.print_to_log_file(f"frequency prompts: {done} of {total} batches")
-        trainer.on_preparation(done, total)
-
-    return report
 
 
 @contextmanager
@@ -129,15 +112,3 @@ def _own_random_numbers() -> Iterator[None]:
         yield
     finally:
         restore_random_state(state)
-
-
-@contextmanager
-def _deep_supervision(trainer: nnUNetTrainerDistill) -> Iterator[None]:
-    """Let the teacher answer at the sizes that the loss expects of the student."""
-    assert trainer.teacher is not None
-    decoder: Any = trainer.teacher.decoder
-    decoder.deep_supervision = trainer.enable_deep_supervision
-    try:
-        yield
-    finally:
-        decoder.deep_supervision = False

@@ -1,4 +1,4 @@
-"""The log of a training: nnU-Net's, with the terms of the loss and a figure that shows them."""
+"""The log of a training: nnU-Net's, with the terms of the loss, and a figure of both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOSSES = ("segmentation_losses", "distillation_losses")
 
 
 class RecipeLogger(LocalLogger):  # type: ignore[misc]
-    """nnU-Net's log of one value an item and epoch, with two items more and its own figure."""
+    """nnU-Net's log, one value per item and epoch, with two more items and another figure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
     """Draw the log of a training so far.
 
     Args:
-        log: One list an item, one entry an epoch, as nnU-Net's logger keeps them, with `segmentation_losses` and
-            `distillation_losses` (weighted with μ) beside.
+        log: One list per item with one entry per epoch, as nnU-Net's logger keeps them, including
+            `segmentation_losses` and `distillation_losses` (weighted with μ).
         path: The PNG file to write.
     """
     figure = Figure(figsize=(10, 9), layout="constrained")
@@ -44,9 +44,9 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
     left = losses.subplots()
     left.plot(epochs, log["train_losses"], color="tab:blue", label="training loss")
     left.plot(epochs, log["val_losses"], color="tab:red", label="validation loss (segmentation)")
-    left.plot(epochs, log["segmentation_losses"], color="tab:blue", ls="--", label="of it segmentation")
+    left.plot(epochs, log["segmentation_losses"], color="tab:blue", ls="--", label="segmentation part")
     if any(log["distillation_losses"]):
-        left.plot(epochs, log["distillation_losses"], color="tab:purple", ls="--", label="of it distillation (× μ)")
+        left.plot(epochs, log["distillation_losses"], color="tab:purple", ls="--", label="distillation part (× μ)")
     left.set(xlabel="epoch", ylabel="loss")
     right = left.twinx()
     right.plot(epochs, log["mean_fg_dice"], color="tab:green", ls=":", label="pseudo Dice")
@@ -58,5 +58,5 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
     rate.plot(epochs, log["lrs"], color="tab:blue")
     rate.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     duration.plot(epochs, np.subtract(log["epoch_end_timestamps"], log["epoch_start_timestamps"]), color="tab:blue")
-    duration.set(xlabel="epoch", ylabel="seconds an epoch", ylim=(0, None))
+    duration.set(xlabel="epoch", ylabel="seconds per epoch", ylim=(0, None))
     figure.savefig(path, dpi=90, format="png")

@@ -1,4 +1,4 @@
-"""One training: its place in nnU-Net's folders, and carrying it out, from the start or from where it stopped."""
+"""One training: its place in nnU-Net's folders, and how it is run, from the start or from where it stopped."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from ...runtime.backends.torch import find_device
 from ...suppress_output import suppress_output
 from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
-from .trainer import nnUNetTrainerDistill, nnUNetTrainerRecipe
+from .distillation_trainer import nnUNetTrainerDistill
+from .recipe_trainer import nnUNetTrainerRecipe
 
-TRAINERS = Path(__file__).with_name("trainers")
-"""The folder that `nnUNet_extTrainer` has to name."""
+TRAINERS = Path(__file__).parents[1] / "trainers"
+"""The folder that `nnUNet_extTrainer` has to name for stock nnU-Net."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training that nnU-Net can carry out: `nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS`."""
+    """A training that nnU-Net can run: `nnUNetv2_train DATASET CONFIGURATION FOLD -tr TRAINER -p PLANS`."""
 
     dataset: str
     configuration: str
@@ -51,30 +52,31 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the training has come to its end."""
+        """Whether the training is complete."""
         return (self.fold_folder / "checkpoint_final.pth").is_file()
 
     def store_plans(self, plans: dict[str, Any], *, resume: bool) -> None:
         """Write the run's plans, unless a run of this name has results that would be lost.
 
         Raises:
-            UserError: There are results already and `resume` was not asked for, or they are of another setup; or the
-                name is taken by plans that nnDistill did not write.
+            UserError: There are results already and `resume` is not set, or they are of another setup; or the name is
+                taken by plans that nnDistill did not write.
         """
         trained = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
         existing = read_json(self.plans_file) if self.plans_file.is_file() else None
         if existing is not None and KEY not in existing:
-            raise UserError(f"{self.plans_file} are plans of nnU-Net's own; choose another --name.")
+            raise UserError(f"{self.plans_file} holds nnU-Net's own plans; choose another name.", option="name")
         same = existing is not None and _setup(existing) == _setup(plans)
         if trained and not same:
             raise UserError(
-                f"{self.model_folder} holds a training with another setup; choose another --name, or delete that "
-                "folder."
+                f"{self.model_folder} holds a training with another setup; choose another name, or delete that folder.",
+                option="name",
             )
         if any(file.parent == self.fold_folder for file in trained) and not resume:
             raise UserError(
-                f"{self.fold_folder} holds a training of this setup already; go on with --resume, choose another "
-                "--name, or delete that folder."
+                f"{self.fold_folder} already holds a training with this setup; resume it, choose another name, or "
+                "delete that folder.",
+                option=("resume", "name"),
             )
         if not same:
             write_json(self.plans_file, plans)
@@ -90,26 +92,36 @@ def train(
     on_iteration: Callable[[Any], None] = lambda trainer: None,
     on_preparation: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
-    """Train a run to its end and predict its validation cases; go on where it stopped if it was begun before.
+    """Train a run to its end and predict its validation cases; a run that was begun before continues where it stopped.
 
     Args:
         run: What to train; its plans are in place.
-        device: `cpu`, `cuda`, `mps`, or `auto` for a GPU where there is one.
-        gpus: Number of GPUs; above 1 stock nnU-Net's own multi-GPU training is started.
+        device: `cpu`, `cuda`, `mps`, or `auto` for a GPU if there is one.
+        gpus: Number of GPUs; with more than one, nnU-Net's own multi-GPU training is started.
         validate: Predict the fold's validation cases at the end, as stock nnU-Net does.
         on_start: Called once with the number of batches to come.
-        on_iteration: Called with the trainer after each of them.
-        on_preparation: Called with the steps done and to be done while the method learns from the teacher, before.
+        on_iteration: Called with the trainer after each batch.
+        on_preparation: Called with the number of steps done and of all steps while the method learns from the teacher,
+            before the first of these batches.
 
     Returns:
         The model folder.
 
     Raises:
-        UserError: The loss became NaN, the disk is full, or the device is not there.
+        UserError: The loss became NaN, the disk is full, or the device is not available.
+
+    Example:
+        >>> from nndistill import load_recipe, prepare_student
+        >>> minimal = load_recipe("quick").adjusted(epochs=1, iterations=1, validation_iterations=1)
+        >>> student = prepare_student(teacher_folder, fold="0", recipe=minimal, name="trained")
+        >>> train(student, device="cpu", validate=False).name
+        'nnUNetTrainerDistill__trained__3d_fullres'
+        >>> student.finished
+        True
     """
     torch_device = find_device(device)
     if torch_device.type == "cpu":
-        os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete for the cores that train
+        os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete with training for the cores
     if gpus > 1:
         os.environ["nnUNet_extTrainer"] = _with_our_trainers(os.environ.get("nnUNet_extTrainer", ""))
         run_training(
@@ -138,13 +150,13 @@ def train(
 
 
 def _setup(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans without the version that wrote them, new keys filled in: a newer nnDistill may go on with a run."""
+    """Plans without the version that wrote them, new keys filled in: a newer nnDistill may continue a run."""
     setup = RunSetup.of(plans).model_dump(mode="json", exclude={"nndistill_version"})
     return dict(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file
 
 
 def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:
-    """What nnU-Net does with a trainer's name, without its search through every trainer there is."""
+    """Build the trainer as nnU-Net does from its name, without nnU-Net's search through all trainers."""
     classes = {trainer.__name__: trainer for trainer in (nnUNetTrainerRecipe, nnUNetTrainerDistill)}
     return classes[run.trainer](
         {**read_json(run.plans_file), "continue_training": _begun(run)},

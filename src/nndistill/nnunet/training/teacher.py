@@ -1,4 +1,4 @@
-"""A teacher on a small budget: a stock nnU-Net with the channels, patch and length one asks for."""
+"""A teacher on a small budget: a stock nnU-Net with chosen channels, patch size and training length."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...files import read_json
-from ...recipes import Recipe
-from ..plans import only_3d_configuration, with_features
+from ...recipes import Recipe, as_recipe
+from ..plans import derive_plans, only_3d_configuration
 from ..run_setup import RunSetup
 from .run import Run
 
@@ -17,7 +17,7 @@ def prepare_teacher(
     plans_file: Path,
     *,
     fold: str,
-    recipe: Recipe,
+    recipe: Recipe | str | Path,
     name: str | None = None,
     features: Sequence[int] | None = None,
     patch_size: Sequence[int] | None = None,
@@ -30,21 +30,26 @@ def prepare_teacher(
         dataset: The data set's full name.
         plans_file: Plans made by `plan_and_preprocess`.
         fold: `0` to `4`, or `all`.
-        recipe: How to train.
+        recipe: How to train; a name or a YAML file is loaded.
         name: Plans name of the run; default: the planner's with `_teacher` appended.
         features: Channels of each stage; default: as planned.
-        patch_size: Voxels a patch; default: as planned.
-        batch_size: Patches a batch; default: as planned.
-        resume: Allow a run that was begun before.
+        patch_size: Voxels per patch; default: as planned.
+        batch_size: Patches per batch; default: as planned.
+        resume: Accept a run that was begun before.
 
     Raises:
-        UserError: The network cannot be built so, or a run of this name exists.
+        UserError: The network cannot be built like this, or a run of this name exists.
+
+    Example:
+        >>> teacher = prepare_teacher(dataset, plans_file, fold="0", recipe="quick", features=[8, 16, 32], name="small")
+        >>> teacher.plans_file.name, teacher.finished
+        ('small.json', False)
     """
     planned = read_json(plans_file)
     configuration = only_3d_configuration(planned, source=str(plans_file))
     run = Run(dataset, configuration, fold, "nnUNetTrainerRecipe", name or f"{plans_file.stem}_teacher")
-    plans = with_features(
+    plans = derive_plans(
         planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name
     )
-    run.store_plans(RunSetup(recipe=recipe).into(plans), resume=resume)
+    run.store_plans(RunSetup(recipe=as_recipe(recipe)).into(plans), resume=resume)
     return run

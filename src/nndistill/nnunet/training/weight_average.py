@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, beside the weights that are trained."""
+"""An exponential moving average of a network's weights, kept next to the weights that are trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    r"""$\bar w \leftarrow d\,\bar w + (1-d)\,w$ with every `update`, from the weights there are at the beginning.
+    r"""$\bar w \leftarrow d\,\bar w + (1-d)\,w$ with every `update`, starting from the network's weights.
 
     Args:
         network: May be compiled or wrapped for data parallelism; its parameters are the $w$.
@@ -24,15 +24,15 @@ class WeightAverage:
         self._mix = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
-        """Take the present weights into the average."""
+        """Include the current weights in the average."""
         self._mix(self._average, self._weights, None)
 
     def restart(self) -> None:
-        """Let the average be what the weights are now."""
+        """Set the average to the current weights."""
         torch._foreach_copy_(self._average, self._weights)
 
     def swap(self) -> None:
-        """Put the average into the network and the network's weights aside; once more puts them back."""
+        """Exchange the average and the network's weights; a second call exchanges them back."""
         for weight, average in zip(self._weights, self._average, strict=True):
             held = weight.clone()
             weight.copy_(average)

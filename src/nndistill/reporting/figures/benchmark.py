@@ -1,4 +1,4 @@
-"""What speed costs in accuracy: Dice against latency, or latencies alone where no metrics are given."""
+"""What speed costs in accuracy: Dice against latency, or the latencies alone if no metrics are given."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...benchmark.result import Benchmark
 from ...benchmark.timing import Timing
-from ..measures import DICE, case_means, standard_error
+from ..metrics import DICE, case_means, standard_error
 from .chart import add_model_legend, chart_looks, empty_chart
 from .palette import GREY, INK, MARKERS, STUDENTS, ModelStyle
 
 
 def draw_benchmark(benchmark: Benchmark, metrics: Mapping[str, pd.DataFrame] | None = None) -> Figure:
-    """Draw each model at its latency of the case, or of a patch where no case was measured, on a logarithmic scale.
+    """Draw each model at its latency for the case, or for a patch if no case was measured, on a logarithmic scale.
 
     Whiskers: the fastest and the slowest round, and the standard error of the mean Dice over cases.
 
     Args:
-        benchmark: What was measured; the first model is grey.
-        metrics: Metrics of models, by their names; models without are drawn only where none has any.
+        benchmark: The measurement; the first model is grey.
+        metrics: Metrics by the models' names; a model without any is left out, unless none has any.
     """
-    models = [costs for costs in benchmark.models if not metrics or costs.name in metrics]
-    of_case = all(costs.case for costs in models)
-    latencies = {costs.name: costs.case if costs.case and of_case else costs.patch for costs in models}
+    models = [model for model in benchmark.models if not metrics or model.name in metrics]
+    of_case = all(model.case for model in models)
+    latencies = {model.name: model.case if model.case and of_case else model.patch for model in models}
     colours = [GREY, *(STUDENTS[rank % len(STUDENTS)] for rank in range(len(benchmark.models)))]
     styles = {
-        costs.name: ModelStyle(colours[rank], MARKERS[rank % len(MARKERS)])
-        for rank, costs in enumerate(benchmark.models)
+        model.name: ModelStyle(colours[rank], MARKERS[rank % len(MARKERS)])
+        for rank, model in enumerate(benchmark.models)
     }
     with chart_looks():
         figure = empty_chart(3.0 if metrics else 0.8 + 0.3 * len(models))
@@ -45,7 +45,7 @@ def draw_benchmark(benchmark: Benchmark, metrics: Mapping[str, pd.DataFrame] | N
         else:
             _draw_latencies(axes, latencies, styles)
         _scale(axes, list(latencies.values()))
-        axes.set_xlabel(f"Seconds a {'case' if of_case else 'patch'}, median, fastest and slowest round")
+        axes.set_xlabel(f"Seconds per {'case' if of_case else 'patch'}: median, fastest and slowest round")
     return figure
 
 
@@ -81,10 +81,10 @@ def _draw_latencies(axes: Axes, latencies: Mapping[str, Timing], styles: Mapping
             markersize=6,
             elinewidth=0.8,
         )
-        words = f"{latency.median:.3g} s"
+        text = f"{latency.median:.3g} s"
         if place:
-            words += f", {latency.speed(base).ratio:.2g} × as fast"
-        axes.annotate(words, (latency.median, place), (8, 4), textcoords="offset points", color=INK)
+            text += f", {latency.speed(base).ratio:.2g} × as fast"
+        axes.annotate(text, (latency.median, place), (8, 4), textcoords="offset points", color=INK)
     axes.set_yticks(range(len(latencies)), list(latencies))
     axes.set_ylim(len(latencies) - 0.5, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -94,7 +94,7 @@ def _scale(axes: Axes, latencies: Sequence[Timing]) -> None:
     fastest = min(timing.spread[0] for timing in latencies)
     slowest = max(timing.spread[1] for timing in latencies)
     axes.set_xscale("log")
-    axes.set_xlim(fastest / 1.4, slowest * 2)  # room for words at the right
+    axes.set_xlim(fastest / 1.4, slowest * 2)  # room for text on the right
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

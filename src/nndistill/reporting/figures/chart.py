@@ -1,4 +1,4 @@
-"""What all charts share: their looks, and being written as vector graphics and as pixels."""
+"""What all charts share: their style, and how they are written as vector graphics and as pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ...files import atomic_path
 from .palette import INK, ModelStyle
 
-WIDTH = 7.0  # inches: of a page's text
+WIDTH = 7.0  # inches: width of a page's text
 
 _LOOKS = {
     "font.size": 8.0,
@@ -36,12 +36,12 @@ _LOOKS = {
 
 
 def chart_looks() -> AbstractContextManager[None]:
-    """The looks of a chart, for a `with` block in which it is drawn."""
+    """The style of a chart, for the `with` block in which it is drawn."""
     return mpl.rc_context(_LOOKS)
 
 
 def empty_chart(height: float) -> Figure:
-    """A page-wide figure that lays itself out."""
+    """An empty figure as wide as a page, with automatic layout."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -62,7 +62,7 @@ def save_chart(figure: Figure, folder: Path, name: str, *, dpi: int = 200) -> li
     paths = [folder / f"{name}.{ending}" for ending in ("pdf", "svg", "png")]
     with chart_looks():
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out now, and not again for every format
+        figure.set_layout_engine("none")  # the layout is done; it need not be repeated for every format
         for path in paths:
             with atomic_path(path) as file:
                 undated: dict[str, dict[str, None]] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}

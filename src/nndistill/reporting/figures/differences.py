@@ -1,4 +1,4 @@
-"""Paired differences: what every case gains or loses against a baseline, with the mean and its interval."""
+"""Paired differences: what every case gains or loses compared with a baseline, with the mean and its interval."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ...evaluation.comparison import Comparison
-from ..measures import Measure
+from ..metrics import Metric
 from ..model_results import ReportedModel
 from .chart import chart_looks, empty_chart
+from .drawing import Drawing
 from .palette import INK, ModelStyle, model_styles
 
 
 def draw_differences(
-    models: Sequence[ReportedModel], comparisons: Mapping[Measure, Comparison], *, baseline: str
-) -> Figure:
-    """Draw a panel a measure: the cases as points, the mean as a line with its 95 % bootstrap interval.
+    models: Sequence[ReportedModel], comparisons: Mapping[Metric, Comparison], *, baseline: str
+) -> Drawing:
+    """Draw one panel per metric: the cases as points, the mean as a tick on its 95 % bootstrap interval.
 
     Args:
         models: All models of the report, for their colours.
-        comparisons: Of the same models with the baseline, at least one.
+        comparisons: At least one comparison of these models with the baseline.
         baseline: Name of the baseline.
     """
     styles = model_styles(models)
@@ -30,12 +30,12 @@ def draw_differences(
     with chart_looks():
         figure = empty_chart(0.95 + 0.36 * len(names))
         panels = figure.subplots(1, len(comparisons), sharey=True, squeeze=False)[0]
-        for axes, (measure, comparison) in zip(panels, comparisons.items(), strict=True):
+        for axes, (metric, comparison) in zip(panels, comparisons.items(), strict=True):
             axes.axvline(0, color=INK, linewidth=0.6)
             for row, name in enumerate(names):
                 _draw_model(axes, comparison, name, row, styles[name])
-            better = "better →" if measure.higher_is_better else "← better"
-            axes.set(xlabel=measure.label, title=better)
+            better = "better →" if metric.higher_is_better else "← better"
+            axes.set(xlabel=metric.label, title=better)
             axes.tick_params(axis="y", length=0)
             axes.spines["left"].set_visible(False)
             farthest = max(map(abs, axes.get_xlim()))
@@ -43,7 +43,13 @@ def draw_differences(
         panels[0].set_yticks(range(len(names)), names)
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         figure.supxlabel(f"difference from {baseline}", fontsize=7)
-    return figure
+    return Drawing(
+        name="differences",
+        title=f"Differences from {baseline}, case by case",
+        caption=f"Each point is a case: its score minus that of {baseline} on the same case. The bar is the 95 % "
+        "bootstrap interval of the mean, and the tick is the mean.",
+        figure=figure,
+    )
 
 
 def _draw_model(axes: Axes, comparison: Comparison, name: str, row: int, style: ModelStyle) -> None:

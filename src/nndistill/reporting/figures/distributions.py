@@ -1,4 +1,4 @@
-"""Box plots: every case's score, a label and model, so that one sees what a mean hides."""
+"""Box plots of the scores of all cases, per label and model: they show what a mean hides."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from ..measures import HD95, Measure, case_means, labels_in_order
+from ..metrics import HD95, Metric, case_means, labels_in_order
 from ..model_results import ReportedModel
 from .chart import add_model_legend, chart_looks, empty_chart
+from .drawing import Drawing
 from .palette import INK, ModelStyle, model_styles
 
 ALL = "all labels"
 FEWEST_FOR_A_BOX = 5
 """Fewer cases are shown as points with their median only."""
-
 FARTHEST_LINEAR = 30.0
 """Distances beyond this many mm need a logarithmic scale."""
 
+_BOXES = ", boxes reach from the first to the third quartile, and whiskers to the farthest case within 1.5 box lengths"
 
-def draw_distributions(models: Sequence[ReportedModel], measure: Measure) -> Figure:
-    """Draw the cases' scores as points, with boxes from the first to the third quartile and the median.
+
+def draw_distributions(models: Sequence[ReportedModel], metric: Metric) -> Drawing:
+    """Draw the scores of all cases as points, with boxes from the first to the third quartile and the median.
 
     Args:
         models: At least one.
-        measure: What to show; far distances are shown on a scale that is logarithmic beyond 1 mm.
+        metric: What to show; large distances get a scale that is logarithmic beyond 1 mm.
     """
     labels = labels_in_order([model.metrics for model in models])
     groups = labels if len(labels) == 1 else [ALL, *labels]
@@ -41,24 +42,31 @@ def draw_distributions(models: Sequence[ReportedModel], measure: Measure) -> Fig
                 offset = 0.8 * ((rank + 0.5) / len(models) - 0.5)
                 _draw_scores(
                     axes,
-                    _scores(model, measure, group),
+                    _scores(model, metric, group),
                     place + offset,
                     width=0.62 / len(models),
                     style=styles[model.name],
                 )
         axes.set_xticks(range(len(groups)), groups)
-        axes.set(xlim=(-0.5, len(groups) - 0.5), ylabel=measure.label)
+        axes.set(xlim=(-0.5, len(groups) - 0.5), ylabel=metric.label)
         axes.tick_params(axis="x", length=0)
         for border in range(1, len(groups)):
             axes.axvline(border - 0.5, color=INK, linewidth=0.4, alpha=0.25)
-        _scale(axes, measure)
+        _scale(axes, metric)
         add_model_legend(figure, styles, [model.name for model in models])
-    return figure
+    most = max(int(model.metrics["case"].nunique()) for model in models)
+    return Drawing(
+        name=metric.column,
+        title=f"{metric.name} of every case",
+        caption=f"{metric.label} of every case; {'higher' if metric.higher_is_better else 'lower'} is better. "
+        f"The line is the median{_BOXES if most >= FEWEST_FOR_A_BOX else ''}.",
+        figure=figure,
+    )
 
 
-def _scores(model: ReportedModel, measure: Measure, group: str) -> NDArray[np.float64]:
+def _scores(model: ReportedModel, metric: Metric, group: str) -> NDArray[np.float64]:
     chosen = case_means(model.metrics) if group == ALL else model.metrics[model.metrics["label"].astype(str) == group]
-    return chosen[measure.column].dropna().to_numpy(dtype=np.float64)
+    return chosen[metric.column].dropna().to_numpy(dtype=np.float64)
 
 
 def _draw_scores(axes: Axes, scores: NDArray[np.float64], at: float, *, width: float, style: ModelStyle) -> None:
@@ -92,9 +100,9 @@ def _draw_scores(axes: Axes, scores: NDArray[np.float64], at: float, *, width: f
     )
 
 
-def _scale(axes: Axes, measure: Measure) -> None:
+def _scale(axes: Axes, metric: Metric) -> None:
     top = axes.get_ylim()[1]
-    if measure is not HD95:
+    if metric is not HD95:
         axes.set_ylim(top=1.0 if top > 0.9 else None)
     elif top <= FARTHEST_LINEAR:
         axes.set_ylim(bottom=0)

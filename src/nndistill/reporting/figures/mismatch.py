@@ -18,10 +18,10 @@ NAMES = {"run": "φ of the run", "least squares": "φ by least squares"}
 
 
 def draw_mismatch(mismatch: pd.DataFrame, path: Path, *, title: str) -> None:
-    """Draw the mismatch of every case (small) and its mean (large), a panel for each φ.
+    """Draw the mismatch of every case (small markers) and the mean (large markers), one panel per φ.
 
     Args:
-        mismatch: Of `nndistill.analysis.diagnosis.diagnose`.
+        mismatch: From `nndistill.analysis.diagnosis.diagnose`.
         path: File to write; its ending, such as `.png` or `.svg`, is the format.
         title: Line above the figure.
     """

@@ -16,12 +16,12 @@ BLUE = "#0072B2"
 VERMILLION = "#D55E00"
 
 INK = "#16191d"
-"""Of text and axes; the HTML page turns it into its own text colour, so nothing else may have it."""
+"""Text and axes. The HTML page replaces it by its own text colour, so nothing else may have it."""
 GREY = "#7d838a"
-"""Of a teacher, and of what stays in the background; legible on white and on black."""
+"""A teacher, and what stays in the background; legible on white and on black."""
 
 LABELS = (SKY_BLUE, YELLOW, GREEN, PURPLE, ORANGE, BLUE)
-"""Colours of labels; vermillion is kept for mistakes."""
+"""Colours of labels; vermillion is reserved for voxel errors."""
 STUDENTS = (BLUE, ORANGE, GREEN, PURPLE, SKY_BLUE, VERMILLION)
 """Colours of students in charts."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -35,9 +35,9 @@ class ModelStyle(NamedTuple):
 
 
 def label_colours(labels: Iterable[int]) -> dict[int, str]:
-    """Give every foreground label a colour, by its rank, so that all figures of a data set agree.
+    """Give every foreground label a colour by its rank, so that all figures of a data set agree.
 
-    More than six labels begin again with the first colour.
+    The seventh label gets the first colour again.
 
     Args:
         labels: Label values; 0, the background, gets no colour.
@@ -47,7 +47,7 @@ def label_colours(labels: Iterable[int]) -> dict[int, str]:
 
 
 def model_styles(models: Sequence[ReportedModel]) -> dict[str, ModelStyle]:
-    """Give every model its colour and marker, the same in all charts of a report; teachers are grey."""
+    """Give every model a colour and a marker, the same in all charts of a report; teachers are grey."""
     colours = iter(STUDENTS * len(models))
     return {
         model.name: ModelStyle(GREY if model.role == "teacher" else next(colours), MARKERS[rank % len(MARKERS)])

@@ -1,4 +1,4 @@
-"""A figure that compares predictions with the reference: whole slice above, fine structure enlarged below."""
+"""A figure that compares predictions with the reference: the whole slice above, an enlarged box of it below."""
 
 from __future__ import annotations
 
@@ -19,11 +19,21 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ..voxel_errors import mistakes
+from ..voxel_errors import voxel_errors
 from .chart import chart_looks
-from .outline import voxel_outline
 from .palette import GREY, INK, VERMILLION, label_colours
-from .view import Box, Picture, Volume, axial_picture, choose_box, choose_slice, display_window, inhabited_box, interest
+from .view_selection import (
+    Box,
+    Picture,
+    Volume,
+    axial_picture,
+    choose_box,
+    choose_slice,
+    content_box,
+    display_window,
+    interest_weights,
+)
+from .voxel_outline import voxel_outline
 
 PANEL = 1.4  # inches: width of a panel
 GAP = 0.05
@@ -31,7 +41,7 @@ MARGIN = 0.06
 LINE = 0.15
 LEGEND = 0.34
 FONT = 8.0  # points
-STIPPLE = 3.0  # points: marks stand no closer than this
+STIPPLE = 3.0  # points: smallest distance of two marks
 OPACITY = 0.55  # of the labels over the image
 
 
@@ -72,12 +82,13 @@ def draw_comparison(
 ) -> Figure:
     """Draw image, reference and predictions side by side on one axial slice, and a box of it enlarged.
 
-    Slice and box are chosen where the predictions differ most, fine structures of the reference counting more (see
-    `view`). In the enlarged row wrong voxels are outlined and marked. Air around the head is cut away; the proportions
-    are the true ones.
+    The slice and the box are those in which the predictions differ most; fine structures of the reference count more
+    (see `view_selection`). In the enlarged row, wrong voxels are outlined and marked. Air around the head is cut away;
+    the proportions are true.
 
     All arrays are `(x, y, z)` as nibabel reads them, with x to the patient's right, y to the front, z to the head
-    (RAS; `nibabel.as_closest_canonical` turns other files). The front is above, the patient's right on the left.
+    (RAS; `nibabel.as_closest_canonical` reorients other files). The patient's front is up and the patient's right is on
+    the left.
 
     Args:
         image: Intensities of one channel, `(x, y, z)`.
@@ -85,22 +96,36 @@ def draw_comparison(
         predictions: Labels of the same shape by column heading, in the order of the columns.
         label_names: Name of each label; 0 is not shown.
         spacing: Voxel size along x, y, z in mm.
-        title: Line above the figure.
-        scores: Mean Dice (0 … 1) by column heading, written under it.
-        slice_index: Axial slice to show instead of the chosen one.
-        zoom: How many times the box is enlarged; by default 3, less in small images.
+        title: Heading of the figure.
+        scores: Mean Dice (0 … 1) by column heading, written below the heading.
+        slice_index: Axial slice to show; default: the one on which the predictions differ most.
+        zoom: How many times the box is enlarged; default: 3, or less in small images.
 
     Raises:
-        UserError: No prediction, shapes that differ, a slice that does not exist, or a zoom below 1.
+        UserError: There is no prediction, shapes differ, the slice does not exist, or the zoom is below 1.
+
+    Example:
+        >>> image = np.random.default_rng(0).random((24, 30, 12))
+        >>> reference = np.zeros((24, 30, 12), np.uint8)
+        >>> reference[8:16, 10:20, 3:9] = 1
+        >>> figure = draw_comparison(
+        ...     image=image,
+        ...     reference=reference,
+        ...     predictions={"Student": np.roll(reference, 1, axis=0)},
+        ...     label_names={1: "tumour"},
+        ...     spacing=(1.0, 1.0, 2.0),
+        ... )
+        >>> [text.get_text() for text in figure.texts]
+        ['Image', 'Reference', 'Student']
     """
     _check(image, reference, predictions, spacing, slice_index, zoom)
-    weights = interest(reference, list(predictions.values()))
+    weights = interest_weights(reference, list(predictions.values()))
     index = choose_slice(weights) if slice_index is None else slice_index
     labels = {heading: axial_picture(volume, index) for heading, volume in predictions.items()}
     truth = axial_picture(reference, index)
     grey = axial_picture(display_window(image), index)
 
-    frame = inhabited_box(grey, [truth, *labels.values()])
+    frame = content_box(grey, [truth, *labels.values()])
     box = choose_box(frame.crop(axial_picture(weights, index)), zoom=zoom)
     columns = [
         _Column("Image", None),
@@ -131,14 +156,16 @@ def _check(
         if volume.shape != image.shape:
             raise UserError(f"the image is {image.shape} voxels, but {name!r} is {volume.shape}.")
     if slice_index is not None and not 0 <= slice_index < image.shape[2]:
-        raise UserError(f"there is no axial slice {slice_index}: the image has slices 0 to {image.shape[2] - 1}.")
+        raise UserError(
+            f"there is no axial slice {slice_index}: the image has slices 0 to {image.shape[2] - 1}.", option="slice"
+        )
     if zoom is not None and not zoom >= 1:
         raise UserError(f"the zoom must be at least 1, not {zoom}.")
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Everything the figure shows; sizes on paper are in inches, pictures in mm with the origin at the bottom left."""
+    """Everything that the figure shows. Paper sizes are in inches; pictures are in mm, from the bottom left corner."""
 
     grey: Picture
     columns: Sequence[_Column]
@@ -191,7 +218,7 @@ class _Sheet:
         if column.is_prediction and labels is not None:
             truth = self.columns[1].labels
             assert truth is not None
-            for kind, mask in mistakes(self.box.crop(truth), labels)._asdict().items():
+            for kind, mask in voxel_errors(self.box.crop(truth), labels)._asdict().items():
                 _mark(axes, mask, MARKS[kind], self.spacing)
 
     def _show(self, axes: Axes, grey: Picture, labels: Picture | None) -> None:
@@ -282,7 +309,7 @@ def _overlay(labels: Picture, colours: Mapping[int, str]) -> NDArray[np.float64]
 
 
 def _mark(axes: Axes, mask: Picture, mark: _Mark, spacing: tuple[float, float]) -> None:
-    """Outline a mask and set marks into its voxels, as many as there is room for."""
+    """Outline a mask and put marks on its voxels, as many as there is room for."""
     if not mask.any():
         return
     segments = list(voxel_outline(mask, spacing))
@@ -312,6 +339,6 @@ def _legend_mark(mark: _Mark) -> Line2D:
 
 
 def _round_length(longest: float) -> float:
-    """Give the longest of 1, 2, 5, 10, 20, 50, … mm that is not longer."""
+    """The longest of 1, 2, 5, 10, 20, 50, … mm that fits."""
     decade = 10.0 ** np.floor(np.log10(longest))
     return float(max(step * decade for step in (1, 2, 5) if step * decade <= longest))

@@ -22,12 +22,12 @@ PANEL = 1.2  # inches: width of a scale
 def draw_reductions(
     scales: Sequence[Scale], path: Path, *, slice_index: int, spacing: Sequence[float], title: str
 ) -> None:
-    """Draw one slice at every scale: intensities, derivative, and how much of either is left in the whole volume.
+    """Draw one slice at every scale: intensities, derivative, and how much of each is left in the whole volume.
 
-    Intensities share one window. So do derivatives, per mm, that of the original: what fades is gone.
+    All intensities have the window of the original, and so do all derivatives (per mm): what fades is lost.
 
     Args:
-        scales: Of `nndistill.analysis.reductions.reduced_scales`.
+        scales: From `nndistill.analysis.reductions.reduced_scales`.
         path: File to write; its ending, such as `.png` or `.svg`, is the format.
         slice_index: Slice of the original along the first axis.
         spacing: Voxel size of the original in mm.

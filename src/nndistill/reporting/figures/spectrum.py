@@ -1,4 +1,4 @@
-"""A figure of a teacher's spectrum: every band against the noise, stage by stage, and where its detail lies."""
+"""A figure of a teacher's spectrum: every band relative to the noise, stage by stage, and the levels of its detail."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from matplotlib.patches import Patch
 
 from ...analysis.spectrum import DETAILS, directional_signal
 from ...files import atomic_path
-from ..text.spectrum import SIGNAL
+from ..text.spectrum_sentences import SIGNAL
 from .palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
 
 LEVELS = ((ORANGE, "o"), (BLUE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY_BLUE, "v"), (VERMILLION, "P"))
-"""Colour and marker of each level; more begin again."""
+"""Colour and marker of each level; the seventh level has those of the first."""
 BANDS = (*DETAILS, "LLL")
 FONT = 8.0  # points
 PANEL = 1.65  # inches: width of a stage
 
 
 def draw_spectrum(spectrum: pd.DataFrame, path: Path, *, sizes: list[tuple[int, ...]], title: str) -> None:
-    """Draw energy per coefficient over noise for every stage, level and band, and each level's share of the detail.
+    """Draw energy per coefficient over noise for every stage, level and band, and the detail's share of each level.
 
     Args:
-        spectrum: Of `nndistill.analysis.spectrum.pooled_spectrum`.
+        spectrum: From `nndistill.analysis.spectrum.pooled_spectrum`.
         path: File to write; its ending, such as `.png` or `.svg`, is the format.
         sizes: D, H, W of each stage.
         title: Line above the figure.

@@ -1,13 +1,12 @@
-"""Training curves: how segmentation loss, distillation loss and pseudo Dice went, a line a model."""
+"""Training curves: segmentation loss, distillation loss and pseudo Dice by epoch, one line per model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from ..model_results import ReportedModel
 from .chart import add_model_legend, chart_looks, empty_chart
+from .drawing import Drawing
 from .palette import model_styles
 
 PANELS = {
@@ -17,11 +16,11 @@ PANELS = {
 }
 
 
-def draw_training_curves(models: Sequence[ReportedModel]) -> Figure | None:
-    """Draw the logs of the models that have one; nothing if none has.
+def draw_training_curves(models: Sequence[ReportedModel]) -> Drawing | None:
+    """Draw the training logs of the models that have one; `None` if none has.
 
     Args:
-        models: With `curves`, whose columns are the keys of `PANELS`; an item that is zero throughout is left out.
+        models: Models whose `curves` have the keys of `PANELS` as columns; a column of zeros is left out.
     """
     logged = {model.name: model.curves for model in models if model.curves is not None and len(model.curves)}
     if not logged:
@@ -41,4 +40,9 @@ def draw_training_curves(models: Sequence[ReportedModel]) -> Figure | None:
                 axes.set_yscale("log")
             axes.xaxis.get_major_locator().set_params(integer=True)
         add_model_legend(figure, styles, list(logged))
-    return figure
+    return Drawing(
+        name="training",
+        title="Training curves",
+        caption="Pseudo Dice is what nnU-Net computes on validation patches during training.",
+        figure=figure,
+    )

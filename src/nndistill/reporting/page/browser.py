@@ -1,6 +1,6 @@
-"""The data of the HTML page's slice browser: every axial slice of a case, small enough to travel inside the page.
+"""The data of the HTML page's slice browser: every axial slice of a case, small enough to fit inside the page.
 
-Slices of a channel are laid out in one picture (a sprite, WebP); label maps are bytes, compressed with zlib, which
+The slices of a channel are arranged in one picture (a sprite, WebP); label maps are bytes, compressed with zlib, which
 browsers unpack themselves. Air around the head is cut away.
 """
 
@@ -18,12 +18,54 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
 
-from ..figures.view import AIR, Volume, choose_slice, display_window, interest
+from ...volumes.bounding_box import Box, bounding_box, whole_box
+from ..figures.view_selection import AIR, Volume, choose_slice, display_window, interest_weights
+from ..metrics import DICE, case_dice
+from ..model_results import ReportedCases, ReportedModel
+from ..volume import read_image, read_labels
 
+MOST_CASES = 3
+"""No more cases than this are put into a page."""
+MOST_BYTES = 6_000_000
+"""No further case is added once the data are as large as this."""
 QUALITY = 75
-"""Of WebP, for looking at rather than measuring."""
+"""Of WebP: good enough to look at, not to measure."""
 MARGIN = 2
-"""Voxels kept around what is not air."""
+"""Voxels that are kept around everything that is not air."""
+
+
+def browsable_cases(
+    order: Sequence[str], models: Sequence[ReportedModel], cases: ReportedCases, *, first_channel: str | None = None
+) -> list[dict[str, Any]]:
+    """Pack cases for the page's script, as many of the first ones as the page has room for.
+
+    Args:
+        order: Names of cases with an image, a reference and all predictions, the most interesting one first.
+        models: The models to show.
+        cases: The files of the cases.
+        first_channel: Name of the channel to show first.
+
+    Raises:
+        UserError: A file is missing or damaged.
+    """
+    browsable: list[dict[str, Any]] = []
+    size = 0
+    for case in order[:MOST_CASES]:
+        files = sorted(cases.images[case].items(), key=lambda named: named[0] != first_channel)
+        images = {name: read_image(file) for name, file in files}
+        data = browsable_case(
+            case,
+            channels={name: image.voxels for name, image in images.items()},
+            reference=read_labels(cases.references[case]),
+            predictions={model.name: read_labels(model.predictions[case]) for model in models},
+            spacing=next(iter(images.values())).spacing,
+            scores={model.name: f"Dice {DICE.text(case_dice(model.metrics, case))}" for model in models},
+        )
+        browsable.append(data)
+        size += sum(len(channel["sprite"]) for channel in data["channels"])
+        if size > MOST_BYTES:
+            break
+    return browsable
 
 
 def browsable_case(
@@ -35,23 +77,23 @@ def browsable_case(
     spacing: Sequence[float],
     scores: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Pack a case for the page's script.
+    """Pack one case for the page's script.
 
     Args:
-        case: Its name.
+        case: Name of the case.
         channels: Intensities `(x, y, z)` (RAS) of each channel.
         reference: Labels below 256 of the same shape.
         predictions: Labels by model.
         spacing: Voxel size along x, y, z in mm.
-        scores: What to write beside each model's name.
+        scores: What to write next to each model's name.
 
     Returns:
-        JSON-ready values; pictures have the front above and the patient's right on the left.
+        Values ready for JSON; in pictures the patient's front is up and the patient's right is on the left.
     """
     windows = {name: display_window(volume) for name, volume in channels.items()}
     box = _inhabited(list(windows.values()), [reference, *predictions.values()])
     columns = ceil(sqrt(box[2].stop - box[2].start))
-    weights = interest(reference, list(predictions.values()))
+    weights = interest_weights(reference, list(predictions.values()))
     return {
         "case": case,
         "width": box[0].stop - box[0].start,
@@ -71,18 +113,12 @@ def browsable_case(
     }
 
 
-def _inhabited(windows: Sequence[NDArray[np.float64]], labels: Sequence[Volume]) -> tuple[slice, slice, slice]:
+def _inhabited(windows: Sequence[NDArray[np.float64]], labels: Sequence[Volume]) -> Box:
     """Bound what is not air in any channel, and every label."""
     occupied = np.any([labelled != 0 for labelled in labels], axis=0)
     for window in windows:
         occupied |= ndimage.binary_opening(window > AIR)
-    found = ndimage.find_objects(occupied.astype(np.uint8))
-    if not found:
-        return tuple(slice(0, length) for length in occupied.shape)  # type: ignore[return-value]
-    return tuple(  # type: ignore[return-value]
-        slice(max(0, span.start - MARGIN), min(length, span.stop + MARGIN))
-        for span, length in zip(found[0], occupied.shape, strict=True)
-    )
+    return bounding_box(occupied, margin=MARGIN) or whole_box(occupied.shape)
 
 
 def _pictures(volume: Volume) -> Volume:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import date
 from html import escape
 from importlib.metadata import version
-from importlib.resources import files
+from importlib.resources import files as resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,38 +16,21 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from ...files import write_file
+from ..figures.drawing import Drawing
 from ..figures.palette import INK, label_colours, model_styles
 from ..figures.qualitative import MARKS
+from ..metrics import DICE, METRICS, case_means, labels_in_order
 from ..model_results import ReportedModel
 from ..tables.table import Table
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure on the page.
-
-    Args:
-        svg: The drawing, to be set into the page.
-        title: For those who cannot see it.
-        caption: How to read it.
-    """
-
-    svg: str
-    title: str
-    caption: str
-
-    @classmethod
-    def read(cls, file: Path, *, title: str, caption: str) -> Drawing:
-        """Read an SVG file that matplotlib wrote."""
-        return cls(svg=inline_svg(file.read_text(encoding="utf-8"), file.stem, title), title=title, caption=caption)
+from ..text.result_sentences import summary_sentences
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Comparison with a baseline: sentences by measure, what to bear in mind, the numbers, and a figure."""
+    """Comparison with a baseline: sentences by metric, cautions about all of them, the numbers, and a figure."""
 
     baseline: str
-    words: Mapping[str, Sequence[str]]
+    sentences: Mapping[str, Sequence[str]]
     cautions: Sequence[str]
     table: Table
     drawing: Drawing
@@ -54,13 +38,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Page:
-    """What is on the page, in the order of the page; what is empty is left out."""
+    """What is on the page, in this order; parts that are empty are left out."""
 
     title: str
-    subtitle: str
     models: Sequence[ReportedModel]
-    cards: Sequence[Mapping[str, Any]]
-    summary: Sequence[str]
     result_tables: Sequence[Table]
     definition: str
     statistics: Statistics | None
@@ -72,12 +53,25 @@ class Page:
     cost_table: Table | None
     ablation_table: Table | None
     training: Drawing | None
-    colophon: str
+
+    @property
+    def tables(self) -> list[Table]:
+        """All tables of the page."""
+        compared = self.statistics.table if self.statistics else None
+        tables = [*self.result_tables, compared, self.cost_table, self.ablation_table, self.score_table]
+        return [table for table in tables if table is not None]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """All figures of the page."""
+        differences = self.statistics.drawing if self.statistics else None
+        drawings = [*self.pictures, *self.distributions, differences, self.training]
+        return [drawing for drawing in drawings if drawing is not None]
 
     @property
     def sections(self) -> list[tuple[str, str]]:
         """Anchor and heading of every section that is on the page."""
-        making = self.training or any(model.making for model in self.models)
+        provenance = self.training or any(model.provenance for model in self.models)
         sections = [
             ("summary", "Summary", True),
             ("results", "Results", True),
@@ -86,22 +80,38 @@ class Page:
             ("distributions", "Case by case", True),
             ("cost", "Costs", self.cost_table),
             ("ablation", "Ablations", self.ablation_table),
-            ("making", "How they were made", making),
+            ("provenance", "How they were made", provenance),
         ]
         return [(anchor, heading) for anchor, heading, there in sections if there]
 
 
-def write_page(page: Page, path: Path) -> None:
-    """Write the page as one HTML file."""
+def write_page(page: Page, path: Path, *, figures: Path) -> None:
+    """Write the page as one HTML file.
+
+    Args:
+        page: What is on it.
+        path: The file to write.
+        figures: Folder to which the page's drawings have been written.
+    """
+
+    def svg(drawing: Drawing) -> str:
+        text = (figures / f"{drawing.name}.svg").read_text(encoding="utf-8")
+        return inline_svg(text, drawing.name, drawing.title)
+
     environment = Environment(
         loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     html = environment.get_template("report.html.j2").render(
-        {name: getattr(page, name) for name in (*page.__dataclass_fields__, "sections")},
+        {name: getattr(page, name) for name in (*(field.name for field in fields(page)), "sections")},
+        subtitle=_subtitle(page.models),
+        cards=[_card(model) for model in page.models],
+        summary=summary_sentences(page.models),
         browser=_browser(page),
+        svg=svg,
         styles=model_styles(page.models),
-        making=_making(page.models),
+        provenance=_provenance(page.models),
         version=version("nndistill"),
+        date=f"{date.today():%Y-%m-%d}",
         style=_template("report.css"),
         script=_template("report.js"),
     )
@@ -131,7 +141,28 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
 
 
 def _template(name: str) -> str:
-    return (files(__package__) / "template" / name).read_text(encoding="utf-8")
+    return (resources(__package__) / "template" / name).read_text(encoding="utf-8")
+
+
+def _subtitle(models: Sequence[ReportedModel]) -> str:
+    """Data set, and how many models, cases and labels there are."""
+    cases = len({case for model in models for case in model.metrics["case"]})
+    labels = labels_in_order([model.metrics for model in models])
+    data = next((model.provenance["Data set"] for model in models if "Data set" in model.provenance), "")
+    parts = [data, _counted(len(models), "model"), _counted(cases, "case"), _counted(len(labels), "label")]
+    return " · ".join(part for part in parts if part) + f": {', '.join(labels)}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _card(model: ReportedModel) -> dict[str, Any]:
+    means = case_means(model.metrics).mean()
+    more = [f"{m.name} {m.text(float(means[m.column]))} {m.unit}".strip() for m in METRICS if m is not DICE]
+    if model.cost is not None:
+        more.append(f"{model.cost.parameters / 1e6:.2f} M parameters")
+    return {"name": model.name, "score": DICE.text(float(means[DICE.column])), "metric": DICE.name, "more": more}
 
 
 def _browser(page: Page) -> dict[str, Any] | None:
@@ -144,7 +175,7 @@ def _browser(page: Page) -> dict[str, Any] | None:
         "colours": [
             {"label": label, "name": page.label_names[label], "colour": colour} for label, colour in colours.items()
         ],
-        "mistakes": [{"name": mark.name, "colour": _six_digits(mark.colour)} for mark in kinds],
+        "errors": [{"name": mark.name, "colour": _six_digits(mark.colour)} for mark in kinds],
     }
 
 
@@ -153,18 +184,18 @@ def _six_digits(colour: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Making:
+class _Provenance:
     columns: list[str]
     rows: list[tuple[str, list[tuple[str, int]]]]
 
 
-def _making(models: Sequence[ReportedModel]) -> _Making:
-    """A row a fact and a column a model; what neighbours have in common is written once."""
-    told = [model for model in models if model.making]
-    fullest_first = sorted(told, key=lambda model: -len(model.making))
-    facts = dict.fromkeys(fact for model in fullest_first for fact in model.making)
-    rows = [(fact, list(_runs([model.making.get(fact, "–") for model in told]))) for fact in facts]
-    return _Making([model.name for model in told], rows)
+def _provenance(models: Sequence[ReportedModel]) -> _Provenance:
+    """One row per fact and one column per model; a value that neighbours share is written once, with its width."""
+    known = [model for model in models if model.provenance]
+    fullest_first = sorted(known, key=lambda model: -len(model.provenance))
+    facts = dict.fromkeys(fact for model in fullest_first for fact in model.provenance)
+    rows = [(fact, list(_runs([model.provenance.get(fact, "–") for model in known]))) for fact in facts]
+    return _Provenance([model.name for model in known], rows)
 
 
 def _runs(values: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -1,1 +1,1 @@
-"""Tables of a report."""
+"""Tables of a report, each with its title and caption."""

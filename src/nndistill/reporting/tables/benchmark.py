@@ -7,66 +7,66 @@ from math import isfinite, nan
 
 import pandas as pd
 
-from ...benchmark.result import Benchmark, Costs
-from ..measures import DICE, case_means, standard_error
+from ...benchmark.result import Benchmark, ModelResult
+from ..metrics import DICE, case_means, standard_error
 from .table import Cell, Column, Table
 
 
 def benchmark_table(benchmark: Benchmark, metrics: Mapping[str, pd.DataFrame] | None = None) -> Table:
-    """Put what was measured beside parameters and FLOPs; columns that no model has a value for are left out.
+    """Tabulate what was measured, with parameters and FLOPs; a column without any value is left out.
 
     Args:
-        benchmark: What was measured.
-        metrics: Metrics of models, by their names.
+        benchmark: The measurement.
+        metrics: Metrics by the models' names.
     """
     metrics = metrics or {}
     base = benchmark.models[0]
     columns = {
         "parameters": Column("Parameters", write=lambda n: f"{n / 1e6:.3f} M"),
-        "flops": Column("FLOPs a patch", write=lambda n: f"{n / 1e9:.1f} G"),
+        "flops": Column("FLOPs per patch", write=lambda n: f"{n / 1e9:.1f} G"),
         "disk": Column("On disk", write=lambda n: f"{n / 1e6:.1f} MB"),
-        "patch": Column("Seconds a patch", write="{:.3g}".format),
-        "patch_speed": Column("Times as fast, a patch", write="{:#.3g}".format),
-        "case": Column("Seconds a case", write="{:.3g}".format),
-        "case_speed": Column("Times as fast, a case", write="{:#.3g}".format),
+        "patch": Column("Seconds per patch", write="{:.3g}".format),
+        "patch_speed": Column("Speed-up, patch", write="{:#.3g}".format),
+        "case": Column("Seconds per case", write="{:.3g}".format),
+        "case_speed": Column("Speed-up, case", write="{:#.3g}".format),
         "memory": Column("Peak memory", write=lambda n: f"{n / 2**20:.0f} MiB"),
         "dice": Column(DICE.heading, write=DICE.text),
     }
-    cells = {costs.name: _cells(costs, base, metrics.get(costs.name)) for costs in benchmark.models}
+    cells = {model.name: _cells(model, base, metrics.get(model.name)) for model in benchmark.models}
     shown = [key for key in columns if any(isfinite(float(cell[key].value)) for cell in cells.values())]
-    machine, about = benchmark.about["machine"], benchmark.about
+    conditions, machine = benchmark.conditions, benchmark.conditions["machine"]
     case = (
-        f"A case: {about['case']}, {about['case_voxels'] / 1e6:.1f} million voxels, NIfTI to NIfTI, "
-        f"{'with' if about['mirroring'] else 'without'} mirroring. "
+        f"Case: {conditions['case']}, {conditions['case_voxels'] / 1e6:.1f} million voxels, NIfTI to NIfTI, "
+        f"{'with' if conditions['mirroring'] else 'without'} mirroring. "
     )
     return Table(
         name="benchmark",
         title="Costs, measured",
         caption=f"{machine['cores']} cores of {machine['processor']}. Seconds: medians of rounds in which the models "
-        "took turns. A patch: the network alone, without mirroring; FLOPs of its convolutions, two a multiply-add. "
-        f"{case if 'case' in shown else ''}Times as fast: than {base.name}.",
+        "took turns. Patch: the network alone, without mirroring; FLOPs of its convolutions, two per multiply-add. "
+        f"{case if 'case' in shown else ''}Speed-up: ratio of medians, compared with {base.name}.",
         stubs=["Model", "Runtime", "Precision"],
         columns=[columns[key] for key in shown],
         rows=[
             (
-                [costs.name, costs.facts["backend"], costs.facts["precision"]],
-                [cells[costs.name][key] for key in shown],
+                [model.name, model.facts["backend"], model.facts["precision"]],
+                [cells[model.name][key] for key in shown],
             )
-            for costs in benchmark.models
+            for model in benchmark.models
         ],
     )
 
 
-def _cells(costs: Costs, base: Costs, metrics: pd.DataFrame | None) -> dict[str, Cell]:
+def _cells(model: ModelResult, base: ModelResult, metrics: pd.DataFrame | None) -> dict[str, Cell]:
     return {
-        "parameters": _cell(costs.parameters),
-        "flops": _cell(costs.flops_patch),
-        "disk": _cell(costs.disk_bytes),
-        "patch": _cell(costs.patch.median),
-        "patch_speed": _cell(costs.patch.speed(base.patch).ratio),
-        "case": _cell(costs.case.median if costs.case else None),
-        "case_speed": _cell(costs.case.speed(base.case).ratio if costs.case and base.case else None),
-        "memory": _cell(costs.memory_bytes),
+        "parameters": _cell(model.parameters),
+        "flops": _cell(model.flops_patch),
+        "disk": _cell(model.disk_bytes),
+        "patch": _cell(model.patch.median),
+        "patch_speed": _cell(model.patch.speed(base.patch).ratio),
+        "case": _cell(model.case.median if model.case else None),
+        "case_speed": _cell(model.case.speed(base.case).ratio if model.case and base.case else None),
+        "memory": _cell(model.memory_bytes),
         "dice": _dice(metrics),
     }
 

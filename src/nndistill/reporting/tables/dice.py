@@ -1,4 +1,4 @@
-"""Dice a model and label as a table for readers: mean ± standard error of the mean."""
+"""Dice per model and label as a table for readers: mean ± standard error of the mean."""
 
 from __future__ import annotations
 
@@ -11,20 +11,26 @@ OVERALL = "mean"
 
 
 def dice_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Summarise Dice over cases.
+    """Summarise Dice over cases, per model and label.
 
     Undefined scores (NaN: reference and prediction both empty) are left out, so `n` may differ between cells.
 
     Args:
-        scores: Columns `model`, `case`, `label` and `dice` (0 … 1 or NaN), one row a case, label and model.
+        scores: Columns `model`, `case`, `label` and `dice` (0 … 1 or NaN), one row per model, case and label.
 
     Returns:
-        One row a model, one column a label, and the column `mean`: a case's Dice averaged over its labels, then over
-        cases. Models and labels keep their order. Cells read `0.873 ± 0.012 (n=8)`, the standard error being the
-        standard deviation (n − 1 in the denominator) over √n; one case has none: `0.873 (n=1)`; no case: `– (n=0)`.
+        One row per model, one column per label, and the column `mean`: Dice averaged over the labels of a case, then
+        over cases. Models and labels keep their order. Cells read `0.873 ± 0.012 (n=8)`, the standard error being the
+        standard deviation (n − 1 in the denominator) over √n. With one case there is no error: `0.873 (n=1)`; without
+        any: `– (n=0)`.
 
     Raises:
         UserError: A column is missing.
+
+    Example:
+        >>> scores = pd.DataFrame({"model": "Student", "case": ["a", "b"], "label": "tumour", "dice": [0.8, 0.9]})
+        >>> dice_table(scores).loc["Student", "tumour"]
+        '0.850 ± 0.050 (n=2)'
     """
     missing = {"model", "case", "label", "dice"} - set(scores.columns)
     if missing:

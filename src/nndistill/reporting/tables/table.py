@@ -1,4 +1,4 @@
-"""A table of a report: its cells with their numbers, written as Markdown, LaTeX and CSV."""
+"""A table of a report, with its title and caption, written as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ...files import write_file
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its standard error, or words.
+    """A number with its standard error, or a text.
 
     Args:
-        value: What is written and sorted by.
+        value: What is written, and what a table is sorted by.
         error: Standard error of the mean.
-        count: Number of cases that a mean is of.
-        best: Whether it is set in bold.
+        count: Number of cases of a mean.
+        best: Whether it is written in bold.
     """
 
     value: float | str
@@ -35,10 +35,10 @@ class Column:
     """A column of numbers.
 
     Args:
-        heading: Above it.
-        group: Above the heading, shared with neighbours of the same group.
-        write: Turns a number into text; the error is written in the same way.
-        cases: Number of cases of the whole table; a mean over fewer says over how many.
+        heading: Heading of the column.
+        group: Second heading above it, shared with neighbours of the same group.
+        write: Turns a number into text, also the standard error.
+        cases: Number of cases of the whole table; a mean over fewer cases states their number.
     """
 
     heading: str
@@ -47,11 +47,11 @@ class Column:
     cases: int | None = None
 
     def text(self, cell: Cell) -> str:
-        """`0.873 ± 0.012`, and `(2)` behind it for a mean over 2 cases only."""
+        """`0.873 ± 0.012`, followed by `(2)` if it is a mean over 2 cases only."""
         return " ".join(part for part in (self.mean(cell), self.error(cell), self.fewer(cell)) if part)
 
     def mean(self, cell: Cell) -> str:
-        """The value alone, `–` where there is none."""
+        """The value alone; `–` if there is none."""
         if isinstance(cell.value, str):
             return cell.value
         return self.write(cell.value) if isfinite(cell.value) else "–"
@@ -61,7 +61,7 @@ class Column:
         return f"± {self.write(cell.error)}" if isfinite(cell.error) else ""
 
     def fewer(self, cell: Cell) -> str:
-        """`(2)` for a mean over 2 cases where the table has more."""
+        """`(2)` for a mean over 2 cases if the table has more."""
         return f"({cell.count})" if cell.count is not None and cell.count != self.cases else ""
 
 
@@ -73,9 +73,9 @@ class Table:
         name: File name without an ending, and its anchor in the HTML page.
         title: What it shows, in a few words.
         caption: How to read it.
-        stubs: Headings of the columns that name a row.
+        stubs: Headings of the columns that name the rows.
         columns: The columns of numbers.
-        rows: For each row its names, as many as stubs, and its cells, as many as columns.
+        rows: The names of each row, as many as stubs, and its cells, as many as columns.
     """
 
     name: str
@@ -87,13 +87,13 @@ class Table:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Group headings with the number of columns below each; empty if no column has one."""
+        """Group headings, each with the number of its columns; empty if no column has a group."""
         if not any(column.group for column in self.columns):
             return []
         return [(group, len(list(columns))) for group, columns in groupby(column.group for column in self.columns)]
 
     def markdown(self) -> str:
-        """The table as GitHub and mkdocs read it."""
+        """The table in Markdown, for GitHub and mkdocs."""
         headings = [*self.stubs, *(f"{c.group} {c.heading}".strip() for c in self.columns)]
         lines = [headings, ["---"] * len(self.stubs) + ["---:"] * len(self.columns)]
         for names, cells in self.rows:
@@ -104,7 +104,7 @@ class Table:
         return f"**{self.title}**\n\n{body}\n\n{self.caption}\n"
 
     def latex(self) -> str:
-        r"""A `table` for LaTeX with the rules of the package booktabs."""
+        r"""A LaTeX `table` with the rules of the package booktabs."""
         groups = [""] * len(self.stubs) + [_latex(column.group) for column in self.columns]
         headings = [*map(_latex, self.stubs), *(_latex(column.heading) for column in self.columns)]
         frame = pd.DataFrame(
@@ -126,17 +126,17 @@ class Table:
         return f"% \\usepackage{{booktabs}}\n{text}"
 
     def csv(self) -> str:
-        """The numbers without rounding; beside every mean its standard error and number of cases."""
+        """The numbers without rounding; every mean is followed by its standard error and number of cases."""
         return pd.DataFrame(self.records).to_csv(index=False)
 
     @property
     def records(self) -> list[dict[str, str | float | None]]:
-        """A dictionary a row, of plain values; what is no number is None."""
+        """One dictionary of plain values per row; a number that is undefined is `None`."""
         return [self._record(names, cells) for names, cells in self.rows]
 
     @property
     def texts(self) -> pd.DataFrame:
-        """What a reader sees, by the last name of each row."""
+        """The table as a reader sees it, indexed by the last name of each row."""
         return pd.DataFrame(
             {
                 f"{column.group} {column.heading}".strip(): [column.text(cells[place]) for _, cells in self.rows]
@@ -186,7 +186,7 @@ def _latex_cell(cell: Cell, column: Column) -> str:
 
 
 def _latex(text: str) -> str:
-    """Write words so that LaTeX takes its own characters as themselves, and knows the symbols."""
+    """Escape LaTeX's special characters, and write symbols as LaTeX knows them."""
     escaped = text.replace("\\", "\0").translate({ord(character): "\\" + character for character in "&%$#_{}"})
     for symbol, command in _SYMBOLS.items():
         escaped = escaped.replace(symbol, command)

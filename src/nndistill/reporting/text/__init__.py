@@ -1,1 +1,1 @@
-"""What the numbers say, in sentences."""
+"""Sentences that say what the numbers mean."""

@@ -2,7 +2,7 @@
 (() => {
   const byId = (id) => document.getElementById(id);
 
-  /* Tables: a click on a heading sorts by it, a second one turns the order; equal rows keep theirs. */
+  /* Tables: a click on a heading sorts by it, a second click reverses the order; equal rows keep their order. */
   for (const table of document.querySelectorAll("table.sortable")) {
     const headings = [...table.tHead.rows[table.tHead.rows.length - 1].cells];
     headings.forEach((heading, column) => {
@@ -28,17 +28,17 @@
 
   /* The slice browser. */
   if (!byId("browser")) return;
-  const { cases, colours, mistakes } = JSON.parse(byId("browser-data").textContent);
-  /* A pixel of a colour as one number, in the order of bytes of this machine; no colour is 0, transparent. */
+  const { cases, colours, errors } = JSON.parse(byId("browser-data").textContent);
+  /* A pixel of a colour as one number, in this machine's byte order; 0 is transparent. */
   const pixel = (hex) => {
     const channels = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
     return new Uint32Array(new Uint8Array([...channels, 255]).buffer)[0];
   };
   const labelPixels = new Uint32Array(256);
   for (const { label, colour } of colours) labelPixels[label] = pixel(colour);
-  const mistakePixels = mistakes.map(({ colour }) => pixel(colour));
-  const visible = new Map(); // by layer name, so that a choice outlives a change of case
-  let current = null; // what is shown: the case with its label maps unpacked and its sprites loaded
+  const errorPixels = errors.map(({ colour }) => pixel(colour));
+  const visible = new Map(); // by layer name, so that a choice is kept when the case changes
+  let current = null; // the case that is shown, with its label maps unpacked and its sprites loaded
   let loading = 0;
 
   async function unpacked(text) {
@@ -127,7 +127,7 @@
     }
     byId("position").textContent = `${slice + first} (${slice + 1} of ${slices})`;
     byId("slice").setAttribute("aria-valuetext", `slice ${slice + first}`);
-    const shown = kind === "labels" ? colours : mistakes;
+    const shown = kind === "labels" ? colours : errors;
     byId("legend").replaceChildren(...shown.map(({ name, colour }) => {
       const entry = document.createElement("li");
       const swatch = document.createElement("i");
@@ -148,20 +148,20 @@
     for (let i = 0; i < width * height; i++) {
       const label = layer.voxels[start + i];
       const truth = layers[0].voxels[start + i];
-      painted[i] = kind === "labels" ? labelPixels[label] : mistakePixels[mistake(truth, label)] ?? 0;
+      painted[i] = kind === "labels" ? labelPixels[label] : errorPixels[errorKind(truth, label)] ?? 0;
     }
     context.putImageData(pixels, 0, 0);
     return canvas;
   }
 
-  /* The place in the list of mistakes, as nndistill.reporting.mistakes sorts them. */
-  function mistake(truth, label) {
+  /* The place in the list of errors, in the order of nndistill.reporting.voxel_errors; -1 if the label is right. */
+  function errorKind(truth, label) {
     if (truth === label) return -1;
     if (label === 0) return 0;
     return truth === 0 ? 1 : 2;
   }
 
-  /* How many voxels the worst model gets wrong in each slice. */
+  /* Bars: how many voxels the worst model gets wrong in each slice. */
   function drawProfile() {
     const { width, height, slices, layers } = current;
     const size = width * height;

@@ -1,4 +1,4 @@
-"""Check all cases of a data set: several at a time, none twice, and each against all others."""
+"""Check all cases of a data set: several at a time, no unchanged case twice, and each against all others."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def check_cases(
     """Check every case.
 
     Args:
-        cases: With names of their own.
-        rules: What they have to keep to.
-        known: Findings of an earlier check by the same rules; a case whose files have not changed since is not read.
-        jobs: Cases to read at a time; default: one a processor core, at most 8.
+        cases: Cases, no two of one name.
+        rules: What they have to comply with.
+        known: Findings of an earlier check by the same rules; cases whose files have not changed since are not read.
+        jobs: Cases to read at a time; default: one per processor core, at most 8.
         progress: Called with the number of checked cases and of all.
 
     Returns:
@@ -32,7 +32,6 @@ def check_cases(
     """
     known = known or {}
     report = progress or (lambda done, total: None)
-    # what is as it was is taken over
     findings = {
         case.name: known[case.name]
         for case in cases
@@ -52,11 +51,11 @@ def check_cases(
 
 
 def duplicates(digests: Mapping[str, Mapping[str, str]], *, last: Collection[str] = ()) -> dict[str, list[str]]:
-    """Images that are there twice, in one case or in two: a sentence for each but the first.
+    """Find images that occur more than once, within a case or in two cases: one sentence for each but the first.
 
     Args:
-        digests: Of each case, by its name, the digests of its images by their paths.
-        last: Cases that are no original while another one has the image too.
+        digests: The digests of the images of each case, by case name and path.
+        last: Cases that only count as the original if no other case has the image.
 
     Returns:
         Sentences by the names of the cases that have any.
@@ -73,5 +72,5 @@ def duplicates(digests: Mapping[str, Mapping[str, str]], *, last: Collection[str
 
 
 def processors() -> int:
-    """Threads to read with: more would hold many large images in memory."""
+    """Count the threads to read with: more would hold many large images in memory."""
     return min(8, len(os.sched_getaffinity(0)))

@@ -1,4 +1,4 @@
-"""Check a whole data set in nnU-Net's raw format before hours are spent on it."""
+"""Check a data set in nnU-Net's raw format before hours are spent on training."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import UserError
-from ..files import read_json
-from ..nnunet.data.raw_cases import raw_cases
-from .preparation.case_check import Rules, names_by_value, unfit_content
-from .preparation.checking import check_cases
-from .preparation.report import REPORT, known_findings
+from ...errors import UserError
+from ...files import read_json
+from ...nnunet.data.raw_cases import raw_cases
+from .case_check import Rules, names_by_value, unfit_content
+from .dataset_check import check_cases
+from .report import REPORT, known_findings
 
 
 def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> None:
-    """Read every training case and refuse the first that is not as it should be.
+    """Read every training case and refuse the first that nnU-Net could not train on.
 
-    Checked are NIfTI files, other types are left to nnU-Net: all channels and labels are there, can be read, lie on
-    one grid, hold finite numbers, and labels that `dataset.json` names. Files that `nndistill prepare` has checked and
-    that have not changed since are not read again.
+    All channels and labels have to exist, be readable, have one grid, and hold finite numbers and the labels that
+    `dataset.json` names. Only NIfTI files are checked; other types are left to nnU-Net. Files that `nndistill prepare`
+    has checked and that have not changed since are not read again.
 
     Args:
         folder: `DatasetXXX_Name`.
@@ -27,6 +27,13 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
 
     Raises:
         UserError: One sentence that names the file and what is wrong with it.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> from nndistill.datasets import check_raw_dataset, generate_phantom
+        >>> small = {"shape": (32, 32, 32), "spacing": (5, 5, 5), "jobs": 1}
+        >>> check_raw_dataset(generate_phantom(Path(mkdtemp()), cases=1, **small))  # raises nothing: all is well
     """
     description = read_json(folder / "dataset.json")
     for key in ("channel_names", "labels", "numTraining", "file_ending"):
@@ -44,6 +51,6 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
     values = names_by_value(description["labels"])
     findings = check_cases(cases, rules, known=known_findings(folder / REPORT, rules), progress=progress)
     for case in cases:
-        found = replace(findings[case.name], empty=[])  # some fill a missing channel with zeros
+        found = replace(findings[case.name], empty=[])  # some people fill a missing channel with zeros
         for sentence in found.damage + unfit_content(case, found, values, empty_labels=True):
             raise UserError(sentence)

@@ -1,4 +1,4 @@
-"""What the measured spectrum and mismatch say, in sentences that follow from the numbers and stated rules alone."""
+"""Sentences that say what a spectrum and a mismatch mean; they follow from the numbers by the stated rules alone."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ SIGNAL = 1.0
 ENOUGH = 0.95
 """A pyramid is deep enough if it holds this share of the directional signal."""
 FEW = 64
-"""With fewer finest HHH coefficients a channel (an eighth of the voxels) the noise is a rough estimate."""
+"""With fewer finest HHH coefficients per channel (an eighth of the voxels), the noise is a rough estimate."""
 
 
 def spectrum_sentences(
     spectrum: pd.DataFrame, *, sizes: Sequence[Sequence[int]], wavelet: str, level: int
 ) -> list[str]:
-    """Say which bands carry signal, whether HHH is the worst, how deep to go, and what limits these statements.
+    """Say which bands carry signal, whether HHH is the worst, how many levels to use, and what limits these statements.
 
     Args:
-        spectrum: Of `nndistill.analysis.spectrum.pooled_spectrum`.
+        spectrum: From `nndistill.analysis.spectrum.pooled_spectrum`.
         sizes: D, H, W of each stage.
-        wavelet: What was measured with.
-        level: Number of levels that was asked for.
+        wavelet: The wavelet of the measurement.
+        level: The number of levels that was asked for.
     """
     shapes = {stage: "×".join(map(str, size)) for stage, size in enumerate(sizes, start=1)}
     measured = {stage: int(spectrum.loc[spectrum["stage"] == stage, "level"].max()) for stage in shapes}
@@ -43,7 +43,7 @@ def mismatch_sentences(mismatch: pd.DataFrame) -> list[str]:
     """Say at which stages the student is further from its teacher in the high than in the low bands (Eq. 1).
 
     Args:
-        mismatch: Of `nndistill.analysis.diagnosis.diagnose`.
+        mismatch: From `nndistill.analysis.diagnosis.diagnose`.
     """
     sentences = []
     for origin, rows in mismatch.groupby("phi", sort=False):
@@ -67,7 +67,7 @@ def mismatch_sentences(mismatch: pd.DataFrame) -> list[str]:
                 f"on average {values}."
             )
         if (means > 1).to_numpy().any():
-            sentences.append(f"Where the mismatch through {name} is above 1, zeros would be nearer to the teacher.")
+            sentences.append(f"Where the mismatch through {name} is above 1, zeros would be closer to the teacher.")
     return sentences
 
 
@@ -122,12 +122,12 @@ def _depth(spectrum: pd.DataFrame, measured: dict[int, int], level: int) -> list
         last = ", ".join(f"{share[stage]:.0%} at stage {stage}" for stage in unended)
         sentences.append(
             f"Level {level}, the deepest that was asked for, still holds {last}: so all {level} are worth it there, "
-            "and a larger --level would show whether more are."
+            "and a larger level would show whether more are."
         )
     else:
         deepest = max(needed.values())
         sentences.append(
-            f"So a pyramid of {deepest} level{'s' * (deepest > 1)} is deep enough: what lies deeper holds at most "
+            f"So a pyramid of {deepest} level{'s' * (deepest > 1)} is deep enough: deeper levels hold at most "
             f"{1 - ENOUGH:.0%} anywhere."
         )
     return sentences
@@ -153,7 +153,7 @@ def _reach(measured: dict[int, int], sizes: Sequence[Sequence[int]], wavelet: st
     lengths = f"{_listed(spans.values())} samples at level{'s' * (len(spans) > 1)} {_listed(spans)}"
     return [
         f"{wavelet} reads {lengths}, more than the shortest axis has at {', '.join(reaching)}: what is "
-        "measured there leans on how features are continued beyond their ends."
+        "measured there depends on how features are extended beyond their ends."
     ]
 
 
@@ -162,7 +162,7 @@ def _rough(measured: dict[int, int], sizes: Sequence[Sequence[int]], shapes: dic
     if not few:
         return []
     each = ", ".join(f"stage {stage} ({shapes[stage]})" for stage in few)
-    return [f"Fewer than {FEW} finest HHH coefficients a channel, so that noise and SNR are rough: {each}."]
+    return [f"Fewer than {FEW} finest HHH coefficients per channel, so that noise and SNR are rough: {each}."]
 
 
 def _stages(stages: Iterable[int]) -> str:

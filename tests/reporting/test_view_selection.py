@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nndistill.reporting.figures.view import (
+from nndistill.reporting.figures.view_selection import (
     Box,
     axial_picture,
     choose_box,
     choose_slice,
-    inhabited_box,
-    interest,
+    content_box,
+    interest_weights,
     near_fine_structure,
 )
 
@@ -40,7 +40,7 @@ def test_chosen_slice_is_where_predictions_differ_most(where: int) -> None:
     one, other = reference.copy(), reference.copy()
     other[10:13, 10:13, 5] = 0
     other[10:18, 10:18, where] = 0
-    assert choose_slice(interest(reference, [one, other])) == where
+    assert choose_slice(interest_weights(reference, [one, other])) == where
 
 
 def test_errors_that_all_predictions_share_do_not_attract() -> None:
@@ -49,7 +49,7 @@ def test_errors_that_all_predictions_share_do_not_attract() -> None:
     for prediction in (one, other):
         prediction[8:22, 8:32, 4] = 0
     other[12, 12, 11] = 0
-    assert choose_slice(interest(reference, [one, other])) == 11
+    assert choose_slice(interest_weights(reference, [one, other])) == 11
 
 
 def test_fine_structure_outweighs_a_solid_of_the_same_size() -> None:
@@ -59,7 +59,7 @@ def test_fine_structure_outweighs_a_solid_of_the_same_size() -> None:
     one, other = reference.copy(), reference.copy()
     other[10:15, 10:15, 5] = 0  # 25 voxels of the solid
     other[15, 10:25, 14] = 0  # 15 voxels of the thread
-    assert choose_slice(interest(reference, [one, other])) == 14
+    assert choose_slice(interest_weights(reference, [one, other])) == 14
 
 
 def test_slices_without_reference_come_last() -> None:
@@ -67,24 +67,24 @@ def test_slices_without_reference_come_last() -> None:
     one, other = reference.copy(), reference.copy()
     other[:, :, 0] = 1
     other[12, 12, 11] = 0
-    assert choose_slice(interest(reference, [one, other])) == 11
+    assert choose_slice(interest_weights(reference, [one, other])) == 11
     only_there = one.copy()
     only_there[:, :, 0] = 1
-    assert choose_slice(interest(reference, [one, only_there])) == 0
+    assert choose_slice(interest_weights(reference, [one, only_there])) == 0
 
 
 def test_equal_predictions_are_compared_with_the_reference() -> None:
     reference = solid()
     wrong = reference.copy()
     wrong[10:15, 10:15, 6] = 0
-    assert choose_slice(interest(reference, [wrong])) == 6
-    assert choose_slice(interest(reference, [wrong, wrong])) == 6
+    assert choose_slice(interest_weights(reference, [wrong])) == 6
+    assert choose_slice(interest_weights(reference, [wrong, wrong])) == 6
 
 
 def test_there_is_always_something_to_show() -> None:
     nothing = np.zeros(SHAPE, np.uint8)
-    assert interest(solid(), [solid()]).sum() > 0
-    assert interest(nothing, [nothing, nothing]).sum() > 0
+    assert interest_weights(solid(), [solid()]).sum() > 0
+    assert interest_weights(nothing, [nothing, nothing]).sum() > 0
 
 
 def test_fine_is_what_is_thinner_than_three_voxels() -> None:
@@ -131,7 +131,7 @@ def test_air_is_cut_away_and_labels_are_not() -> None:
     grey = np.zeros((50, 60))
     grey[10:30, 20:40] = 0.5
     label = np.zeros((50, 60), int)
-    assert inhabited_box(grey, [label]) == Box(8, 18, 24, 24)
+    assert content_box(grey, [label]) == Box(8, 18, 24, 24)
     label[45, 5] = 1
-    assert inhabited_box(grey, [label]) == Box(8, 3, 40, 39)
-    assert inhabited_box(np.zeros((50, 60)), [label * 0]) == Box(0, 0, 50, 60)
+    assert content_box(grey, [label]) == Box(8, 3, 40, 39)
+    assert content_box(np.zeros((50, 60)), [label * 0]) == Box(0, 0, 50, 60)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import pytest
 
 from made_reports import metrics, three_models
-from nndistill.evaluation.comparison import compare_metrics
+from nndistill.evaluation.comparison import compare
 from nndistill.reporting import ReportedModel
-from nndistill.reporting.measures import DICE, HD95
-from nndistill.reporting.text.results import cautions, comparison_words, p_text, summary_words
+from nndistill.reporting.metrics import DICE, HD95
+from nndistill.reporting.text.result_sentences import cautions, comparison_sentences, p_text, summary_sentences
 
 
 def test_summary_names_teacher_and_best_student_and_what_is_saved() -> None:
-    text = " ".join(summary_words(three_models()))
+    text = " ".join(summary_sentences(three_models()))
     assert "The teacher reaches Dice 0.892 ± 0.006" in text
     assert "The best student by Dice is “DCD <b>”" in text
     assert "16.0 times fewer parameters than the teacher and needs 10.0 times fewer" in text
 
 
 def test_summary_of_a_lone_student_says_no_best() -> None:
-    text = " ".join(summary_words([ReportedModel("S", metrics({"core": [0.5, 0.7]}))]))
+    text = " ".join(summary_sentences([ReportedModel("S", metrics({"core": [0.5, 0.7]}))]))
     assert text.startswith("The student is “S” with Dice 0.600 ± 0.100, HD95 4.00 ± 1.00 mm and NSD")
     assert "teacher" not in text
 
 
 @pytest.mark.parametrize(
-    ("measure", "base", "other", "verdict"),
+    ("metric", "base", "other", "verdict"),
     [
         (DICE, [0.5, 0.6, 0.7], [0.6, 0.7, 0.81], "0.600 → 0.703, 0.103 better"),
         (DICE, [0.5, 0.6, 0.7], [0.4, 0.5, 0.59], "0.600 → 0.497, 0.103 worse"),
@@ -33,17 +33,17 @@ def test_summary_of_a_lone_student_says_no_best() -> None:
         (DICE, [0.5, 0.6], [0.5, 0.6], "0.550 → 0.550, the same"),
     ],
 )
-def test_verdict_knows_the_direction(measure, base, other, verdict) -> None:
-    comparison = compare_metrics(metrics({"core": base}), {"X": metrics({"core": other})}, metric=measure.column)
-    sentence = comparison_words(comparison, measure)[0]
+def test_verdict_knows_the_direction(metric, base, other, verdict) -> None:
+    comparison = compare(metrics({"core": base}), {"X": metrics({"core": other})}, metric=metric.column)
+    sentence = comparison_sentences(comparison, metric)[0]
     assert sentence.startswith(f"X: {verdict} on average over {len(base)} cases")
 
 
 def test_interval_p_and_gap_are_those_of_the_table() -> None:
     teacher, alone, other = three_models()
-    comparison = compare_metrics(alone.metrics, {"X": other.metrics}, teacher=teacher.metrics)
+    comparison = compare(alone.metrics, {"X": other.metrics}, teacher=teacher.metrics)
     row = comparison.table.loc["X"]
-    sentence = comparison_words(comparison, DICE)[0]
+    sentence = comparison_sentences(comparison, DICE)[0]
     assert f"+{row['ci_low']:.3f} to +{row['ci_high']:.3f}, which excludes zero" in sentence
     assert f"Wilcoxon p = {row['wilcoxon_p']:.3f}" in sentence
     assert f"recovers {100 * row['gap_recovered']:.0f} % of the gap" in sentence
@@ -52,13 +52,13 @@ def test_interval_p_and_gap_are_those_of_the_table() -> None:
 
 def test_correction_is_said_where_there_is_one() -> None:
     teacher, alone, other = three_models()
-    comparison = compare_metrics(alone.metrics, {"X": other.metrics, "T": teacher.metrics})
-    assert all("after Holm's correction" in sentence for sentence in comparison_words(comparison, DICE))
+    comparison = compare(alone.metrics, {"X": other.metrics, "T": teacher.metrics})
+    assert all("after Holm's correction" in sentence for sentence in comparison_sentences(comparison, DICE))
 
 
 def test_a_caution_is_given_once_and_names_its_measures_unless_it_is_of_all() -> None:
     base, other = metrics({"core": [0.5, 0.6]}), metrics({"core": [0.6, 0.8]})
-    both = {m: compare_metrics(base, {"X": other}, metric=m.column) for m in (DICE, HD95)}
+    both = {m: compare(base, {"X": other}, metric=m.column) for m in (DICE, HD95)}
     assert cautions(both) == both[DICE].notes
     both[DICE].notes.append("Only here.")
     assert cautions(both)[-1] == "Only here (Dice)."

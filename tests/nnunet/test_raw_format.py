@@ -9,7 +9,7 @@ import pytest
 
 from nndistill.errors import UserError
 from nndistill.files import read_json, update_json, write_file
-from nndistill.nnunet.data.raw import dataset_folder, write_dataset_json
+from nndistill.nnunet.data.raw_format import new_dataset_folder, write_dataset_json
 from nndistill.volumes.nifti import read_volume
 
 
@@ -40,13 +40,13 @@ def test_dataset_json_says_what_nnunet_asks_for(tmp_path):
 
 
 def test_a_folder_is_named_as_nnunet_wants_it(tmp_path):
-    assert dataset_folder(tmp_path, 4, "Hippocampus") == tmp_path / "Dataset004_Hippocampus"
+    assert new_dataset_folder(tmp_path, 4, "Hippocampus") == tmp_path / "Dataset004_Hippocampus"
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "A"), (1000, "A"), (1, ""), (1, "a b"), (1, "../a")])
 def test_a_folder_nnunet_would_not_find_is_refused(tmp_path, number, name):
     with pytest.raises(UserError, match=r"(a|the) data set's n(umber is from 1 to 999|ame .* may only hold letters)"):
-        dataset_folder(tmp_path, number, name)
+        new_dataset_folder(tmp_path, number, name)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -1,6 +1,6 @@
-"""nnU-Net trainers that follow a recipe, and distil: `nnUNetTrainerRecipe` and `nnUNetTrainerDistill`.
+"""An nnU-Net trainer that follows a recipe: `nnUNetTrainerRecipe`.
 
-Everything about a run is in its plans (see `run_setup`), so both also work under stock `nnUNetv2_train`.
+Everything about a run is in its plans (see `run_setup`), so it also works under stock `nnUNetv2_train`.
 """
 
 from __future__ import annotations
@@ -18,24 +18,19 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, autocast, distributed
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
-from torch.random import fork_rng
 
-from ...distiller import Distiller
 from ...errors import UserError
-from ...methods import build_method
 from ...taps import unwrapped
 from ..models.checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
-from ..models.model_folder import ModelFolder
 from ..run_setup import KEY, RunSetup
-from .learned_state import provide_prompts
 from .log import LOSSES, RecipeLogger
 from .weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
-_GRADIENT_NORM = 12.0  # nnU-Net's own limit
+GRADIENT_NORM = 12.0
+"""nnU-Net's own limit."""
 
 
 class _NoLongerImproving(Exception):
@@ -46,7 +41,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     """A stock nnU-Net training whose optimiser, length and mirroring come from the recipe in its plans.
 
     Beyond stock: checkpoints are written atomically and carry the random state, a resumed run continues as the
-    uninterrupted one would have, and a loss that is no number stops the run before anything is overwritten.
+    uninterrupted one would have, and a loss that is not a finite number stops the run before anything is overwritten.
     Checkpoints name `nnUNetTrainer` as their trainer, so that they predict without nnDistill.
     """
 
@@ -60,8 +55,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     ) -> None:
         if KEY not in plans:
             raise UserError(
-                f"plans {plans.get('plans_name')!r} hold no setup of nnDistill; make them with `nndistill distill` "
-                "or `nndistill teach`."
+                f"plans {plans.get('plans_name')!r} do not hold a setup of nnDistill; make them with "
+                "`nndistill distill` or `nndistill teach`."
             )
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.setup = RunSetup.of(plans)
@@ -76,7 +71,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
         """Called after every training and validation batch, for a progress bar."""
         self.on_preparation: Callable[[int, int], None] = lambda done, total: None
-        """Called with the steps done and to be done while the method learns from the teacher, before the training."""
+        """Called with the number of steps done and of all steps while a method learns from the teacher at the start."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
 
@@ -116,7 +111,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         for transform in transforms.transforms:
             blur = getattr(transform, "transform", transform)
             if isinstance(blur, GaussianBlurTransform):
-                blur.benchmark = False  # it times two algorithms and takes the faster: runs would not be repeatable
+                blur.benchmark = False  # its timing of two algorithms would make runs unrepeatable
         return transforms
 
     def on_train_start(self) -> None:
@@ -125,7 +120,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             restore_random_state(self._resumed_random_state)
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
-        """Every term of the objective, weighted, by name."""
+        """The weighted terms of the objective by name."""
         return {"segmentation": self.loss(self.network(data), target)}
 
     def on_device(self, batch: dict[str, Any]) -> tuple[Tensor, Any]:
@@ -162,18 +157,19 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             self.grad_scaler.update()
 
     def _clip_gradients(self) -> None:
-        clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
+        clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
 
     def _refuse_non_finite(self, losses: dict[str, float]) -> None:
         if np.isfinite(list(losses.values())).all():
             return
         terms = ", ".join(f"{name.removesuffix('_losses')} {value}" for name, value in losses.items())
         kept = sorted(file.name for file in Path(self.output_folder).glob("checkpoint_*.pth"))
-        advice = f"go on from {' or '.join(kept)} there with --resume" if kept else "start again"
+        advice = f"resume from {' or '.join(kept)} there" if kept else "start again"
         raise UserError(
             f"the loss is no longer a finite number in epoch {self.current_epoch} ({terms}); training stopped and "
             f"nothing in {self.output_folder} was overwritten. Lower the learning rate or check the images for "
-            f"NaN, then {advice}."
+            f"NaN, then {advice}.",
+            option=("learning_rate", "resume") if kept else "learning_rate",
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -189,7 +185,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
         if self._average:
             self._average.swap()
-        with np.errstate(invalid="ignore"):  # classes that were in none of the few batches
+        with np.errstate(invalid="ignore"):  # for classes that are in none of the few batches
             super().on_validation_epoch_end(val_outputs)
 
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
@@ -204,11 +200,11 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             self.print_to_log_file(f"{key.removesuffix('_losses')}_loss", round(mean, 6))
 
     def on_epoch_start(self) -> None:
-        # not at an epoch's end: a run that was killed there and resumed has to stop as well
-        self._stop_where_nothing_improves()
+        # not at the end of an epoch: a run that was killed there and resumed has to stop as well
+        self._stop_if_nothing_improves()
         super().on_epoch_start()
 
-    def _stop_where_nothing_improves(self) -> None:
+    def _stop_if_nothing_improves(self) -> None:
         dice = np.nan_to_num(self.logger.get_value("ema_fg_dice", step=None), nan=-1.0)
         if self.recipe.early_stopping is None or len(dice) == 0:
             return
@@ -216,7 +212,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         if waited >= self.recipe.early_stopping.patience:
             sentence = (
                 f"stopped early after {self.current_epoch} of {self.num_epochs} epochs: the running validation Dice "
-                f"has not risen for {waited}."
+                f"has not risen for {waited} epochs."
             )
             self.print_to_log_file(sentence)
             logger.info(sentence)
@@ -229,14 +225,14 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             super().perform_actual_validation(save_probabilities)
 
     def _weights_to_use(self) -> AbstractContextManager[None]:
-        """The network as it predicts: with averaged weights where the recipe averages them."""
+        """The network as it predicts: with averaged weights if the recipe averages them."""
         return self._average.applied() if self._average else nullcontext()
 
     def save_checkpoint(self, filename: str) -> None:
         if self.local_rank != 0 or self.disable_checkpointing:
-            super().save_checkpoint(filename)  # writes nothing, but may say so
+            super().save_checkpoint(filename)  # writes nothing, but may print that
             return
-        stock = io.BytesIO()  # let nnU-Net decide what a checkpoint of its holds
+        stock = io.BytesIO()  # nnU-Net decides what its checkpoint holds
         with self._weights_to_use():
             super().save_checkpoint(stock)  # type: ignore[arg-type]
         stock.seek(0)
@@ -261,97 +257,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what `extra_state` gave."""
+        """Restore what `extra_state` returned."""
         self._resumed_random_state = state["random_state"]
         if self._average:
             unwrapped(self.network).load_state_dict(state["trained_weights"])
-
-
-class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
-    r"""Train a student beside its frozen teacher: $\mathcal L_{seg} + \mu\,\mathcal L_{method}$ (Eq. 8).
-
-    Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student,
-    kept in the checkpoint for resuming, and unknown to the student's own weights.
-    """
-
-    def __init__(  # nnU-Net looks up these very names
-        self,
-        plans: dict[str, Any],
-        configuration: str,
-        fold: int | str,
-        dataset_json: dict[str, Any],
-        device: torch.device = torch.device("cuda"),  # noqa: B008
-    ) -> None:
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        if self.setup.distillation is None:
-            raise UserError(f"plans {plans['plans_name']!r} name no teacher; make them with `nndistill distill`.")
-        self.distillation = self.setup.distillation
-
-    def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
-        # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
-        with fork_rng(devices=[]):  # φ draws random numbers; the batches shall be the same with every method
-            method = build_method(
-                self.distillation.method,
-                student_channels=self.distillation.student_channels,
-                teacher_channels=self.distillation.teacher.channels,
-                **self.distillation.options,
-            )
-        self.method = method.to(self.device)
-        return super().configure_optimizers()
-
-    def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
-        yield from super().trained_parameters()
-        yield from self.method.parameters()
-
-    def on_train_start(self) -> None:
-        if not self.was_initialized:
-            self.initialize()
-        with fork_rng(devices=[]):  # and so does a network that is built, before it gets its weights
-            self.teacher = self._load_teacher()
-        self.distiller = Distiller(self.network, self.teacher, self.method)
-        if self.is_ddp and any(True for _ in self.method.parameters()):
-            # nnU-Net wraps the student only; φ has to be averaged over the GPUs too
-            self.distiller.method = DistributedDataParallel(  # type: ignore[assignment]
-                self.method, device_ids=[self.local_rank]
-            )
-        super().on_train_start()
-        provide_prompts(self)
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.method.train()
-
-    def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
-        weight = self.recipe.weight_at(self.current_epoch)
-        if weight == 0:  # before the ramp begins: the teacher need not run
-            return super().losses(data, target)
-        output, distillation = self.distiller(data, self._reference(target))
-        return {"segmentation": self.loss(output, target), "distillation": weight * distillation}
-
-    def _clip_gradients(self) -> None:
-        super()._clip_gradients()
-        if phi := list(self.method.parameters()):  # apart, so that φ does not shorten the student's own steps
-            clip_grad_norm_(phi, _GRADIENT_NORM)
-
-    def extra_state(self) -> dict[str, Any]:
-        return {**super().extra_state(), "method": self.method.state_dict()}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        super().load_extra_state(state)
-        self.method.load_state_dict(state["method"])
-
-    def _reference(self, target: Any) -> Tensor:
-        """The full-size target as methods read it: negative where the data set's ignore label is."""
-        reference: Tensor = target[0] if isinstance(target, list) else target
-        if not self.label_manager.has_ignore_label:
-            return reference
-        if self.label_manager.has_regions:  # nnU-Net appends the ignored voxels as one channel more, all of it boolean
-            return reference[:, :-1].to(torch.int8).masked_fill(reference[:, -1:] > 0, -1)
-        return reference.masked_fill(reference == self.label_manager.ignore_label, -1)
-
-    def _load_teacher(self) -> torch.nn.Module | None:
-        if not self.method.needs:
-            return None
-        teacher = self.distillation.teacher
-        folder = ModelFolder.read(Path(teacher.folder))
-        return folder.network(folder.checkpoint_file(teacher.fold, teacher.checkpoint)).to(self.device)

@@ -1,4 +1,4 @@
-"""The three measures of a report: what they are called, how they are written, and which direction is better."""
+"""The three metrics of a report: their names, how their values are written, and which direction is better."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 
 @dataclass(frozen=True)
-class Measure:
+class Metric:
     """One column of `metrics.csv`."""
 
     column: str
@@ -29,19 +29,24 @@ class Measure:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def text(self, value: float) -> str:
-        """A value with the digits that are meaningful, or `–`."""
+        """The value with the digits that mean something; `–` if it is undefined."""
         return f"{value:.{self.digits}f}" if isfinite(value) else "–"
 
 
-DICE = Measure("dice", "Dice", "", 3, higher_is_better=True)
-HD95 = Measure("hd95_mm", "HD95", "mm", 2, higher_is_better=False)
-NSD = Measure("nsd", "NSD", "", 3, higher_is_better=True)
-MEASURES = (DICE, HD95, NSD)
+DICE = Metric("dice", "Dice", "", 3, higher_is_better=True)
+HD95 = Metric("hd95_mm", "HD95", "mm", 2, higher_is_better=False)
+NSD = Metric("nsd", "NSD", "", 3, higher_is_better=True)
+METRICS = (DICE, HD95, NSD)
 
 
 def case_means(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Average every case over its labels, leaving out undefined values; one row a case, in the cases' order."""
-    return metrics.groupby("case", sort=False)[[measure.column for measure in MEASURES]].mean()
+    """Average every case over its labels, leaving out undefined values: one row per case, in the order of the cases."""
+    return metrics.groupby("case", sort=False)[[metric.column for metric in METRICS]].mean()
+
+
+def case_dice(metrics: pd.DataFrame, case: str) -> float:
+    """Mean Dice of one case over its labels; NaN if it is undefined or the case is not there."""
+    return float(case_means(metrics)[DICE.column].get(case, nan))
 
 
 def standard_error(values: pd.Series[float]) -> float:
@@ -50,5 +55,5 @@ def standard_error(values: pd.Series[float]) -> float:
 
 
 def labels_in_order(frames: list[pd.DataFrame]) -> list[str]:
-    """Every label of several metrics, in the order in which they appear first."""
+    """All labels of several tables of metrics, in order of first appearance."""
     return list(dict.fromkeys(str(label) for frame in frames for label in frame["label"]))

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences."""
+"""Sentences that say what the results of a report mean."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from math import isfinite, isnan
 import pandas as pd
 
 from ...evaluation.comparison import Comparison
-from ..measures import DICE, MEASURES, Measure, case_means, standard_error
+from ..metrics import DICE, METRICS, Metric, case_means, standard_error
 from ..model_results import ReportedModel, students_of, teacher_of
 
 
-def summary_words(models: Sequence[ReportedModel]) -> list[str]:
-    """The report in a few sentences: the teacher, the best student, and what the students save."""
+def summary_sentences(models: Sequence[ReportedModel]) -> list[str]:
+    """The report in a few sentences: the teacher, the best student, and what this student saves."""
     teacher, students = teacher_of(models), students_of(models)
     sentences = []
     if teacher is not None:
@@ -35,18 +35,18 @@ def summary_words(models: Sequence[ReportedModel]) -> list[str]:
     return sentences
 
 
-def comparison_words(comparison: Comparison, measure: Measure) -> list[str]:
-    """What the statistics of a comparison say, a sentence a model."""
+def comparison_sentences(comparison: Comparison, metric: Metric) -> list[str]:
+    """What the statistics of a comparison say, one sentence per model."""
     corrected = len(comparison.table) > 1
-    return [_comparison(str(name), row, measure, corrected) for name, row in comparison.table.iterrows()]
+    return [_comparison(str(name), row, metric, corrected) for name, row in comparison.table.iterrows()]
 
 
-def cautions(comparisons: Mapping[Measure, Comparison]) -> list[str]:
-    """What the reader of the statistics has to know, each sentence once."""
+def cautions(comparisons: Mapping[Metric, Comparison]) -> list[str]:
+    """What the reader of the statistics has to know: every sentence once, with its metrics unless it is about all."""
     by_note: dict[str, list[str]] = {}
-    for measure, comparison in comparisons.items():
+    for metric, comparison in comparisons.items():
         for note in comparison.notes:
-            by_note.setdefault(note, []).append(measure.name)
+            by_note.setdefault(note, []).append(metric.name)
     return [
         note if len(names) == len(comparisons) else f"{note.rstrip('.')} ({', '.join(names)})."
         for note, names in by_note.items()
@@ -59,25 +59,25 @@ def signed(value: float, digits: int) -> str:
 
 
 def p_text(p: float) -> str:
-    """`0.023`, `< 0.001`, or `–` where there was no test."""
+    """`0.023`, `< 0.001`, or `–` if there was no test."""
     if isnan(p):
         return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _comparison(name: str, row: pd.Series[float], measure: Measure, corrected: bool) -> str:
+def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: bool) -> str:
     difference = float(row["difference"])
-    better = difference > 0 if measure.higher_is_better else difference < 0
-    verdict = "the same" if difference == 0 else f"{measure.text(abs(difference))} {'better' if better else 'worse'}"
+    better = difference > 0 if metric.higher_is_better else difference < 0
+    verdict = "the same" if difference == 0 else f"{metric.text(abs(difference))} {'better' if better else 'worse'}"
     pairs = int(row["pairs"])
-    means = f"{measure.text(row['base'])} → {measure.text(row['other'])} {measure.unit}".strip()
+    means = f"{metric.text(row['base'])} → {metric.text(row['other'])} {metric.unit}".strip()
     sentence = f"{name}: {means}, {verdict} on average"
     sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
     if isfinite(row["ci_low"]):
         crosses = row["ci_low"] <= 0 <= row["ci_high"]
         sentence += (
-            f" (95 % interval of the difference {signed(row['ci_low'], measure.digits)} to "
-            f"{signed(row['ci_high'], measure.digits)}, which {'includes' if crosses else 'excludes'} zero)"
+            f" (95 % interval of the difference {signed(row['ci_low'], metric.digits)} to "
+            f"{signed(row['ci_high'], metric.digits)}, which {'includes' if crosses else 'excludes'} zero)"
         )
     suffix = "_holm" if corrected else ""
     tests = {"paired t-test": row[f"t_p{suffix}"], "Wilcoxon": row[f"wilcoxon_p{suffix}"]}
@@ -98,10 +98,10 @@ def _scores(model: ReportedModel) -> str:
     """`Dice 0.873 ± 0.012, HD95 3.10 ± 0.25 mm and NSD 0.911 ± 0.010`."""
     means = case_means(model.metrics)
     parts = []
-    for measure in MEASURES:
-        values = means[measure.column].dropna()
-        error = f" ± {measure.text(standard_error(values))}" if len(values) > 1 else ""
-        parts.append(f"{measure.name} {measure.text(float(values.mean()))}{error} {measure.unit}".strip())
+    for metric in METRICS:
+        values = means[metric.column].dropna()
+        error = f" ± {metric.text(standard_error(values))}" if len(values) > 1 else ""
+        parts.append(f"{metric.name} {metric.text(float(values.mean()))}{error} {metric.unit}".strip())
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
@@ -110,8 +110,8 @@ def _best(students: Sequence[ReportedModel]) -> ReportedModel | None:
     return max(scored, key=lambda student: _mean(student, DICE)) if scored else None
 
 
-def _mean(model: ReportedModel, measure: Measure) -> float:
-    return float(case_means(model.metrics)[measure.column].mean())
+def _mean(model: ReportedModel, metric: Metric) -> float:
+    return float(case_means(model.metrics)[metric.column].mean())
 
 
 def _quoted(model: ReportedModel) -> str:

@@ -1,4 +1,4 @@
-"""The border of a mask along the edges of its voxels: exact at any magnification, and vector graphics in print."""
+"""The outline of a mask along the edges of its voxels: exact at any magnification, and vector graphics in print."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..voxel_errors import Mask
 
 
 def voxel_outline(mask: Mask, spacing: tuple[float, float]) -> NDArray[np.float64]:
-    """Draw a line between every voxel in the mask and every neighbour that is not.
+    """Find the line segments between voxels in the mask and their neighbours outside it.
 
     Args:
-        mask: `(rows, columns)`; outside of it nothing is in the mask.
+        mask: `(rows, columns)`; everything beyond its border is outside the mask.
         spacing: Height and width of a voxel in mm.
 
     Returns:
-        Line segments `(n, 2, 2)`: for each its two ends as x and y in mm, where voxel `(r, c)` covers
-        `c … c + 1` widths and `r … r + 1` heights.
+        Line segments `(n, 2, 2)`: the x and y of both ends in mm. Voxel `(r, c)` covers `c … c + 1` widths and
+        `r … r + 1` heights.
     """
     padded = np.pad(mask, 1)
     row, column = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])

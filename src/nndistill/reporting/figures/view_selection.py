@@ -1,8 +1,8 @@
-"""What to show of a volume: the slice and the box in which predictions differ and the reference is fine.
+"""Which part of a volume to show: the slice and the box in which predictions differ and the reference is fine.
 
 Volumes are `(x, y, z)`, as nibabel reads them, with x to the patient's right, y to the front and z to the head (RAS).
-A *picture* is an axial slice of one, `(rows, columns)`: the front above when row 0 is drawn at the bottom, and the
-patient's right on the left, as radiologists look at it.
+A *picture* is an axial slice of a volume, `(rows, columns)`: drawn with row 0 at the bottom, the patient's front is up
+and the patient's right is on the left, as radiologists look at it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ...volumes.bounding_box import bounding_box, whole_box
 from ..voxel_errors import Mask
 
 FINE_WEIGHT = 4.0
-"""How much more a voxel at a fine structure counts than any other."""
+"""How much more a voxel at a fine structure counts than any other voxel."""
 AIR = 0.06
 """Intensity below which a voxel is air, as a share of the display window."""
 FEWEST_VOXELS = 20
@@ -41,12 +42,12 @@ class Box(NamedTuple):
 
 
 def axial_picture(volume: Volume, index: int) -> Picture:
-    """Take the axial slice `index` as a picture (see above)."""
+    """The axial slice `index` as a picture (see above)."""
     return volume[::-1, :, index].T
 
 
 def display_window(image: Volume) -> NDArray[np.float64]:
-    """Scale intensities to 0 … 1 between the background and the 99.5th percentile of what is not background."""
+    """Scale intensities to 0 … 1, from the background to the 99.5th percentile of everything else."""
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
     inside = values[values != values.flat[0]]
     if inside.size == 0:
@@ -55,13 +56,13 @@ def display_window(image: Volume) -> NDArray[np.float64]:
     return np.asarray(np.clip((values - low) / max(high - low, 1e-12), 0, 1))
 
 
-def interest(reference: Volume, predictions: Sequence[Volume]) -> NDArray[np.float64]:
-    """Weigh every voxel by how much it tells about the difference between the predictions.
+def interest_weights(reference: Volume, predictions: Sequence[Volume]) -> NDArray[np.float64]:
+    """Weight every voxel by how much it shows of the difference between the predictions.
 
-    A voxel counts where the predictions are not all equal, and `FINE_WEIGHT` times as much at a fine structure of the
-    reference. Slices without any reference count only if nothing else does. Predictions that are equal everywhere are
-    compared with the reference instead; if they are perfect, the reference's foreground counts, and if that is empty
-    as well, every voxel.
+    A voxel counts if the predictions are not all equal there, and `FINE_WEIGHT` times as much at a fine structure of
+    the reference. Slices without any reference count only if nothing else does. Predictions that are equal everywhere
+    are compared with the reference instead; if they are perfect, the reference's foreground counts, and if that is
+    empty as well, every voxel counts.
 
     Returns:
         Weights of the reference's shape, not all zero.
@@ -76,9 +77,10 @@ def interest(reference: Volume, predictions: Sequence[Volume]) -> NDArray[np.flo
 
 
 def near_fine_structure(reference: Volume) -> Mask:
-    """Mark what is thin or small in the reference, and the voxels next to it.
+    """Mark everything that is thin or small in the reference, and the voxels next to it.
 
-    Fine is what an opening with the 3×3×3 cross removes from a label: rims, folds and satellites of one or two voxels.
+    A structure is fine if an opening with the 3×3×3 cross removes it from its label: rims, folds and satellites of one
+    or two voxels.
     """
     fine = np.zeros(reference.shape, dtype=bool)
     for label in np.unique(reference[reference != 0]):
@@ -88,41 +90,34 @@ def near_fine_structure(reference: Volume) -> Mask:
 
 
 def choose_slice(weights: Volume) -> int:
-    """Choose the axial slice with the largest sum of weights; of equal ones the middle one."""
+    """Choose the axial slice with the largest sum of weights; of several equal ones, the middle one."""
     sums = weights.sum(axis=(0, 1))
     best = np.flatnonzero(sums == sums.max())
     return int(best[len(best) // 2])
 
 
-def inhabited_box(grey: Picture, labels: Sequence[Picture], *, margin: int = 2) -> Box:
-    """Bound what is not air, and every label.
+def content_box(grey: Picture, labels: Sequence[Picture], *, margin: int = 2) -> Box:
+    """The smallest box around everything that is not air, and every label.
 
     Args:
         grey: Intensities in the display window, 0 … 1.
         labels: Label pictures of the same shape.
-        margin: Voxels added on each side, as far as there are any.
+        margin: Number of voxels to add on each side, as far as the picture reaches.
     """
     tissue = ndimage.binary_opening(grey > AIR)
     occupied = np.any([tissue, *(picture != 0 for picture in labels)], axis=0)
-    if not occupied.any():
-        return Box(0, 0, *grey.shape)
-    spans = []
-    for axis in (1, 0):
-        where = np.flatnonzero(occupied.any(axis=axis))
-        length = occupied.shape[1 - axis]
-        spans.append((max(0, where[0] - margin), min(length, where[-1] + 1 + margin)))
-    (top, bottom), (left, right) = spans
-    return Box(int(top), int(left), int(bottom - top), int(right - left))
+    rows, columns = bounding_box(occupied, margin=margin) or whole_box(grey.shape)
+    return Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
 
 
 def choose_box(weights: Picture, *, zoom: float | None = None) -> Box:
-    """Choose the box, of the picture's proportions, that holds most weight near its centre.
+    """Choose the box with the picture's proportions that has the most weight near its centre.
 
-    Weights count less towards the box's sides (a tent along each axis), which centres it on a cluster.
+    Weights count less towards the sides of the box (a tent along each axis), which centres it on a cluster.
 
     Args:
-        weights: Weights of one slice; all zero gives the middle of the picture.
-        zoom: How many times the box fits into the picture's height and width; by default 3, or less in a picture so
+        weights: Weights of one slice; if all are zero, the box is in the middle of the picture.
+        zoom: How many times the box fits into the picture's height and width; default: 3, or less if the picture is so
             small that its box would be narrower than `FEWEST_VOXELS`.
     """
     rows, columns = weights.shape

@@ -1,4 +1,4 @@
-"""One case of a phantom data set that is to be made, and where its files go."""
+"""A case of a phantom data set: its name, its files, and how they are made."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from ...nnunet.data.raw import image_name, label_name
+from ...nnunet.data.raw_format import image_name, label_name
 from ...volumes.grid import Affine
 from ...volumes.nifti import write_nifti
 from .acquisition import CHANNELS
 from .case import phantom_case, voxel_centres
 
 LACKING = ((), (), ("RC",), ("RC",), ("NETC",), ("ET",))
-"""What the tumours of six cases in a row lack, in random order: every label is in four of them or more."""
+"""Labels missing from the tumours of six consecutive cases, in random order: four or more have each label."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """A case in nnU-Net's raw format.
+class PhantomCase:
+    """A phantom case in nnU-Net's raw format; other layouts derive from it.
 
     Args:
         folder: The data set's folder.
-        dataset: Its name, with which the case's begins.
+        dataset: The data set's name, with which the case's name begins.
         number: The case's number.
-        held_out: A test case.
-        seed: Decides, with the number, everything that is random.
+        held_out: Whether it is a test case.
+        seed: Decides everything that is random, together with the number.
         shape: Voxels along each axis.
         spacing: Size of a voxel in mm.
     """
@@ -46,26 +46,26 @@ class Order:
 
     @property
     def files(self) -> list[Path]:
-        """All that is to be written."""
+        """All files of the case."""
         return [*self.images, self.label]
 
     @property
     def label(self) -> Path:
-        """The label map's file."""
+        """The file of the label map."""
         return self.folder / ("labelsTs" if self.held_out else "labelsTr") / label_name(self.case)
 
     @property
     def images(self) -> list[Path]:
-        """The channels' files."""
+        """The files of the channels."""
         folder = self.folder / ("imagesTs" if self.held_out else "imagesTr")
         return [folder / image_name(self.case, channel) for channel in range(len(CHANNELS))]
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """Labels that this tumour is without."""
+        """Labels that the tumour lacks."""
         block, place = divmod(self.number, len(LACKING))
-        order = np.random.default_rng(self.sequence(1, block)).permutation(len(LACKING))
-        return LACKING[order[place]]
+        shuffled = np.random.default_rng(self.sequence(1, block)).permutation(len(LACKING))
+        return LACKING[shuffled[place]]
 
     def make(self) -> None:
         """Write the images and the labels."""
@@ -77,11 +77,11 @@ class Order:
 
     @property
     def affine(self) -> Affine:
-        """The head's centre is at zero."""
+        """From voxels to mm; the head's centre is at zero."""
         affine = np.diag([*self.spacing, 1.0])
         affine[:3, 3] = [axis[0] for axis in voxel_centres(self.shape, self.spacing)]
         return affine
 
     def sequence(self, purpose: int, number: int) -> np.random.SeedSequence:
-        """Randomness of a case, purpose 0, or of six of them together, purpose 1."""
+        """The random numbers of a case (purpose 0), or those that six cases share (purpose 1)."""
         return np.random.SeedSequence(self.seed, spawn_key=(purpose, self.held_out, number))

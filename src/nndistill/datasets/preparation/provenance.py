@@ -1,4 +1,4 @@
-"""A data set's folder knows which files were made in it and from what: those are kept or replaced, no others."""
+"""A data set's folder records which files were made in it and from what; only those are ever replaced or deleted."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..files import read_json, write_json
+from ...errors import UserError
+from ...files import read_json, write_json
 
 RECORD = "provenance.json"
 
 
-def check_claimable(folder: Path) -> None:
-    """Refuse a folder that holds somebody else's files.
+def check_made_here(folder: Path) -> None:
+    """Refuse a folder that holds files but no record, so that nothing is overwritten that was made elsewhere.
 
     Raises:
-        UserError: It does, or cannot be looked into.
+        UserError: It does, or cannot be read.
     """
     try:
         foreign = folder.exists() and any(folder.iterdir()) and not (folder / RECORD).exists()
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}.") from error
     if foreign:
-        raise UserError(f"{folder} holds something that nndistill did not make: choose another place or number.")
+        raise UserError(f"{folder} holds something that nndistill did not make: choose another folder or number.")
 
 
-def claim(folder: Path, made_from: Mapping[str, object], files: Mapping[Path, object]) -> list[Path]:
-    """Make the folder ready: its record says what is made from what, and files made from something else are gone.
+def update_provenance(folder: Path, made_from: Mapping[str, object], files: Mapping[Path, object]) -> list[Path]:
+    """Record what is about to be made from what, and delete files that were made from something else.
 
-    When anything changes, `dataset.json` goes too: nnU-Net must not take an unfinished data set for a whole one.
+    If anything changes, `dataset.json` is deleted too, so that nnU-Net does not take an unfinished data set for a
+    complete one.
 
     Args:
-        folder: The data set's folder; made when missing.
-        made_from: What all files depend on, as JSON writes it.
-        files: The files that are going to be there, each with what it alone depends on.
+        folder: The data set's folder; it is made if it is missing.
+        made_from: What all files depend on, in values that JSON can hold.
+        files: The files that the data set will have, each with what it alone depends on.
 
     Returns:
-        The files that are still to be made.
+        The files that still have to be made.
 
     Raises:
-        UserError: The folder holds something without a record, which was not made here, or cannot be written.
+        UserError: The folder holds something that was not made here, or cannot be written.
     """
-    check_claimable(folder)
+    check_made_here(folder)
     record = json.loads(
         json.dumps({"made_from": made_from, "files": {str(p.relative_to(folder)): mark for p, mark in files.items()}})
     )
