@@ -28,8 +28,8 @@ from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     r"""Train a student with its frozen teacher: $\mathcal L_{seg} + \mu\,\mathcal L_{method}$ (Eq. 8).
 
-    Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student,
-    kept in the checkpoint for resuming, and unknown to the student's own weights.
+    Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student unless
+    the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights.
     """
 
     def __init__(  # nnU-Net looks up these very names
