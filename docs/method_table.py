@@ -46,9 +46,10 @@ def table() -> str:
 
 def _compared(name: str, **options: Any) -> _Compared:
     method = build_method(name, student_channels=[2], teacher_channels=[4], **options)
+    trained = [parameter.requires_grad for parameter in method.parameters()]
     return _Compared(
         of=", ".join(_TAPPED[kind] for kind in sorted(method.needs)) or "–",
-        phi="yes" if list(method.parameters()) else "no",
+        phi="no" if not trained else "yes" if any(trained) else "not trained",
         weight="–" if method.source_weight is None else f"{method.source_weight:g}",
     )
 

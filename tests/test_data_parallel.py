@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from data_parallel import distiller, gradients, work
+from data_parallel import METHODS, distiller, draw_phi, gradients, work
 
 
 def test_gradients_of_two_processes_are_those_of_one_with_all_data(tmp_path):
@@ -17,3 +17,20 @@ def test_gradients_of_two_processes_are_those_of_one_with_all_data(tmp_path):
         assert any(name.startswith("method.phi") for name in got)
         for name, gradient in expected.items():
             torch.testing.assert_close(got[name], gradient, rtol=1e-3, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_every_process_has_the_same_phi_and_only_what_is_trained_is_wrapped(tmp_path):
+    torch.multiprocessing.spawn(draw_phi, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pth") for rank in range(2))
+    assert {key: first[key][2] for key in METHODS} == {
+        "trained": True,
+        "frozen": False,
+        "one of each": True,
+        "without": False,
+    }
+    for key in METHODS:
+        (drawn, shared, _), (others_drawn, others_shared, _) = first[key], second[key]
+        for name, phi in drawn.items():
+            assert not torch.equal(phi, others_drawn[name])
+            assert torch.equal(phi, shared[name])
+            assert torch.equal(phi, others_shared[name])

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from activations import SPACE, of_network, volume
-from nndistill.errors import StageMismatch
+from nndistill.errors import StageMismatch, UnknownName
 from nndistill.methods import Activations, AttentionTransfer
 from nndistill.methods.parts.reductions import channel_energy
 
 
-def loss(student, teacher):
-    return AttentionTransfer([1], [1])(Activations([student]), Activations([teacher]))
+def loss(student, teacher, **options):
+    return AttentionTransfer([1], [1], **options)(Activations([student]), Activations([teacher]))
 
 
-def plain_loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
+def plain_loss(student: torch.Tensor, teacher: torch.Tensor, reduction: str) -> float:
     squares = []
     for sample in range(len(student)):
         maps = []
@@ -26,18 +26,35 @@ def plain_loss(student: torch.Tensor, teacher: torch.Tensor) -> float:
             length = math.sqrt(sum(a * a for a in attention))
             maps.append([a / length for a in attention])
         squares += [(a - b) ** 2 for a, b in zip(*maps, strict=True)]
-    return sum(squares) / len(squares)
+    return sum(squares) / {"sum": len(student), "mean": len(squares)}[reduction]
 
 
-def test_loss_equals_the_plain_definition_summed_over_stages():
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_loss_equals_the_plain_definition_summed_over_stages(reduction):
     student, teacher = of_network([2, 4]), of_network([3, 8], seed=5)
-    expected = sum(plain_loss(s, t) for s, t in zip(student.encoder, teacher.encoder, strict=True))
-    assert AttentionTransfer([2, 4], [3, 8])(student, teacher).item() == pytest.approx(expected, rel=1e-10)
+    expected = sum(plain_loss(s, t, reduction) for s, t in zip(student.encoder, teacher.encoder, strict=True))
+    method = AttentionTransfer([2, 4], [3, 8], reduction=reduction)
+    assert method(student, teacher).item() == pytest.approx(expected, rel=1e-10)
 
 
-def test_gradients_are_exact():
+def test_sum_over_positions_is_the_default():
+    s, t = volume(2, 3, *SPACE), volume(2, 4, *SPACE, seed=1)
+    assert loss(s, t) == loss(s, t, reduction="sum")
+    torch.testing.assert_close(loss(s, t), math.prod(SPACE) * loss(s, t, reduction="mean"))
+
+
+def test_more_positions_do_not_weaken_the_sum():
+    """Two volumes side by side, each as far from its teacher as before: the same distance; the mean is halved."""
+    s, t = volume(1, 3, *SPACE), volume(1, 4, *SPACE, seed=1)
+    twice = [torch.cat([x, x], dim=-1) for x in (s, t)]
+    torch.testing.assert_close(loss(*twice), loss(s, t))
+    torch.testing.assert_close(loss(*twice, reduction="mean"), loss(s, t, reduction="mean") / 2)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradients_are_exact(reduction):
     s, t = volume(2, 3, 2, 3, 2).requires_grad_(), volume(2, 4, 2, 3, 2, seed=1)
-    assert torch.autograd.gradcheck(lambda x: loss(x, t), (s,))
+    assert torch.autograd.gradcheck(lambda x: loss(x, t, reduction=reduction), (s,))
     assert torch.autograd.gradcheck(channel_energy, (s,))
 
 
@@ -80,3 +97,8 @@ def test_networks_that_do_not_fit_are_refused():
         AttentionTransfer([2], [4, 8])
     with pytest.raises(StageMismatch, match="unequal size at stage 0"):
         loss(volume(1, 3, *SPACE), volume(1, 3, 4, 6, 4))
+
+
+def test_unknown_reduction_suggests_the_nearest():
+    with pytest.raises(UnknownName, match="Did you mean 'mean'"):
+        AttentionTransfer([2], [4], reduction="means")

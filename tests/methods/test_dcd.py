@@ -49,6 +49,41 @@ def test_loss_and_gradients_equal_the_plain_definition(bands: str, mode: str) ->
             assert torch.allclose(mine, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("options", [{"mode": "symmetric"}, {"mode": "periodization"}, {"domain": "coefficients"}])
+def test_frozen_phi_leaves_the_gradient_of_the_student_and_has_none(options: dict[str, str]) -> None:
+    for shape in [(8, 8, 16), (8, 8, 7)]:
+        frozen, trained = DCD([3], [7], train_phi=False, **options).double(), DCD([3], [7], **options).double()
+        trained.load_state_dict(frozen.state_dict())
+        student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 7, *shape, seed=1)
+        if "mode" in options:
+            reference = plain_loss(frozen.phi[0], student, teacher, "D", options["mode"])
+        else:
+            reference = stage_loss(trained, student, teacher)
+        loss = stage_loss(frozen, student, teacher)
+        (expected,) = torch.autograd.grad(reference, student)
+        loss.backward()
+        torch.testing.assert_close(loss, reference, rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(student.grad, expected, rtol=1e-9, atol=1e-12)
+        assert all(parameter.grad is None for parameter in frozen.parameters())
+
+
+def test_frozen_phi_saves_transforms_of_the_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The student's own channels are projected for the gradient of φ only."""
+    transformed: list[int] = []
+    apply = BandFilter.apply_
+    monkeypatch.setattr(
+        BandFilter, "apply_", lambda *args, **kw: transformed.append(len(args[1])) or apply(*args, **kw)
+    )
+    student, teacher = volume(1, 3, 8, 9, 10).requires_grad_(), volume(1, 7, 8, 9, 10, seed=1)
+    volumes = {}
+    for train_phi in (False, True):
+        transformed.clear()
+        stage_loss(DCD([3], [7], train_phi=train_phi).double(), student, teacher).backward()
+        volumes[train_phi] = sum(transformed)
+    assert volumes[False] == 7 + 3  # the difference, and the way back
+    assert volumes[True] > volumes[False]
+
+
 def test_many_groups_and_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_ELEMENTS", 1)
     monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_CHANNELS", 3)

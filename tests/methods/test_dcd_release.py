@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nndistill.errors import UserError
+from nndistill.errors import UnknownName, UserError
 from nndistill.methods import Activations, DCDRelease
 from nndistill.methods.parts.release_pyramid import ReleasePyramid, pyramid_energy
-from plain_release import BANDS, analyse, release_loss, synthesise
+from plain_release import BANDS, analyse, loss_of_coefficients, release_loss, synthesise, training_loss
 from plain_wavelets import GROUPS
 
 
@@ -26,12 +26,14 @@ def loss_of(method: DCDRelease, student: list[Tensor], teacher: list[Tensor]) ->
 @pytest.mark.parametrize("shape", [(16, 12, 8), (4, 5, 7), (9, 6, 3), (2, 2, 2)])
 @pytest.mark.parametrize(("wavelet", "level"), [("db4", 3), ("haar", 2), ("bior2.2", 1)])
 @pytest.mark.parametrize("bands", ["D", "A", "S"])
-def test_loss_and_gradients_equal_the_formulas(shape, wavelet, level, bands) -> None:
-    method = DCDRelease([3], [5], wavelet=wavelet, level=level, bands=bands).double()
+@pytest.mark.parametrize(("domain", "plain"), [("spatial", release_loss), ("coefficients", loss_of_coefficients)])
+def test_loss_and_gradients_equal_the_formulas(shape, wavelet, level, bands, domain, plain) -> None:
+    options = {"wavelet": wavelet, "level": level, "bands": bands, "domain": domain}
+    method = DCDRelease([3], [5], train_phi=True, **options).double()
     student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 5, *shape, seed=1)
     inputs = [student, method.phi[0].weight, method.phi[0].bias]
     loss = loss_of(method, [student], [teacher])
-    reference = release_loss(method.phi[0](student), teacher, GROUPS[bands], wavelet, level)
+    reference = plain(method.phi[0](student), teacher, GROUPS[bands], wavelet, level)
     torch.testing.assert_close(loss, reference, rtol=1e-10, atol=1e-14)
     torch.testing.assert_close(
         torch.autograd.grad(loss, inputs), torch.autograd.grad(reference, inputs), rtol=1e-9, atol=1e-12
@@ -46,8 +48,9 @@ def test_loss_and_gradients_equal_the_formulas(shape, wavelet, level, bands) -> 
 )
 def test_equals_the_formulas_for_any_size_and_any_bands(shape, level, bands) -> None:
     student, teacher = volume(1, 2, *shape), volume(1, 2, *shape, seed=1)
-    loss = pyramid_energy(teacher - student, ReleasePyramid(frozenset(bands), "db2", level))
-    torch.testing.assert_close(loss, release_loss(student, teacher, bands, "db2", level), rtol=1e-10, atol=1e-14)
+    for domain, plain in (("spatial", release_loss), ("coefficients", loss_of_coefficients)):
+        loss = pyramid_energy(teacher - student, ReleasePyramid(frozenset(bands), "db2", level, domain))
+        torch.testing.assert_close(loss, plain(student, teacher, bands, "db2", level), rtol=1e-10, atol=1e-14)
 
 
 def test_equals_the_formulas_in_single_precision_and_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,20 +65,38 @@ def test_equals_the_formulas_in_single_precision_and_in_chunks(monkeypatch: pyte
     )
 
 
-def test_stages_are_averaged() -> None:
-    method = DCDRelease([2, 3], [4, 6]).double()
+def test_stages_are_summed_as_in_the_training_of_the_release() -> None:
+    """All stages at once, as built by default, in single precision: the loss, and the gradient in every stage."""
+    sizes = [(20, 16, 12), (10, 8, 6), (5, 4, 3), (5, 2, 2)]
+    student_channels, teacher_channels = [1, 2, 3, 4], [4, 8, 12, 16]
+    method = DCDRelease(student_channels, teacher_channels)
     students, teachers = (
-        [volume(1, 2, 8, 10, 12), volume(1, 3, 4, 5, 6)],
-        [volume(1, 4, 8, 10, 12, seed=1), volume(1, 6, 4, 5, 6, seed=2)],
+        [volume(2, c, *size, dtype=torch.float32, seed=seed) for c, size in zip(channels, sizes, strict=True)]
+        for seed, channels in enumerate((student_channels, teacher_channels))
     )
-    apart = [
-        release_loss(phi(s), t, GROUPS["D"], "db4", 3) for phi, s, t in zip(method.phi, students, teachers, strict=True)
-    ]
-    torch.testing.assert_close(loss_of(method, students, teachers), sum(apart) / 2)
+    for student in students:
+        student.requires_grad_()
+    projected = [phi(student) for phi, student in zip(method.phi, students, strict=True)]
+    loss, reference = loss_of(method, students, teachers), training_loss(projected, teachers, GROUPS["D"], "db4", 3)
+    torch.testing.assert_close(loss, reference, rtol=1e-5, atol=0)
+    of_loss, of_reference = (torch.autograd.grad(value, students) for value in (loss, reference))
+    for mine, expected in zip(of_loss, of_reference, strict=True):
+        assert (mine - expected).norm() <= 1e-5 * expected.norm()
 
 
-def test_gradient_is_exact() -> None:
-    pyramid = ReleasePyramid(frozenset(GROUPS["D"]), "db2", 2)
+def test_the_domains_differ() -> None:
+    """Unlike in the paper's equations under an orthonormal transform, because this synthesis is no inverse."""
+    x = volume(1, 1, 32, 32, 32).requires_grad_()
+    gradients = []
+    for domain in ("spatial", "coefficients"):
+        energy = pyramid_energy(x, ReleasePyramid(frozenset(GROUPS["D"]), "db4", 3, domain))
+        gradients.append(torch.autograd.grad(energy, x)[0].flatten())
+    assert torch.cosine_similarity(*gradients, dim=0) < 0.99
+
+
+@pytest.mark.parametrize("domain", ["spatial", "coefficients"])
+def test_gradient_is_exact(domain) -> None:
+    pyramid = ReleasePyramid(frozenset(GROUPS["D"]), "db2", 2, domain)
     x = volume(1, 2, 4, 3, 5).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: pyramid_energy(x, pyramid), (x,))
 
@@ -123,3 +144,14 @@ def test_half_precision_features_are_compared_in_single(dtype) -> None:
 def test_an_axis_of_one_voxel_is_refused() -> None:
     with pytest.raises(UserError, match="drops the last voxel"):
         loss_of(DCDRelease([2], [4]), [volume(1, 2, 4, 4, 1).float()], [volume(1, 4, 4, 4, 1).float()])
+
+
+def test_an_axis_of_one_voxel_has_coefficients() -> None:
+    student, teacher = volume(1, 2, 4, 4, 1), volume(1, 2, 4, 4, 1, seed=1)
+    loss = pyramid_energy(teacher - student, ReleasePyramid(frozenset(GROUPS["D"]), "db4", 3, "coefficients"))
+    torch.testing.assert_close(loss, loss_of_coefficients(student, teacher, GROUPS["D"], "db4", 3))
+
+
+def test_unknown_domain_suggests_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'coefficients'"):
+        DCDRelease([2], [4], domain="coefficient")

@@ -185,7 +185,8 @@ def test_a_method_gets_the_channels_that_it_asks_for(clean_registry):
         ("cwd", {}, 3),
         ("cwd", {"match": "encoder"}, 50),
         ("ifvd", {}, 200),
-        ("at", {}, 1000),
+        ("at", {}, 1),
+        ("at", {"reduction": "mean"}, 1000),
         ("dist", {}, 1),
         ("logits", {}, None),
         ("none", {}, None),
@@ -201,7 +202,11 @@ def test_table_has_every_method_and_a_row_for_an_option_that_changes_what_is_com
     rows = table().splitlines()
     assert all(any(row.startswith(f"| [`{name}`](methods/{name}.md) | ") for row in rows) for name in METHODS)
     assert "| `cwd`, `match=encoder` | CWD | where each channel is active | encoder stages | yes | 50 |" in rows
-    assert len(rows) == 2 + len(METHODS) + 1
+    assert (
+        "| `at`, `reduction=mean` | Attention transfer | where a stage is active | encoder stages | no | 1000 |" in rows
+    )
+    assert any(row.startswith("| [`dcd-release`]") and row.endswith(" | not trained | 0.01 |") for row in rows)
+    assert len(rows) == 2 + len(METHODS) + 2
 
 
 def test_loss_of_a_registered_method_has_a_gradient(install):

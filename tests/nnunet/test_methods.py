@@ -21,6 +21,7 @@ RUNS = {
     **{name: ["--method", name, *SHORT.get(name, [])] for name in sorted(METHODS)},
     "cwd on the encoder": ["--method", "cwd", "--option", "match=encoder"],
     "a combination": ["--method", "dcd+logits", "--option", "weights=[1, 2]", "--option", "dcd.level=2"],
+    "frozen phi": ["--method", "dcd", "--option", "train_phi=false"],
 }
 
 
@@ -58,6 +59,29 @@ def test_ablation_of_dcd_trains(option, nndistill, world):
     (loss,) = read_checkpoint(folder / "checkpoint_final.pth")["logging"]["distillation_losses"]
     assert math.isfinite(loss)
     assert loss > 0
+
+
+@pytest.mark.parametrize("asked", [["--option", "train_phi=false"], ["--method", "dcd-release"]])
+def test_frozen_phi_stays_as_it_was_drawn_and_is_in_no_optimiser(asked, nndistill, world, monkeypatch):
+    drawn = {}
+    configure = nnUNetTrainerDistill.configure_optimizers
+
+    def spy(trainer: nnUNetTrainerDistill):
+        configured = configure(trainer)
+        drawn.update({name: value.clone() for name, value in trainer.method.state_dict().items()})
+        return configured
+
+    monkeypatch.setattr(nnUNetTrainerDistill, "configure_optimizers", spy)
+    command = ["distill", world.teacher, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"]
+    result = nndistill(*command, *asked, "--name", "tried")
+    assert result.status == 0, result.err
+    folder = world.results / "nnUNetTrainerDistill__tried__3d_fullres" / "fold_0"
+    checkpoint = read_checkpoint(folder / "checkpoint_final.pth")
+    kept = checkpoint["nndistill"]["method"]
+    assert drawn.keys() == kept.keys() >= {"phi.0.weight", "phi.0.bias"}
+    assert all(torch.equal(kept[name], value) for name, value in drawn.items())
+    student = {value.data_ptr() for value in checkpoint["network_weights"].values()}  # some have two names
+    assert len(checkpoint["optimizer_state"]["param_groups"][0]["params"]) == len(student)
 
 
 def test_method_of_another_package_trains_and_heads_its_column_of_a_report(install, nndistill, world, tmp_path):

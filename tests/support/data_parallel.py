@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
+from nndistill.nnunet.training.across_processes import across_processes
 
 TEACHER, STUDENT = (8, 16), (4, 8)
 
@@ -43,4 +44,26 @@ def work(rank: int, folder: str, x: torch.Tensor) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.save(gradients(distiller(_across_processes), x[rank : rank + 1]), f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
+
+
+METHODS = {
+    "trained": ("dcd", {}),
+    "frozen": ("dcd", {"train_phi": False}),
+    "one of each": ("dcd+feature", {"dcd.train_phi": False}),
+    "without": ("at", {}),
+}
+
+
+def draw_phi(rank: int, folder: str) -> None:
+    """Keep φ of each method as this process has drawn it and as it is across processes."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    kept = {}
+    for key, (name, options) in METHODS.items():
+        torch.manual_seed(rank)
+        method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER, **options)
+        drawn = {parameter: value.clone() for parameter, value in method.state_dict().items()}
+        wrapped = isinstance(across_processes(method), DistributedDataParallel)
+        kept[key] = (drawn, method.state_dict(), wrapped)
+    torch.save(kept, f"{folder}/{rank}.pth")
     distributed.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 
 import pywt
@@ -38,6 +39,16 @@ def synthesise(
     return sum(parts)[:, 0, :depth, :height, :width]
 
 
+def training_loss(
+    students: Iterable[Tensor], teachers: Iterable[Tensor], bands: list[str], wavelet: str, level: int
+) -> Tensor:
+    """What the release adds to the segmentation loss, before its weight: stage after stage, no factor per stage."""
+    total = torch.zeros(())
+    for student, teacher in zip(students, teachers, strict=True):
+        total = total + release_loss(student, teacher, bands, wavelet, level)
+    return total
+
+
 def release_loss(student: Tensor, teacher: Tensor, bands: list[str], wavelet: str, level: int) -> Tensor:
     """Of one stage, both `(B, C, D, H, W)`."""
     losses = []
@@ -50,5 +61,16 @@ def release_loss(student: Tensor, teacher: Tensor, bands: list[str], wavelet: st
             for of_one in (of_student, of_teacher)
         ]
         losses.append(mse_loss(*(synthesise(one, shape, wavelet) for one in masked)))
+        student, teacher = of_student["LLL"], of_teacher["LLL"]
+    return sum(losses) / level
+
+
+def loss_of_coefficients(student: Tensor, teacher: Tensor, bands: list[str], wavelet: str, level: int) -> Tensor:
+    """Of one stage without the synthesis: per level, the mean square over all coefficients of the chosen bands."""
+    losses = []
+    student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+    for _ in range(level):
+        of_student, of_teacher = analyse(student, wavelet), analyse(teacher, wavelet)
+        losses.append(mse_loss(*(torch.stack([one[band] for band in bands]) for one in (of_student, of_teacher))))
         student, teacher = of_student["LLL"], of_teacher["LLL"]
     return sum(losses) / level

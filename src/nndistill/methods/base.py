@@ -37,7 +37,8 @@ class Activations:
 class Method(nn.Module):
     """Base of all methods.
 
-    A method holds everything that is trained but thrown away with the teacher (the projections φ).
+    A method holds everything that is used in training but thrown away with the teacher (the projections φ). What of it
+    is not trained has `requires_grad` off, and no optimiser should get it.
     Subclasses set `needs` and implement `forward`. With the decorator `register`, which also asks for `name` and
     `title`, a subclass is known by its name; its options are the keyword-only parameters of its constructor.
 
@@ -114,15 +115,19 @@ class Method(nn.Module):
 
 
 class StagewiseMethod(Method):
-    r"""A loss per stage, summed over the encoder stages, with a learnable projection φ per stage.
+    r"""A loss per stage, summed over the encoder stages, with a projection φ per stage.
 
     $$\mathcal L = \sum_i \ell\big(\phi_i(F_i^{(s)}),\, F_i^{(t)}\big)$$
 
-    φ is a 1×1×1 convolution from the student's to the teacher's channels, used in training only.
+    φ is a 1×1×1 convolution from the student's to the teacher's channels, used in training only. It starts as PyTorch
+    initialises a convolution, weight and bias uniform in $\pm1/\sqrt{C_i^{(s)}}$. A subclass with a constructor of its
+    own has the option `train_phi` if it takes it and passes it on.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
+        train_phi: Whether φ is trained with the student. If not, it stays the random map that it starts as: a student
+            can then meet its teacher only by changing itself. Either way φ is in the state dictionary.
 
     Raises:
         StageMismatch: The networks have different numbers of stages.
@@ -140,12 +145,14 @@ class StagewiseMethod(Method):
 
     needs = frozenset({"encoder"})
 
-    def __init__(self, student_channels: Sequence[int], teacher_channels: Sequence[int]) -> None:
+    def __init__(
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, train_phi: bool = True
+    ) -> None:
         super().__init__()
         check_numbers_of_stages(student_channels, teacher_channels)
         self.phi = nn.ModuleList(
             nn.Conv3d(s, t, kernel_size=1) for s, t in zip(student_channels, teacher_channels, strict=True)
-        )
+        ).requires_grad_(train_phi)
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         self._check(student.encoder, teacher.encoder)

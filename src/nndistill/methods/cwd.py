@@ -37,6 +37,8 @@ class CWD(StagewiseMethod):
         temperature: $T$; 4 in the source.
         match: `"logits"` compares the maps of the classes and has no projection; `"encoder"` compares the encoder
             stages after φ, and sums over them. The source does both.
+        train_phi: Whether φ is trained with the student, or stays the random map that it starts as. Without effect on
+            logits, where there is none.
 
     Shape:
         Logits `(B, classes, D, H, W)`, or stages `(B, C_i, D_i, H_i, W_i)` with equal sizes in space, of both networks;
@@ -70,11 +72,14 @@ class CWD(StagewiseMethod):
         *,
         temperature: float = 4.0,
         match: Match = "logits",
+        train_phi: bool = True,
     ) -> None:
         if match not in get_args(Match):
             raise UnknownName("value of match", str(match), get_args(Match))
         on_stages = match == "encoder"
-        super().__init__(student_channels if on_stages else (), teacher_channels if on_stages else ())
+        super().__init__(
+            student_channels if on_stages else (), teacher_channels if on_stages else (), train_phi=train_phi
+        )
         self.needs = frozenset({match})
         self.source_weight = 50.0 if on_stages else 3.0
         self.temperature = checked_temperature(temperature)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ..errors import UnknownName
 from ..wavelets import SubbandProjection, wavedec3
 from ..wavelets.subbands import pywavelets_key
 from .base import StagewiseMethod
+from .parts.domain import Domain, checked_domain
 from .parts.projected_distance import projected_distance
 from .parts.reductions import sum_over_channels
 from .registry import register
-
-Domain = Literal["spatial", "coefficients"]
 
 
 @register
@@ -36,6 +33,7 @@ class DCD(StagewiseMethod):
         domain: `"spatial"` transforms the chosen subbands back before comparing, as the paper does;
             `"coefficients"` compares the coefficients themselves, its ablation. Both divide by the number of feature
             elements $N_i$, so that under periodization, where energy is preserved, they are the same number.
+        train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
@@ -71,12 +69,11 @@ class DCD(StagewiseMethod):
         bands: str | Iterable[str] = "D",
         mode: str = "symmetric",
         domain: Domain = "spatial",
+        train_phi: bool = True,
     ) -> None:
-        super().__init__(student_channels, teacher_channels)
-        if domain not in get_args(Domain):
-            raise UnknownName("domain", str(domain), get_args(Domain))
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
+        self.domain = checked_domain(domain)
         self.projection = SubbandProjection(bands, wavelet=wavelet, level=level, mode=mode)
-        self.domain = domain
 
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         if self.domain == "coefficients" or not isinstance(phi, nn.Conv3d) or phi.bias is None:

@@ -9,7 +9,8 @@ from torch import Tensor
 from ..wavelets.operators import check_level, check_wavelet
 from ..wavelets.subbands import parse_bands
 from ..wavelets.transform import working_precision
-from .base import Activations, StagewiseMethod
+from .base import StagewiseMethod
+from .parts.domain import Domain, checked_domain
 from .parts.release_pyramid import ReleasePyramid, pyramid_energy
 from .registry import register
 
@@ -18,12 +19,12 @@ from .registry import register
 class DCDRelease(StagewiseMethod):
     r"""Mean squared distance between what the release synthesises from chosen bands, one level at a time.
 
-    $$\mathcal L = \frac1M\sum_{i=1}^M \frac1l\sum_{k=1}^l \frac1{N_{i,k}}\Big\lVert
+    $$\mathcal L = \sum_{i=1}^M \frac1l\sum_{k=1}^l \frac1{N_{i,k}}\Big\lVert
     \mathcal R_k\big(F_i^{(t)}\big) - \mathcal R_k\big(\phi_i(F_i^{(s)})\big)\Big\rVert_2^2$$
 
     $\mathcal R_k$ analyses level $k$ of the pyramid, zeroes every band outside the selection and synthesises that level
-    alone. Unlike in the paper (`DCD`), the synthesis does not invert the analysis, volumes are padded with zeros, and
-    levels and stages are averaged. For comparison with results of that code; to distil, use `DCD`.
+    alone. Unlike in the paper (`DCD`), the synthesis does not invert the analysis, volumes are padded with zeros,
+    levels are averaged, and φ is not trained. For comparison with results of that code; to distil, use `DCD`.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
@@ -32,21 +33,27 @@ class DCDRelease(StagewiseMethod):
         level: Number of levels of the pyramid.
         bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, or a list such as `["LLH", "HLL"]`, at
             every level, `LLL` included.
+        domain: `"spatial"` compares what is synthesised, as the release does; `"coefficients"` compares the chosen
+            bands' coefficients, as many as zero padding makes them, with $N_{i,k}$ their number. The two differ.
+        train_phi: Whether φ is trained with the student. In the release no optimiser has it, and it stays the random
+            map that it starts as.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
 
     Raises:
         StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
-        UnknownName: No such wavelet or band.
-        UserError: A stage with an axis of one voxel.
+        UnknownName: No such wavelet, band or domain.
+        UserError: A stage with an axis of one voxel, which the release's synthesis drops.
 
     Source:
         The public code of Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation,
-        MICCAI 2026.
+        MICCAI 2026: what its training computes, stage by stage. A mean over the stages is only in a function that its
+        training does not call. `domain="coefficients"` is not in it.
 
     Example:
         >>> import torch
+        >>> from nndistill.methods import Activations
         >>> student, teacher = Activations([torch.rand(1, 8, 8, 8, 8)]), Activations([torch.rand(1, 32, 8, 8, 8)])
         >>> DCDRelease([8], [32])(student, teacher).ndim
         0
@@ -65,12 +72,13 @@ class DCDRelease(StagewiseMethod):
         wavelet: str = "db4",
         level: int = 3,
         bands: str | Iterable[str] = "D",
+        domain: Domain = "spatial",
+        train_phi: bool = False,
     ) -> None:
-        super().__init__(student_channels, teacher_channels)
-        self.pyramid = ReleasePyramid(parse_bands(bands), check_wavelet(wavelet), check_level(level, lowest=1))
-
-    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
-        return super().forward(student, teacher, target) / len(self.phi)
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
+        self.pyramid = ReleasePyramid(
+            parse_bands(bands), check_wavelet(wavelet), check_level(level, lowest=1), checked_domain(domain)
+        )
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
         energy: Tensor = pyramid_energy(working_precision(teacher) - student, self.pyramid)

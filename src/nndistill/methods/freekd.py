@@ -43,6 +43,7 @@ class FreeKD(StagewiseMethod):
         wavelet: Any discrete wavelet that PyWavelets knows.
         level: Number of levels of the pyramid.
         mode: One of PyWavelets' nine boundary modes.
+        train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
@@ -86,8 +87,9 @@ class FreeKD(StagewiseMethod):
         wavelet: str = "haar",
         level: int = 3,
         mode: str = "zero",
+        train_phi: bool = True,
     ) -> None:
-        super().__init__(student_channels, teacher_channels)
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
         if prompt_iterations < 1 or prompt_learning_rate <= 0 or feature_weight < 0:
             raise UserError(
                 "prompt_iterations must be at least 1, prompt_learning_rate above 0 and feature_weight at least 0, "

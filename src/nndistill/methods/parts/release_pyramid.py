@@ -10,7 +10,8 @@ reconstruction filters are these backwards. An odd axis comes back one sample sh
 
 Both are matrices here, $c = Ax$ and $y = Sc$, and three axes are three products. A level's energy
 $\lVert y\rVert^2 = \langle c, S^\top S c\rangle$ and its gradient $2 A^\top S^\top S c$ each need one further product
-per axis, and nothing of the pyramid is kept for the backward pass.
+per axis, and nothing of the pyramid is kept for the backward pass. Where coefficients themselves are compared,
+$S^\top S$ is the identity.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch.autograd.function import once_differentiable
 from ...errors import UserError
 from ...wavelets.band_filter import chunks
 from ...wavelets.subbands import SUBBANDS
+from .domain import Domain
 
 CHUNK_ELEMENTS = 1 << 19
 """Values per chunk: their coefficients, padded at both ends, are several times as many."""
@@ -36,26 +38,28 @@ CHUNK_ELEMENTS = 1 << 19
 
 @dataclass(frozen=True)
 class ReleasePyramid:
-    """Which bands of which pyramid are synthesised.
+    """Which bands of which pyramid are compared, and whether they are synthesised first.
 
     Args:
         bands: Names such as `LLH`, at every level.
         wavelet: Name of a discrete wavelet.
         level: Number of levels; each splits the LLL of the one before.
+        domain: `"spatial"` synthesises each level; `"coefficients"` does not.
     """
 
     bands: frozenset[str]
     wavelet: str
     level: int
+    domain: Domain = "spatial"
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def pyramid_energy(x: Tensor, pyramid: ReleasePyramid) -> Tensor:
-    r"""Return the mean square of what each level synthesises, averaged over the levels.
+    r"""Return the mean square of what each level synthesises, or of its chosen coefficients, averaged over the levels.
 
     Args:
         x: A difference of features.
-        pyramid: Bands, wavelet and number of levels.
+        pyramid: Bands, wavelet, number of levels and domain.
 
     Shape:
         `(B, C, D, H, W)` in float32 or float64 → scalar of the same type.
@@ -63,7 +67,7 @@ def pyramid_energy(x: Tensor, pyramid: ReleasePyramid) -> Tensor:
     Raises:
         UserError: An axis of one voxel, for which the release's synthesis returns nothing.
     """
-    if min(x.shape[2:]) < 2:
+    if pyramid.domain == "spatial" and min(x.shape[2:]) < 2:
         raise UserError(
             f"dcd-release cannot compare features of {tuple(x.shape[2:])} voxels: its synthesis drops the last voxel "
             "of an odd axis. Use the method dcd, or fewer stages."
@@ -129,9 +133,14 @@ def _energy_and_gradient(x: Tensor, pyramid: ReleasePyramid, volumes: int, level
     if level < pyramid.level:
         deeper = _energy_and_gradient(low.contiguous(), pyramid, volumes, level + 1)
     _keep(pyramid.bands, coefficients, halves)
-    gradient = along(gram, coefficients)
-    _keep(pyramid.bands, gradient, halves)
-    scale = pyramid.level * volumes * prod(size - size % 2 for size in shape)
+    if pyramid.domain == "spatial":
+        gradient = along(gram, coefficients)
+        _keep(pyramid.bands, gradient, halves)
+        elements = prod(size - size % 2 for size in shape)
+    else:
+        gradient = coefficients
+        elements = len(pyramid.bands) * prod(halves)
+    scale = pyramid.level * volumes * elements
     energy = torch.linalg.vecdot(coefficients.flatten(), gradient.flatten()) / scale
     gradient *= 2 / scale
     if deeper is not None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.random import fork_rng
 
@@ -21,6 +20,7 @@ from ...files import digest
 from ...methods import Method, build_method
 from ...methods.base import unprepared_methods
 from ..models.model_folder import ModelFolder
+from .across_processes import across_processes
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 
@@ -28,8 +28,8 @@ from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     r"""Train a student with its frozen teacher: $\mathcal L_{seg} + \mu\,\mathcal L_{method}$ (Eq. 8).
 
-    Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student,
-    kept in the checkpoint for resuming, and unknown to the student's own weights.
+    Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student unless
+    the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights.
     """
 
     def __init__(  # nnU-Net looks up these very names
@@ -59,7 +59,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
         yield from super().trained_parameters()
-        yield from self.method.parameters()
+        yield from (parameter for parameter in self.method.parameters() if parameter.requires_grad)
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
@@ -67,9 +67,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         with fork_rng(devices=[]):  # and so does a new network, before it gets its weights
             self.teacher = self._load_teacher()
         self.distiller = Distiller(self.network, self.teacher, self.method)
-        if self.is_ddp and any(True for _ in self.method.parameters()):
-            # nnU-Net wraps the student only; φ has to be averaged over the GPUs too
-            self.distiller.method = DistributedDataParallel(  # type: ignore[assignment]
+        if self.is_ddp:  # nnU-Net wraps the student only
+            self.distiller.method = across_processes(  # type: ignore[assignment]
                 self.method, device_ids=[self.local_rank]
             )
         super().on_train_start()

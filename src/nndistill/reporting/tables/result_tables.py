@@ -14,7 +14,14 @@ from ..model_results import ReportedModel, students_of
 from ..text.result_sentences import p_text
 from .table import Cell, Column, Table
 
-_OPTIONS = {"bands": "Bands", "domain": "Compared as", "level": "Levels", "wavelet": "Wavelet", "mode": "Boundary"}
+_OPTIONS = {
+    "bands": "Bands",
+    "domain": "Compared as",
+    "level": "Levels",
+    "wavelet": "Wavelet",
+    "mode": "Boundary",
+    "train_phi": "φ trained",
+}
 
 
 def overall_table(models: Sequence[ReportedModel]) -> Table:
