@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .ifvd import IFVD
     from .logits import Logits
     from .none import NoDistillation
+    from .reco_kd import ReCoKD
     from .registry import METHODS, build_method, option_names, register
     from .teacher_task import TeacherTask
 
@@ -39,6 +40,7 @@ __all__ = [
     "Logits",
     "Method",
     "NoDistillation",
+    "ReCoKD",
     "StagewiseMethod",
     "TeacherTask",
     "build_method",
