@@ -146,7 +146,7 @@ def test_every_registered_class_in_the_folder_is_found_under_its_name():
     """Names are read from the files' text; this is what importing them gives."""
     files = (ROOT / "src" / "nndistill" / "methods").glob("*.py")
     decorated = [line for file in files for line in file.read_text().splitlines() if line == "@register"]
-    assert len(decorated) == len(shipped_methods()) == 11
+    assert len(decorated) == len(shipped_methods()) == 12
     for name, entry in shipped_methods().items():
         assert entry.load().name == name
 
@@ -187,6 +187,7 @@ def test_a_method_gets_the_channels_that_it_asks_for(clean_registry):
         ("ifvd", {}, 200),
         ("at", {}, 1000),
         ("dist", {}, 1),
+        ("emkd", {}, 1),
         ("reco-kd", {}, 0.01),
         ("logits", {}, None),
         ("none", {}, None),

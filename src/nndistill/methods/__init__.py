@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dcd import DCD
     from .dcd_release import DCDRelease
     from .dist import DIST
+    from .emkd import EMKD
     from .feature import Feature
     from .freekd import FreeKD
     from .ifvd import IFVD
@@ -29,6 +30,7 @@ __all__ = [
     "CWD",
     "DCD",
     "DIST",
+    "EMKD",
     "IFVD",
     "METHODS",
     "Activations",

@@ -126,8 +126,8 @@ class ContextPair(nn.Module):
 
     $$\langle(D + \delta)^2\rangle - \langle D^2\rangle = \langle\delta(2\bar D + \delta)\rangle$$
 
-    because the difference of the two contexts, $\delta$, is the same at every position; $\bar D$ is the mean of $D$ over
-    positions.
+    because the difference of the two contexts, $\delta$, is the same at every position; $\bar D$ is the mean of $D$
+    over positions.
 
     Args:
         channels: Of both features.
