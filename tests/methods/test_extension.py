@@ -146,7 +146,7 @@ def test_every_registered_class_in_the_folder_is_found_under_its_name():
     """Names are read from the files' text; this is what importing them gives."""
     files = (ROOT / "src" / "nndistill" / "methods").glob("*.py")
     decorated = [line for file in files for line in file.read_text().splitlines() if line == "@register"]
-    assert len(decorated) == len(shipped_methods()) == 12
+    assert len(decorated) == len(shipped_methods()) == 13
     for name, entry in shipped_methods().items():
         assert entry.load().name == name
 
@@ -187,6 +187,8 @@ def test_a_method_gets_the_channels_that_it_asks_for(clean_registry):
         ("ifvd", {}, 200),
         ("at", {}, 1000),
         ("dist", {}, 1),
+        ("cirkd", {}, 1),
+        ("cirkd", {"match": "encoder"}, 0.1),
         ("emkd", {}, 1),
         ("reco-kd", {}, 0.01),
         ("logits", {}, None),
@@ -203,7 +205,8 @@ def test_table_has_every_method_and_a_row_for_an_option_that_changes_what_is_com
     rows = table().splitlines()
     assert all(any(row.startswith(f"| [`{name}`](methods/{name}.md) | ") for row in rows) for name in METHODS)
     assert "| `cwd`, `match=encoder` | CWD | where each channel is active | encoder stages | yes | 50 |" in rows
-    assert len(rows) == 2 + len(METHODS) + 1
+    assert any(row.startswith("| `cirkd`, `match=encoder` | CIRKD | ") for row in rows)
+    assert len(rows) == 2 + len(METHODS) + 2
 
 
 def test_loss_of_a_registered_method_has_a_gradient(install):

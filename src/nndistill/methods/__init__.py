@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attention_transfer import AttentionTransfer
     from .base import Activations, Method, StagewiseMethod
+    from .cirkd import CIRKD
     from .combination import Combination
     from .cwd import CWD
     from .dcd import DCD
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .teacher_task import TeacherTask
 
 __all__ = [
+    "CIRKD",
     "CWD",
     "DCD",
     "DIST",

@@ -91,7 +91,7 @@ class EMKD(Method):
                 raise UserError(f"{option} is a weight, a number of at least 0, not {weight}.", option="option")
         if not 0 <= low < high:
             raise UserError(
-                f"low and high are encoder stages, counted from 0, the finest; low has to come first, not {low} and {high}.",
+                f"low and high are encoder stages, counted from 0; low has to come first, not {low} and {high}.",
                 option="option",
             )
         self.prediction, self.importance, self.affinity = prediction, importance, affinity
