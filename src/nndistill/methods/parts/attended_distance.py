@@ -5,8 +5,8 @@ Of features $F$ with $C$ channels and $N$ positions, attention says which positi
 $$A_S(n) = N\operatorname*{softmax}_n\Big(\tfrac1{CT}\sum_c |F_{cn}|\Big),\qquad
 A_C(c) = C\operatorname*{softmax}_c\Big(\tfrac1{NT}\sum_n |F_{cn}|\Big)$$
 
-The features are read a few channels at a time, twice: once for the attention, once for loss and gradient. Beside them,
-only the gradient exists in full.
+The features are read a block of positions at a time, twice: once for the attention, once for loss and gradient. Beside
+them, only the gradient exists in full.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...wavelets.band_filter import chunks
 from .reductions import CHUNK_ELEMENTS, widened
 
 
@@ -56,15 +55,15 @@ class _AttendedDistance(torch.autograd.Function):
         of_channel = _slope(channel_s, channel_t, temperature) / positions
 
         for sample in range(len(student)):
-            for c in chunks(student[sample], CHUNK_ELEMENTS):
-                F = student[sample, c]
-                D = F - widened(teacher[sample, c])
+            weights = 2 * channel_t[sample].unsqueeze(1)
+            for n in _blocks(student):
+                F = student[sample, :, n]
+                D = F - widened(teacher[sample, :, n])
                 squares = D.square()
-                loss += channel_t[sample, c] @ (squares @ emphasis[sample]) + squares.sum() / elements
+                loss += channel_t[sample] @ (squares @ emphasis[sample, n]) + squares.sum() / elements
                 if gradient is not None:
-                    weight = torch.outer(2 * channel_t[sample, c], emphasis[sample]).add_(2 / elements)
-                    towards = F.sign().mul_(of_space[sample] + of_channel[sample, c, None])
-                    gradient[sample, c] = towards.addcmul_(D, weight)
+                    towards = F.sign().mul_(of_space[sample, n] + of_channel[sample].unsqueeze(1))
+                    gradient[sample, :, n] = towards.addcmul_(D, (weights * emphasis[sample, n]).add_(2 / elements))
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return loss
@@ -83,14 +82,18 @@ def _attention(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     of_positions = features.new_zeros((batch, positions), dtype=kept)
     of_channels = features.new_zeros((batch, channels), dtype=kept)
     for sample in range(batch):
-        for c in chunks(features[sample], CHUNK_ELEMENTS):
-            sizes = widened(features[sample, c]).abs()
-            of_positions[sample] += sizes.sum(0) / channels
-            of_channels[sample, c] = sizes.mean(1)
-    return (
-        positions * (of_positions / temperature).softmax(1),
-        channels * (of_channels / temperature).softmax(1),
-    )
+        for n in _blocks(features):
+            sizes = widened(features[sample, :, n]).abs()
+            of_positions[sample, n] = sizes.mean(0)
+            of_channels[sample] += sizes.sum(1) / positions
+    return positions * (of_positions / temperature).softmax(1), channels * (of_channels / temperature).softmax(1)
+
+
+def _blocks(features: Tensor) -> list[slice]:
+    """Runs of positions of `(B, C, N)` whose channels stay in the cache together; all of them on a GPU."""
+    _, channels, positions = features.shape
+    step = positions if features.is_cuda else max(1, CHUNK_ELEMENTS // channels)
+    return [slice(first, first + step) for first in range(0, positions, step)]
 
 
 def _slope(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
