@@ -18,10 +18,9 @@ SMALL = {"shape": (32, 36, 32), "spacing": (4.5, 5.0, 4.5)}
 
 
 def contents(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.nii.gz"))
-    }
+    images = sorted(folder.rglob("*.nii.gz"))
+    assert images
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in images}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,9 @@ def test_nnunet_finds_nothing_wrong(phantom, capsys):
 
 
 def test_channels_and_labels_lie_at_the_same_place(phantom):
-    for path in phantom.rglob("*.nii.gz"):
+    images = list(phantom.rglob("*.nii.gz"))
+    assert len(images) == 4 * (4 + 1)  # three training cases and a test case, four channels and a label map each
+    for path in images:
         image = nib.load(path)
         assert image.shape == SMALL["shape"]
         np.testing.assert_allclose(image.header.get_zooms(), SMALL["spacing"])

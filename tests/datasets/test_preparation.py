@@ -34,7 +34,9 @@ def reads(monkeypatch):
 
 
 def state(folder):
-    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in folder.rglob("*")}
+    files = list(folder.rglob("*"))
+    assert files
+    return {path: (path.lstat().st_mtime_ns, path.lstat().st_ino) for path in files}
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -296,7 +298,7 @@ def test_no_space_left_is_told_and_the_next_call_completes(nndistill, brats, tmp
     assert result.status == 2
     assert "error: the disk is full: " in result.err
     assert "could not be written" in result.err
-    assert "Free some space and go on" in result.err
+    assert "Free some space and continue" in result.err
     folder = tmp_path / "work" / "nnUNet_raw" / "Dataset226_BraTS2024"
     assert not (folder / "dataset.json").exists()
     assert not list(folder.rglob("*.tmp"))

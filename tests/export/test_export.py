@@ -65,10 +65,11 @@ def test_every_export_predicts_as_pytorch_does(exported, world, student, format,
 def test_export_holds_nothing_of_this_machine(exported, tmp_path_factory, format, precision, share):
     folder = exported(format, precision)
     places = [str(tmp_path_factory.getbasetemp()).encode(), str(Path(torch.__file__).parents[1]).encode()]
-    for file in folder.rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            assert not [place for place in places if place in content], file
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert folder / "nndistill.json" in files
+    for file in files:
+        content = file.read_bytes()
+        assert not [place for place in places if place in content], file
 
 
 @pytest.mark.parametrize(("format", "precision", "share"), [kind for kind in EVERY if kind[0] != "nnunet"])

@@ -31,7 +31,9 @@ def predictions(world, tmp_path) -> tuple[Path, Path]:
     right, empty = tmp_path / "right", tmp_path / "empty"
     shutil.copytree(world.dataset / "labelsTs", right)
     empty.mkdir()
-    for file in right.glob("*.nii.gz"):
+    files = list(right.glob("*.nii.gz"))
+    assert files
+    for file in files:
         image = nib.load(file)
         nib.save(nib.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), empty / file.name)
     return right, empty

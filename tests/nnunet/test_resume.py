@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -84,10 +85,11 @@ def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environme
     trainers = subprocess.run(
         [sys.executable, "-m", "nndistill", "trainer-path"], capture_output=True, text=True, check=True
     ).stdout.strip()
+    python_path = [_with_importable_torchvision(tmp_path), *filter(None, [environment.get("PYTHONPATH")])]
     subprocess.run(
         [Path(sys.executable).with_name("nnUNetv2_train"), world.dataset.name, "3d_fullres", "0"]
         + ["-tr", "nnUNetTrainerDistill", "-p", "stock", "--c", "-device", "cpu"],
-        env={**environment, "nnUNet_extTrainer": trainers, "PYTHONPATH": _with_importable_torchvision(tmp_path)},
+        env={**environment, "nnUNet_extTrainer": trainers, "PYTHONPATH": os.pathsep.join(python_path)},
         check=True,
         capture_output=True,
     )

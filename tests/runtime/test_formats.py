@@ -75,7 +75,9 @@ def test_the_documented_runtimes_are_these():
     )
 
 
-@pytest.mark.parametrize(("command", "names"), [("export", [*FORMATS, *PRECISIONS]), ("predict", [*RUNTIMES])])
+@pytest.mark.parametrize(
+    ("command", "names"), [("export", [*FORMATS, *PRECISIONS]), ("predict", [*RUNTIMES]), ("benchmark", [*RUNTIMES])]
+)
 def test_help_names_every_format_precision_and_runtime(nndistill, command, names):
     words = set(re.findall(r"\w+", nndistill(command, "--help").out))
     assert set(names) <= words

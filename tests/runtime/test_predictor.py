@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -115,16 +116,19 @@ def test_last_case_is_written_while_one_is_computed(images, tmp_path, monkeypatc
 
 
 def test_memory_holds_at_most_three_cases_however_slow_the_writing(images, tmp_path, monkeypatch):
+    """Each stage lasts until the one before has finished the next case, so that what may overlap does."""
     for case in "efgh":
         write_case(images, case)
     inputs, outputs, most = [], [], []
+    counted = {"inputs": 0, "outputs": 0}
 
-    def remember(of, function):
+    def remember(what, references, function):
         def call(*arguments, **options):
             result = function(*arguments, **options)
-            of.append(weakref.ref(result.array if of is inputs else result))
+            references.append(weakref.ref(result.array if references is inputs else result))
             gc.collect()
             most.append((alive(inputs), alive(outputs)))
+            counted[what] += 1
             return result
 
         return call
@@ -132,14 +136,22 @@ def test_memory_holds_at_most_three_cases_however_slow_the_writing(images, tmp_p
     def alive(references):
         return sum(reference() is not None for reference in references)
 
-    def slow(*arguments):
-        threading.Event().wait(0.05)
-        write(*arguments)
+    def slow(function, after):
+        numbers = iter(range(8))
 
-    write = batch.write_labels
-    monkeypatch.setattr(batch, "preprocess", remember(inputs, batch.preprocess))
-    monkeypatch.setattr(batch, "predict_logits", remember(outputs, batch.predict_logits))
-    monkeypatch.setattr(batch, "write_labels", slow)
+        def call(*arguments, **options):
+            next_case, end = min(next(numbers) + 2, 8), time.monotonic() + PATIENCE
+            while counted[after] < next_case and time.monotonic() < end:
+                time.sleep(0.002)
+            time.sleep(0.05)  # time enough for a stage that runs too far ahead
+            return function(*arguments, **options)
+
+        return call
+
+    computed = remember("outputs", outputs, slow(batch.predict_logits, "inputs"))
+    monkeypatch.setattr(batch, "preprocess", remember("inputs", inputs, batch.preprocess))
+    monkeypatch.setattr(batch, "predict_logits", computed)
+    monkeypatch.setattr(batch, "write_labels", slow(batch.write_labels, "outputs"))
     assert len(predict(fake_model(), images, tmp_path / "out").done) == len(inputs) == len(outputs) == 8
     assert max(waiting_or_computed for waiting_or_computed, _ in most) == 2
     assert max(computed_or_written for _, computed_or_written in most) == 2
@@ -187,11 +199,12 @@ def test_case_that_fails_in_any_stage_costs_itself_only(images, tmp_path, monkey
 def test_finished_cases_are_not_touched_by_a_restart(images, tmp_path):
     out = tmp_path / "out"
     predict(fake_model(), images, out)
-    before = {file: file.stat().st_mtime_ns for file in out.glob("*.nii.gz")}
+    before = {file: file.stat().st_mtime_ns for file in sorted(out.glob("*.nii.gz"))}
     (out / "c.nii.gz").unlink()
     predictions = predict(fake_model(), images, out)
     assert (predictions.done, predictions.kept) == (["c"], ["a", "b", "d"])
     after = {file: file.stat().st_mtime_ns for file in out.glob("*.nii.gz")}
+    assert [file.name for file in before] == ["a.nii.gz", "b.nii.gz", "c.nii.gz", "d.nii.gz"]
     assert [file.name for file in before if before[file] != after[file]] == ["c.nii.gz"]
 
 

@@ -24,11 +24,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..errors import UserError
 from ..runtime.cases import InputCase
+from ..runtime.formats import RUNTIMES
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_PACKAGES = {"torch": ("torch", "nnunetv2"), "onnxruntime": ("onnxruntime",), "openvino": ("openvino",)}
 
 
 @dataclass(frozen=True)
@@ -248,7 +247,7 @@ def _versions(backend: str) -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("nndistill", "numpy", *_PACKAGES[backend]):
+    for package in ("nndistill", "numpy", *RUNTIMES[backend].packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:  # a runtime under another name, such as onnxruntime-gpu

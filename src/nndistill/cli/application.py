@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 from rich.logging import RichHandler
+from typer.core import TyperGroup
 
 from ..errors import UserError
 from ..progress import console
@@ -110,12 +111,12 @@ def _is_value(option: str, word: str) -> bool:
 
 def _flags_of_command(arguments: Sequence[str]) -> set[str]:
     """The options of the command that was called; the library may name one that only other commands have."""
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     for word in arguments:
-        subcommands = getattr(command, "commands", {})
-        if word not in subcommands:
+        found = command.get_command(typer.Context(command), word) if isinstance(command, TyperGroup) else None
+        if found is None:
             break
-        command = subcommands[word]
+        command = found
     return {flag for parameter in command.params for flag in parameter.opts}
 
 

@@ -82,5 +82,8 @@ def _registered_classes(source: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.ClassDef) and any(ast.unparse(d) == "register" for d in node.decorator_list):
             for statement in node.body:
                 match statement:
-                    case ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name))):
+                    case (
+                        ast.Assign(targets=[ast.Name(id="name")], value=ast.Constant(value=str(name)))
+                        | ast.AnnAssign(target=ast.Name(id="name"), value=ast.Constant(value=str(name)))
+                    ):
                         yield name, node.name

@@ -12,6 +12,7 @@ import typer
 
 from ...errors import UnknownName, UserError
 from ...progress import StepProgress
+from ...runtime.formats import RUNTIMES
 from ..options import AsJson, Device
 from ..output import print_json, show_rows
 
@@ -40,7 +41,7 @@ def benchmark(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help="Runtime to measure every model in, if it can: torch, onnxruntime, openvino; repeat for more. "
+            help=f"Runtime to measure every model in, if it can: {', '.join(RUNTIMES)}; repeat for more. "
             "Default: the one for each model's format."
         ),
     ] = None,
