@@ -36,6 +36,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dcd, periodization": ("dcd", {"mode": "periodization"}),
     "dcd, coefficients": ("dcd", {"domain": "coefficients"}),
     "cwd, encoder": ("cwd", {"match": "encoder"}),
+    "cirkd, encoder": ("cirkd", {"match": "encoder"}),
+    "reco-kd, trained φ": ("reco-kd", {"train_phi": True}),
     "dcd+logits": ("dcd+logits", {}),
 }
 

@@ -106,10 +106,10 @@ def test_teacher_runs_only_as_far_as_the_method_needs(x, needs, encoder, decoder
     ("name", "options", "encoder", "decoder", "classifier"),
     [
         ("none", {}, 0, 0, 0),
-        *((name, {}, 1, 0, 0) for name in ("dcd", "dcd-release", "feature", "freekd", "at", "dcd+at")),
-        ("cwd", {"match": "encoder"}, 1, 0, 0),
-        *((name, {}, 1, 1, 0) for name in ("ifvd", "dcd+ifvd")),
-        *((name, {}, 1, 1, 1) for name in ("logits", "cwd", "dist", "dcd+logits", "ifvd+logits")),
+        *((name, {}, 1, 0, 0) for name in ("dcd", "dcd-release", "feature", "freekd", "reco-kd", "at", "dcd+at")),
+        *((name, {"match": "encoder"}, 1, 0, 0) for name in ("cwd", "cirkd")),
+        *((name, {}, 1, 1, 0) for name in ("ifvd", "cirkd", "dcd+ifvd")),
+        *((name, {}, 1, 1, 1) for name in ("logits", "cwd", "dist", "emkd", "dcd+logits", "ifvd+logits")),
     ],
 )
 @pytest.mark.parametrize("deep_supervision", [False, True])

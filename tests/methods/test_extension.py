@@ -188,6 +188,10 @@ def test_a_method_gets_the_channels_that_it_asks_for(clean_registry):
         ("at", {}, 1),
         ("at", {"reduction": "mean"}, 1000),
         ("dist", {}, 1),
+        ("cirkd", {}, 1),
+        ("cirkd", {"match": "encoder"}, 0.1),
+        ("emkd", {}, 1),
+        ("reco-kd", {}, 0.01),
         ("logits", {}, None),
         ("none", {}, None),
     ],
@@ -206,7 +210,8 @@ def test_table_has_every_method_and_a_row_for_an_option_that_changes_what_is_com
         "| `at`, `reduction=mean` | Attention transfer | where a stage is active | encoder stages | no | 1000 |" in rows
     )
     assert any(row.startswith("| [`dcd-release`]") and row.endswith(" | not trained | 0.01 |") for row in rows)
-    assert len(rows) == 2 + len(METHODS) + 2
+    assert any(row.startswith("| `cirkd`, `match=encoder` | CIRKD | ") for row in rows)
+    assert len(rows) == 2 + len(METHODS) + 3
 
 
 def test_loss_of_a_registered_method_has_a_gradient(install):

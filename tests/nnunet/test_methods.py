@@ -20,6 +20,7 @@ SHORT = {"freekd": ["--option", "prompt_iterations=2"]}
 RUNS = {
     **{name: ["--method", name, *SHORT.get(name, [])] for name in sorted(METHODS)},
     "cwd on the encoder": ["--method", "cwd", "--option", "match=encoder"],
+    "reco-kd with φ trained": ["--method", "reco-kd", "--option", "train_phi=true"],
     "a combination": ["--method", "dcd+logits", "--option", "weights=[1, 2]", "--option", "dcd.level=2"],
     "frozen phi": ["--method", "dcd", "--option", "train_phi=false"],
 }

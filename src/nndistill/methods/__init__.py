@@ -11,23 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attention_transfer import AttentionTransfer
     from .base import Activations, Method, StagewiseMethod
+    from .cirkd import CIRKD
     from .combination import Combination
     from .cwd import CWD
     from .dcd import DCD
     from .dcd_release import DCDRelease
     from .dist import DIST
+    from .emkd import EMKD
     from .feature import Feature
     from .freekd import FreeKD
     from .ifvd import IFVD
     from .logits import Logits
     from .none import NoDistillation
+    from .reco_kd import ReCoKD
     from .registry import METHODS, build_method, option_names, register
     from .teacher_task import TeacherTask
 
 __all__ = [
+    "CIRKD",
     "CWD",
     "DCD",
     "DIST",
+    "EMKD",
     "IFVD",
     "METHODS",
     "Activations",
@@ -39,6 +44,7 @@ __all__ = [
     "Logits",
     "Method",
     "NoDistillation",
+    "ReCoKD",
     "StagewiseMethod",
     "TeacherTask",
     "build_method",

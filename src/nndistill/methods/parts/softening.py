@@ -47,7 +47,7 @@ def checked_temperature(value: float) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise UserError(
-            f"temperature {value!r} is not possible: logits are divided by it, so give a number above 0.",
+            f"temperature {value!r} is not possible: what is softened is divided by it, so give a number above 0.",
             option="option",
         )
     return float(value)
