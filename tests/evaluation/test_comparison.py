@@ -63,14 +63,79 @@ def test_correction_is_over_the_runs_of_the_table(runs):
     assert any("2 comparisons" in note for note in comparison.notes)
 
 
-def test_case_is_the_mean_over_labels_that_both_runs_have():
+def test_case_is_the_mean_over_the_labels_that_its_own_run_has():
     base = pd.concat([frame([0.5, 0.7]), frame([0.1, np.nan], label="core")])
     other = pd.concat([frame([0.6, 0.8]), frame([0.4, 0.9], label="core")])
     comparison = compare(base, {"o": other})
-    assert list(comparison.differences["o"]) == pytest.approx([(0.1 + 0.3) / 2, 0.1])
+    assert list(comparison.differences["o"]) == pytest.approx([(0.1 + 0.3) / 2, (0.8 + 0.9) / 2 - 0.7])
     comparison = compare(base, {"o": other}, label="core")
     assert list(comparison.differences["o"]) == pytest.approx([0.3])
     assert "o: left out, since dice of core is undefined in one of the two: c01." in comparison.notes
+
+
+def test_false_positives_where_the_reference_is_empty_count_against_the_run():
+    """No reference has the label core: the base predicts none, the other run always does."""
+    whole = np.linspace(0.7, 0.9, 20)
+    base = pd.concat([frame(whole, label="whole"), frame([np.nan] * 20, label="core")])
+    other = pd.concat([frame(whole + 0.005, label="whole"), frame([0.0] * 20, label="core")])
+    comparison = compare(base, {"o": other})
+    row = comparison.table.loc["o"]
+    assert (row["base"], row["other"]) == (pytest.approx(0.8), pytest.approx(0.805 / 2))
+    assert row["difference"] == pytest.approx(0.4025 - 0.8)
+    assert row["ci_high"] < 0
+    assert row["t_p"] < 1e-9
+    assert (row["only_base"], row["only_other"]) == (0, 20)
+    assert any("20 values (case and label) of dice are defined in one run only" in note for note in comparison.notes)
+    assert any("core has no value in one of the two" in note for note in comparison.notes)
+
+
+def test_values_in_one_run_only_are_counted_by_side_even_if_there_are_none():
+    nan = np.nan
+    base = pd.concat([frame([0.5, 0.6, 0.7]), frame([0.5, nan, 0.2], label="core")])
+    other = pd.concat([frame([0.5, 0.6, 0.8]), frame([nan, 0.3, nan], label="core")])
+    row = compare(base, {"o": other}).table.loc["o"]
+    assert (row["only_base"], row["only_other"]) == (2, 1)
+    assert list(compare(base, {"o": base}).table.loc["o", ["only_base", "only_other"]]) == [0, 0]
+
+
+def test_mean_of_labels_beside_the_mean_of_cases():
+    """By hand: labels (0.6, 0.6) and (0.7, 0.5); cases (0.7, 0.4) and (0.75, 0.55)."""
+    base = pd.concat([frame([0.8, 0.4]), frame([0.6, np.nan], label="core")])
+    other = pd.concat([frame([0.8, 0.6]), frame([0.7, 0.5], label="core")])
+    row = compare(base, {"o": other}).table.loc["o"]
+    assert [row["base_of_labels"], row["other_of_labels"]] == pytest.approx([0.6, (0.7 + 0.6) / 2])
+    assert [row["base"], row["other"]] == pytest.approx([(0.7 + 0.4) / 2, (0.75 + 0.55) / 2])
+    assert row["difference_of_labels"] == pytest.approx(0.05)
+
+
+def test_interval_of_the_mean_of_labels_is_that_of_resampled_cases():
+    random = np.random.default_rng(3)
+    values = {label: random.uniform(0.4, 0.9, (2, 30)) for label in ("whole", "core")}
+    values["core"][0, :10] = np.nan
+    base, other = (pd.concat([frame(v[run], label=label) for label, v in values.items()]) for run in (0, 1))
+    row = compare(base, {"o": other}).table.loc["o"]
+    drawn = np.random.default_rng(1).integers(0, 30, (20_000, 30))
+    means = np.mean([np.nanmean(v[:, drawn], axis=-1) for v in values.values()], axis=0)
+    low, high = np.percentile(means[1] - means[0], [2.5, 97.5])
+    assert [row["labels_ci_low"], row["labels_ci_high"]] == pytest.approx([low, high], abs=6e-3)
+
+
+def test_means_that_differ_in_sign_are_told():
+    base = pd.concat([frame([0.5, 0.5, 0.9]), frame([np.nan, np.nan, 0.1], label="core")])
+    other = pd.concat([frame([0.6, 0.6, 0.9]), frame([np.nan, np.nan, 0.0], label="core")])
+    comparison = compare(base, {"o": other})
+    assert comparison.table.loc["o", "difference"] > 0 > comparison.table.loc["o", "difference_of_labels"]
+    assert any("differ in sign" in note for note in comparison.notes)
+
+
+def test_infinite_values_are_left_out_and_told():
+    base = frame([1.0, 2.0, 3.0], metric="hd95_mm")
+    other = frame([1.0, np.inf, 2.0], metric="hd95_mm")
+    comparison = compare(base, {"o": other}, metric="hd95_mm")
+    row = comparison.table.loc["o"]
+    assert (row["pairs"], row["difference"]) == (2, -0.5)
+    assert np.isfinite(row["other"])
+    assert "o: 1 value of hd95_mm is infinite and left out like a missing one." in comparison.notes
 
 
 def test_unpaired_cases_are_named_on_both_sides():
@@ -91,6 +156,18 @@ def test_gap_recovered_is_a_share_of_the_teacher_s_lead(metric):
     comparison = compare(teacher, {"o": other}, metric=metric, teacher=base)
     assert np.isnan(comparison.table.loc["o", "gap_recovered"])
     assert any("no gap to recover" in note for note in comparison.notes)
+
+
+def test_gap_is_over_the_pairs_of_the_difference():
+    """The teacher has the case d as well, which is in neither mean of the row."""
+    cases = ["a", "b", "c"]
+    base, other = frame([0.5, 0.5, 0.5], cases=cases), frame([0.6, 0.6, 0.6], cases=cases)
+    teacher = frame([0.9, 0.9, 0.9, 0.0], cases=[*cases, "d"])
+    row = compare(base, {"o": other}, teacher=teacher).table.loc["o"]
+    assert row["gap_recovered"] == pytest.approx(row["difference"] / 0.4)
+    comparison = compare(base, {"o": other}, teacher=frame([0.9, np.nan, 0.9], cases=cases))
+    assert np.isnan(comparison.table.loc["o", "gap_recovered"])
+    assert any("no value of dice in 1 of the 3 cases (b)" in note for note in comparison.notes)
 
 
 def test_who_gains_depends_on_the_metric_s_direction():

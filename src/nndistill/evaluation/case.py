@@ -17,9 +17,18 @@ from .surfaces import Definition, Mask, surface_distances
 EmptyPolicy = Literal["diagonal", "leave_out"] | float
 """HD95 if one mask is empty: the image's diagonal, none, or a fixed number of mm."""
 
+BothEmpty = Literal["leave_out", "one", "nsd_one"]
+"""What counts if both masks are empty: nothing; Dice 1, NSD 1, HD95 0; or NSD 1 alone."""
+
 LabelMap = NDArray[Any]
 
 _NOTHING = np.s_[:0, :0, :0]
+
+_BOTH_EMPTY: dict[BothEmpty, dict[str, float]] = {
+    "leave_out": {"dice": np.nan, "hd95_mm": np.nan, "nsd": np.nan},
+    "one": {"dice": 1.0, "hd95_mm": 0.0, "nsd": 1.0},
+    "nsd_one": {"dice": np.nan, "hd95_mm": np.nan, "nsd": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class Measures:
         tolerance: Tolerance of NSD in mm.
         definition: Definition of a surface.
         empty: HD95 if one mask is empty.
+        both_empty: What counts if both masks are empty.
         lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the reference whose voxels do not count.
 
@@ -42,6 +52,7 @@ class Measures:
     tolerance: float = 1.0
     definition: Definition = "surface_elements"
     empty: EmptyPolicy = "diagonal"
+    both_empty: BothEmpty = "leave_out"
     lesions: Sequence[str] = ()
     ignore: int | None = None
 
@@ -63,6 +74,8 @@ class Measures:
                 f"HD95 of an empty mask has to be a number of mm that is not negative, not {self.empty:g}.",
                 option="empty",
             )
+        if self.both_empty not in _BOTH_EMPTY:
+            raise UnknownName("policy for two empty masks", self.both_empty, _BOTH_EMPTY, option="both_empty")
         for name in self.lesions:
             if name not in self.labels:
                 raise UnknownName("label", name, self.labels, option="lesions")
@@ -74,8 +87,8 @@ def case_metrics(
     r"""Compare a prediction with its reference.
 
     With $R$ and $P$ the voxels of a label in reference and prediction, Dice is $2|R\cap P|/(|R|+|P|)$; HD95 and NSD
-    are those of `surface_distances`. If both are empty, all three are NaN. If one is empty, Dice and NSD are 0, and
-    HD95 is given by `measures.empty`.
+    are those of `surface_distances`. If both are empty, all three are given by `measures.both_empty`. If one is empty,
+    Dice and NSD are 0, and HD95 is given by `measures.empty`.
 
     Args:
         reference: Labels `(X, Y, Z)`.
@@ -107,7 +120,11 @@ def case_metrics(
         masks = _mask(reference, values), _mask(prediction, values)
         close = bounding_box(masks[0] | masks[1]) or _NOTHING
         cropped = masks[0][close], masks[1][close]
-        metrics[name] = _overlap(*cropped, spacing) | _surfaces(*cropped, spacing, diagonal, measures)
+        metrics[name] = _overlap(*cropped, spacing)
+        if close is _NOTHING:
+            metrics[name] |= _BOTH_EMPTY[measures.both_empty]
+        else:
+            metrics[name] |= _surfaces(*cropped, spacing, diagonal, measures)
         if name in measures.lesions:
             metrics[name] |= _lesions(*cropped)
     return metrics
@@ -141,12 +158,9 @@ def _overlap(reference: Mask, prediction: Mask, spacing: Sequence[float]) -> dic
 def _surfaces(
     reference: Mask, prediction: Mask, spacing: Sequence[float], diagonal: float, measures: Measures
 ) -> dict[str, float]:
-    present = reference.any(), prediction.any()
-    if all(present):
+    if reference.any() and prediction.any():
         distances = surface_distances(reference, prediction, spacing, definition=measures.definition)
         return {"hd95_mm": distances.hd95(), "nsd": distances.nsd(measures.tolerance)}
-    if not any(present):
-        return {"hd95_mm": np.nan, "nsd": np.nan}
     if measures.empty == "diagonal":
         return {"hd95_mm": diagonal, "nsd": 0.0}
     return {"hd95_mm": np.nan if measures.empty == "leave_out" else measures.empty, "nsd": 0.0}

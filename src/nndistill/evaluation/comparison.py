@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,20 @@ from scipy import stats
 
 from ..errors import UnknownName, UserError
 from ..moved import names_from
+from .aggregates import by_case_and_label
 
 LOWER_IS_BETTER = frozenset({"hd95_mm"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEWEST_PAIRS = 6
 """With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
+
+
+_COLUMNS = (
+    *("pairs", "base", "other", "difference", "ci_low", "ci_high"),
+    *("base_of_labels", "other_of_labels", "difference_of_labels", "labels_ci_low", "labels_ci_high"),
+    *("only_base", "only_other", "t_p", "t_p_holm", "wilcoxon_p", "wilcoxon_p_holm"),
+    *("cohen_dz", "rank_biserial", "gap_recovered"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,13 +34,18 @@ class Comparison:
 
     Args:
         table: One row per other run; columns:
-            `pairs`: cases with a value in both; `base`, `other`: their means;
+            `pairs`: cases with a value in both, each the mean over the labels that are defined in its own run;
+            `base`, `other`: the means of these cases;
             `difference`: mean of other − base, `ci_low`, `ci_high`: its 95 % bootstrap interval;
-            `t_p`, `wilcoxon_p`: p-values of the paired t-test and of Wilcoxon's signed-rank test, two-sided;
+            `base_of_labels`, `other_of_labels`, `difference_of_labels`, `labels_ci_low`, `labels_ci_high`: the same
+            for the mean of labels, over the cases in both files and the labels with a value in both;
+            `only_base`, `only_other`: values (case and label) that are defined in one of the two runs only;
+            `t_p`, `wilcoxon_p`: p-values of the paired t-test and of Wilcoxon's signed-rank test, two-sided, over
+            the means of the cases;
             `t_p_holm`, `wilcoxon_p_holm`: the same after Holm's correction over the rows;
             `cohen_dz`: mean over standard deviation of the differences; `rank_biserial`: the share of the rank sum
             of positive minus that of negative differences;
-            `gap_recovered`: (other − base) / (teacher − base); NaN without a teacher.
+            `gap_recovered`: `difference` / (teacher − base) over the same cases; NaN without a teacher.
         differences: other − base, one row per case and one column per other run; NaN if there is no pair.
         notes: What the reader of the table has to know, in sentences.
         lower_is_better: Whether a negative difference is a gain.
@@ -62,11 +76,15 @@ def compare(
 ) -> Comparison:
     """Compare runs with a base, on the cases they have in common.
 
+    Each run is averaged over its own defined labels. If only labels that both runs have counted, a run that predicts
+    a label where the reference has none would lose nothing: it scores 0 there, and one that predicts nothing has no
+    value.
+
     Args:
         base: Metrics of the run to compare with, as `read_metrics` returns them.
         others: Metrics of the other runs, by name.
         metric: The column to compare.
-        label: A class or region; default: the mean over the labels of a case that have a value in both runs.
+        label: A class or region; default: all labels.
         teacher: Metrics of the teacher, to measure the share of its lead over the base that a run recovers.
         seed: Seed of the bootstrap.
         resamples: Number of resamples of the bootstrap.
@@ -82,31 +100,34 @@ def compare(
         >>> f"{comparison.table.loc['dcd', 'difference']:+.3f}"
         '+0.035'
     """
-    for name, frame in [("the base", base), *others.items(), ("the teacher", base if teacher is None else teacher)]:
+    named = {"the base": base, **others} | ({} if teacher is None else {"the teacher": teacher})
+    for name, frame in named.items():
         _check(frame, name, metric, label)
-    notes: list[str] = []
+    notes = [sentence for name, frame in named.items() for sentence in _infinite(frame, name, metric, label)]
     rows: dict[str, dict[str, float]] = {}
     differences: dict[str, pd.Series[float]] = {}
     for name, other in others.items():
-        pairs = _pairs({"base": base, "other": other}, metric, label)
-        if pairs.empty:
+        pairing = _Pairing.of(base, other, metric, label)
+        if pairing.pairs.empty:
             raise UserError(f"no case has a value of {metric} both in the base and in {name}.")
-        notes += _unpaired(base, other, pairs, metric, label, name)
-        differences[name] = pairs["other"] - pairs["base"]
-        changes = np.asarray(differences[name], np.float64)
-        rows[name] = {"base": pairs["base"].mean(), "other": pairs["other"].mean(), "gap_recovered": np.nan}
-        rows[name] |= _tests(changes, seed, resamples)
+        notes += _unpaired(base, other, pairing, metric, label, name)
+        differences[name] = pairing.pairs["other"] - pairing.pairs["base"]
+        rows[name] = {"base": pairing.pairs["base"].mean(), "other": pairing.pairs["other"].mean()}
+        rows[name] |= _tests(np.asarray(differences[name], np.float64), seed, resamples)
+        rows[name] |= _means_of_labels(pairing, seed, resamples, name, notes)
+        rows[name] |= {"only_base": pairing.only_base, "only_other": pairing.only_other, "gap_recovered": np.nan}
         if teacher is not None:
-            rows[name]["gap_recovered"] = _gap_recovered(base, other, teacher, metric, label, name, notes)
-        notes += _warnings(changes, name)
+            rows[name]["gap_recovered"] = _gap_recovered(pairing.pairs, teacher, metric, label, name, notes)
+        notes += _warnings(np.asarray(differences[name], np.float64), name)
+        if rows[name]["difference"] * rows[name]["difference_of_labels"] < 0:
+            notes.append(f"{name}: the mean of cases and the mean of labels differ in sign; the tests are about cases.")
     table = pd.DataFrame.from_dict(rows, orient="index")
     for test in ("t_p", "wilcoxon_p"):
         table[f"{test}_holm"] = holm(table[test].to_numpy())
     if len(table) > 1:
         notes.append(f"Holm's correction is over the {len(table)} comparisons of this table.")
-    ordered = ["pairs", "base", "other", "difference", "ci_low", "ci_high", "t_p", "t_p_holm", "wilcoxon_p"]
-    table = table[[*ordered, "wilcoxon_p_holm", "cohen_dz", "rank_biserial", "gap_recovered"]]
-    return Comparison(table.astype({"pairs": int}), pd.DataFrame(differences), notes, metric in LOWER_IS_BETTER)
+    counts = dict.fromkeys(("pairs", "only_base", "only_other"), int)
+    return Comparison(table[list(_COLUMNS)].astype(counts), pd.DataFrame(differences), notes, metric in LOWER_IS_BETTER)
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,13 +150,54 @@ def _check(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> No
         raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}", option="label")
 
 
-def _pairs(runs: Mapping[str, pd.DataFrame], metric: str, label: str | None) -> pd.DataFrame:
-    """One row per case and one column per run: values averaged over the labels that all runs have."""
-    columns = {name: frame.set_index(["case", "label"])[metric] for name, frame in runs.items()}
-    values = pd.concat(columns, axis=1).dropna()
-    if label is not None:
-        values = values[values.index.get_level_values("label") == label]
-    return values.groupby(level="case").mean()
+@dataclass(frozen=True)
+class _Pairing:
+    """Two runs on the cases that both have.
+
+    Args:
+        pairs: One row per case that has a value in both, with the columns `base` and `other`: the means over the
+            labels that are defined in each.
+        base: One row per common case and one column per label; NaN where it is undefined.
+        other: The same, with the same rows and columns.
+    """
+
+    pairs: pd.DataFrame
+    base: pd.DataFrame
+    other: pd.DataFrame
+
+    @classmethod
+    def of(cls, base: pd.DataFrame, other: pd.DataFrame, metric: str, label: str | None) -> _Pairing:
+        values = [_values(frame, metric, label) for frame in (base, other)]
+        cases = values[0].index.intersection(values[1].index).sort_values()
+        labels = values[0].columns.union(values[1].columns, sort=False)
+        base, other = (of_run.reindex(index=cases, columns=labels) for of_run in values)
+        pairs = pd.DataFrame({"base": base.mean(axis=1), "other": other.mean(axis=1)}).dropna()
+        return cls(pairs, base, other)
+
+    @property
+    def only_base(self) -> int:
+        """Number of values (case and label) that only the base has."""
+        return int((self.base.notna() & self.other.isna()).to_numpy().sum())
+
+    @property
+    def only_other(self) -> int:
+        """Number of values (case and label) that only the other run has."""
+        return int((self.other.notna() & self.base.isna()).to_numpy().sum())
+
+
+def _values(frame: pd.DataFrame, metric: str, label: str | None) -> pd.DataFrame:
+    values = by_case_and_label(frame, metric)
+    return values if label is None else values[[label]]
+
+
+def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> list[str]:
+    """A sentence if there are values that no mean can hold."""
+    values = frame[metric] if label is None else frame.loc[frame["label"] == label, metric]
+    number = int(np.isinf(values.to_numpy(np.float64)).sum())
+    if not number:
+        return []
+    count = f"{number} values of {metric} are" if number > 1 else f"1 value of {metric} is"
+    return [f"{name}: {count} infinite and left out like a missing one."]
 
 
 def _tests(differences: NDArray[np.float64], seed: int, resamples: int) -> dict[str, float]:
@@ -147,12 +209,54 @@ def _tests(differences: NDArray[np.float64], seed: int, resamples: int) -> dict[
         found["wilcoxon_p"] = float(stats.wilcoxon(differences).pvalue)
         found["rank_biserial"] = _rank_biserial(differences)
     if _varies(differences):
-        interval = stats.bootstrap(
-            (differences,), np.mean, n_resamples=resamples, batch=1000, random_state=np.random.default_rng(seed)
-        ).confidence_interval
-        found |= {"ci_low": float(interval.low), "ci_high": float(interval.high)}
+        found["ci_low"], found["ci_high"] = _interval(
+            lambda drawn: differences[drawn].mean(axis=-1), n, seed, resamples
+        )
         found |= {"t_p": float(stats.ttest_1samp(differences, 0).pvalue), "cohen_dz": mean / spread}
     return found
+
+
+def _means_of_labels(pairing: _Pairing, seed: int, resamples: int, name: str, notes: list[str]) -> dict[str, float]:
+    """The mean of labels of both runs and the interval of their difference, over the labels with a value in both."""
+    in_both = pairing.base.notna().any() & pairing.other.notna().any()
+    if lacking := [str(label) for label in in_both.index[~in_both]]:
+        notes.append(f"{name}: {', '.join(lacking)} has no value in one of the two, so no part in the mean of labels.")
+    values = np.stack([frame.loc[:, in_both].to_numpy(np.float64).T for frame in (pairing.base, pairing.other)])
+    sums, counts = np.nan_to_num(values), (~np.isnan(values)).astype(np.float64)
+
+    def of_labels(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Means of both runs by label, NaN for a label of which nothing was drawn: `(2, labels, resamples)`."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(sums[..., drawn].sum(axis=-1) / counts[..., drawn].sum(axis=-1))
+
+    def difference(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        changes = np.diff(of_labels(drawn), axis=0)[0]
+        defined = ~np.isnan(changes)
+        return np.asarray(np.where(defined, changes, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1))
+
+    everything = np.arange(values.shape[-1])
+    base, other = of_labels(everything).mean(axis=-1)
+    found = {"base_of_labels": base, "other_of_labels": other, "difference_of_labels": other - base}
+    low = high = np.nan
+    without_one = np.array([np.delete(everything, case) for case in everything])
+    if len(everything) > 1 and _varies(difference(without_one)):
+        low, high = _interval(difference, len(everything), seed, resamples)
+    return {key: float(value) for key, value in (found | {"labels_ci_low": low, "labels_ci_high": high}).items()}
+
+
+def _interval(
+    statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], number: int, seed: int, resamples: int
+) -> tuple[float, float]:
+    """BCa bootstrap interval of a statistic of `number` units, which takes the indices of drawn units `(…, number)`."""
+    interval = stats.bootstrap(
+        (np.arange(number),),
+        lambda drawn, axis: statistic(drawn),
+        n_resamples=resamples,
+        batch=500,
+        vectorized=True,
+        random_state=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def _varies(differences: NDArray[np.float64]) -> bool:
@@ -167,24 +271,25 @@ def _rank_biserial(differences: NDArray[np.float64]) -> float:
 
 
 def _gap_recovered(
-    base: pd.DataFrame,
-    other: pd.DataFrame,
-    teacher: pd.DataFrame,
-    metric: str,
-    label: str | None,
-    name: str,
-    notes: list[str],
+    pairs: pd.DataFrame, teacher: pd.DataFrame, metric: str, label: str | None, name: str, notes: list[str]
 ) -> float:
-    means = _pairs({"base": base, "other": other, "teacher": teacher}, metric, label).mean()
-    gap = float(means["teacher"] - means["base"])
-    if np.isnan(gap) or (gap if metric not in LOWER_IS_BETTER else -gap) <= 0:
+    """The share of the teacher's lead, over the pairs of the difference; NaN if the teacher lacks one of them."""
+    of_teacher = _values(teacher, metric, label).mean(axis=1).reindex(pairs.index)
+    if lacking := list(of_teacher.index[of_teacher.isna()]):
+        notes.append(
+            f"{name}: the teacher has no value of {metric} in {len(lacking)} of the {len(pairs)} cases "
+            f"({_listed(lacking)}), so the share of its lead is not given."
+        )
+        return np.nan
+    gap = float((of_teacher - pairs["base"]).mean())
+    if (gap if metric not in LOWER_IS_BETTER else -gap) <= 0:
         notes.append(f"{name}: the teacher is not better than the base on these cases, so there is no gap to recover.")
         return np.nan
-    return float(means["other"] - means["base"]) / gap
+    return float((pairs["other"] - pairs["base"]).mean()) / gap
 
 
 def _unpaired(
-    base: pd.DataFrame, other: pd.DataFrame, pairs: pd.DataFrame, metric: str, label: str | None, name: str
+    base: pd.DataFrame, other: pd.DataFrame, pairing: _Pairing, metric: str, label: str | None, name: str
 ) -> list[str]:
     cases = set(base["case"]), set(other["case"])
     notes = [
@@ -192,11 +297,23 @@ def _unpaired(
         for where, alone in (("the base", cases[0] - cases[1]), (name, cases[1] - cases[0]))
         if alone
     ]
-    undefined = sorted((cases[0] & cases[1]) - set(pairs.index))
+    undefined = sorted((cases[0] & cases[1]) - set(pairing.pairs.index))
     if undefined:
         of = metric if label is None else f"{metric} of {label}"
         notes.append(f"{name}: left out, since {of} is undefined in one of the two: {', '.join(undefined)}.")
+    if pairing.only_base or pairing.only_other:
+        of_label = "cases" if label is not None else "values (case and label)"
+        notes.append(
+            f"{name}: {pairing.only_base + pairing.only_other} {of_label} of {metric} are defined in one run only, "
+            f"{pairing.only_base} in the base and {pairing.only_other} in {name}; each run is averaged over its own. "
+            "If the reference lacks a label, a run that predicts it has 0 and one that does not has no value; "
+            "measured with 1 where both are empty, all cases count in both."
+        )
     return notes
+
+
+def _listed(cases: list[str], most: int = 10) -> str:
+    return ", ".join(cases[:most]) + (f" and {len(cases) - most} more" if len(cases) > most else "")
 
 
 def _warnings(differences: NDArray[np.float64], name: str) -> list[str]:

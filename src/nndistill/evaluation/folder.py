@@ -19,7 +19,8 @@ import pandas as pd
 from ..errors import UserError
 from ..files import digest
 from ..volumes.nifti import read_volume
-from .case import EmptyPolicy, LabelMap, Measures, case_metrics
+from .aggregates import Mean, mean_of_cases, mean_of_labels
+from .case import BothEmpty, EmptyPolicy, LabelMap, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases
 from .surfaces import Definition
@@ -46,6 +47,7 @@ def evaluate_folder(
     tolerance: float = 1.0,
     definition: Definition = "surface_elements",
     empty: EmptyPolicy = "diagonal",
+    both_empty: BothEmpty = "leave_out",
     lesions: Collection[str] = (),
     ignore: int | None = None,
     jobs: int = 1,
@@ -61,6 +63,8 @@ def evaluate_folder(
         tolerance: Tolerance of NSD in mm.
         definition: Definition of a surface: see `surface_distances`.
         empty: HD95 if only one of the masks is empty: the image's `"diagonal"`, a number of mm, or `"leave_out"`.
+        both_empty: What counts if both masks are empty: `"leave_out"`: nothing; `"one"`: Dice 1, NSD 1 and HD95 0, the
+            convention of BraTS; `"nsd_one"`: NSD 1 alone.
         lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the references whose voxels do not count.
         jobs: Processes to share the cases among.
@@ -90,6 +94,7 @@ def evaluate_folder(
         tolerance=tolerance,
         definition=definition,
         empty=empty,
+        both_empty=both_empty,
         lesions=tuple(lesions),
         ignore=ignore,
     )
@@ -200,20 +205,21 @@ def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dic
         columns = [*always, *(of_lesions if label in measures.lesions else [])]
         labels[label] = {column: _statistics(metrics.loc[rows, column]) for column in columns}
         labels[label] |= {str(name): int(count) for name, count in counts[rows].sum().items()}
-    by_case = metrics.groupby("case", sort=False)[[*always, *of_lesions]].mean()
     return {
         "maker": MAKER,
         "tolerance_mm": measures.tolerance,
         "definition": measures.definition,
         "empty": measures.empty,
+        "both_empty": measures.both_empty,
         "values": {name: list(values) for name, values in measures.labels.items()},
         "ignored_value": measures.ignore,
         "lesions": list(measures.lesions),
-        "cases": len(by_case),
+        "cases": int(metrics["case"].nunique()),
         "without_prediction": list(pairing.missing),
         "without_reference": list(pairing.extra),
         "labels": labels,
-        "mean_over_labels": {str(column): _statistics(by_case[column]) for column in by_case},
+        "mean_of_labels": {column: _aggregate(mean_of_labels(metrics, column)) for column in (*always, *of_lesions)},
+        "mean_of_cases": {column: _aggregate(mean_of_cases(metrics, column)) for column in (*always, *of_lesions)},
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("nndistill", "numpy", "scipy", "nibabel")},
     }
@@ -227,4 +233,15 @@ def _statistics(values: pd.Series[float]) -> dict[str, float | int | None]:
         "sem": float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         "n": n,
         "left_out": int(values.isna().sum()),
+    }
+
+
+def _aggregate(mean: Mean) -> dict[str, Any]:
+    """The same for a mean over cases and labels: `n` cases have a value, `left_out` values of case and label do not."""
+    return {
+        "mean": mean.value if np.isfinite(mean.value) else None,
+        "sem": mean.error if np.isfinite(mean.error) else None,
+        "n": mean.cases,
+        "left_out": mean.undefined,
+        "empty_labels": list(mean.empty_labels),
     }

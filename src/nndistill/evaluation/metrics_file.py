@@ -53,7 +53,7 @@ def different_settings(files: Sequence[Path]) -> list[str]:
     """The settings in which files of metrics differ according to their summaries, one sentence per setting."""
     summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
     sentences = []
-    for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
+    for key in ("definition", "tolerance_mm", "empty", "both_empty", "ignored_value"):
         values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
         if len({str(value) for value in values.values()}) > 1:
             listing = ", ".join(f"{value} in {path}" for path, value in values.items())

@@ -37,6 +37,9 @@ def evaluate(
     empty: Annotated[
         str, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
     ] = "diagonal",
+    both_empty: Annotated[
+        str, typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS).")
+    ] = "leave-out",
     lesions: Annotated[
         list[str] | None, typer.Option(help="Label whose lesions are counted as well; repeat for more.")
     ] = (None),
@@ -69,6 +72,7 @@ def evaluate(
                 tolerance=tolerance,
                 definition=definition,  # type: ignore[arg-type]
                 empty=_policy(empty),
+                both_empty=both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 lesions=lesions or [],
                 ignore=ignored_value(description),
                 jobs=jobs or os.cpu_count() or 1,
@@ -105,9 +109,11 @@ def _policy(empty: str) -> EmptyPolicy:
 def _readable(summary: dict[str, Any], labels: list[str], headings: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
+    from ...evaluation.aggregates import MEAN_OF_CASES, MEAN_OF_LABELS
+
     rows = {label: summary["labels"][label] for label in labels}
     if len(summary["labels"]) == len(rows) > 1:
-        rows["mean over labels"] = summary["mean_over_labels"]
+        rows |= {name: summary[name.replace(" ", "_")] for name in (MEAN_OF_LABELS, MEAN_OF_CASES)}
     return pd.DataFrame(
         {heading: [_cell(row[column], column) for row in rows.values()] for column, heading in headings.items()},
         index=list(rows),
@@ -119,7 +125,7 @@ def _cell(statistics: dict[str, Any], column: str) -> str:
         return "–"
     digits = 2 if column == "hd95_mm" else 3
     error = "" if statistics["sem"] is None else f" ± {statistics['sem']:.{digits}f}"
-    left_out = f" (n={statistics['n']})" if statistics["left_out"] else ""
+    left_out = f" (n={statistics['n']})" if statistics["left_out"] and "empty_labels" not in statistics else ""
     return f"{statistics['mean']:.{digits}f}{error}{left_out}"
 
 
@@ -127,15 +133,22 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     """What the table does not show: empty masks, missing cases, and values without a name."""
     remarks = []
     one_empty = "left out of HD95" if summary["empty"] == "leave_out" else "with Dice and NSD 0 and HD95 as a penalty"
+    both_empty = {
+        "leave_out": "left out",
+        "one": "with Dice 1, NSD 1 and HD95 0",
+        "nsd_one": "with NSD 1 and left out of Dice and HD95",
+    }[summary["both_empty"]]
     for label, row in summary["labels"].items():
         one = row["reference_empty"] + row["prediction_empty"]
         if row["both_empty"]:
-            remarks.append(f"{label}: {_cases(row['both_empty'])} left out, empty in reference and prediction.")
+            remarks.append(f"{label}: {_cases(row['both_empty'])} {both_empty}, empty in reference and prediction.")
         if one:
             remarks.append(
                 f"{label}: {_cases(one)} {one_empty}: the reference is empty in {row['reference_empty']}, "
                 f"the prediction in {row['prediction_empty']}."
             )
+    if len(summary["labels"]) > 1:
+        remarks += _aggregates(summary)
     for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
         if summary[key]:
             first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
@@ -145,6 +158,21 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         if values:
             where = key.removeprefix("in_")
             remarks.append(f"The {where} contain values that belong to no label: {', '.join(map(str, values))}.")
+    return remarks
+
+
+def _aggregates(summary: dict[str, Any]) -> list[str]:
+    """What the two means over all labels are, and what they leave out."""
+    of_labels = summary["mean_of_labels"]["dice"]
+    remarks = [
+        "Mean of labels: over cases, then over labels (nnU-Net's foreground mean, the paper's overall). Mean of cases: "
+        "over the labels of a case, then over cases (what paired tests compare)."
+    ]
+    if of_labels["left_out"]:
+        values = f"{of_labels['left_out']} of {summary['cases'] * len(summary['labels'])} values of Dice"
+        remarks.append(f"Both leave out {values} (case and label), which are undefined.")
+    if of_labels["empty_labels"]:
+        remarks.append(f"Without any value, and so in neither mean: {', '.join(of_labels['empty_labels'])}.")
     return remarks
 
 
