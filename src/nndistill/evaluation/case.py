@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnknownName, UserError
 from ..volumes.bounding_box import bounding_box
+from .lesion_wise import REGIONS, LesionRules, lesion_wise_metrics
 from .lesions import detect_lesions
 from .surfaces import Definition, Mask, surface_distances
 
@@ -43,6 +44,9 @@ class Measures:
         both_empty: What counts if both masks are empty.
         lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the reference whose voxels do not count.
+        distances: Whether HD95 and NSD are measured; they are NaN otherwise.
+        lesion_rules: Rules by which Dice, HD95 and NSD are averaged over lesions; the labels are then BraTS's regions.
+        protocol: Name of the protocol that these settings belong to.
 
     Raises:
         UserError: One of the values is not allowed.
@@ -55,6 +59,9 @@ class Measures:
     both_empty: BothEmpty = "leave_out"
     lesions: Sequence[str] = ()
     ignore: int | None = None
+    distances: bool = True
+    lesion_rules: LesionRules | None = None
+    protocol: str = "default"
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
@@ -76,6 +83,11 @@ class Measures:
             )
         if self.both_empty not in _BOTH_EMPTY:
             raise UnknownName("policy for two empty masks", self.both_empty, _BOTH_EMPTY, option="both_empty")
+        if self.lesion_rules is not None and dict(self.labels) != REGIONS:
+            raise UserError(
+                f"the protocol {self.protocol} measures {', '.join(REGIONS)}, not {', '.join(self.labels)}.",
+                option="protocol",
+            )
         for name in self.lesions:
             if name not in self.labels:
                 raise UnknownName("label", name, self.labels, option="lesions")
@@ -99,7 +111,9 @@ def case_metrics(
     Returns:
         By label: `dice`, `hd95_mm`, `nsd`, `reference_voxels`, `predicted_voxels`, `reference_ml` and
         `predicted_ml`; for the labels in `measures.lesions` also `reference_lesions`, `predicted_lesions`,
-        `lesion_precision`, `lesion_recall` and `lesion_f1`.
+        `lesion_precision`, `lesion_recall` and `lesion_f1`. With lesion rules, `dice`, `hd95_mm` and `nsd` are those
+        of `lesion_wise_metrics`, with its counts, and those of the whole masks are `whole_dice`, `whole_hd95_mm` and
+        `whole_nsd`.
 
     Example:
         >>> reference = np.zeros((8, 8, 8), np.uint8)
@@ -127,6 +141,12 @@ def case_metrics(
             metrics[name] |= _surfaces(*cropped, spacing, diagonal, measures)
         if name in measures.lesions:
             metrics[name] |= _lesions(*cropped)
+    if measures.lesion_rules is not None:
+        of_lesions = lesion_wise_metrics(
+            reference, prediction, spacing, measures.lesion_rules, tolerance=measures.tolerance
+        )
+        for name, whole in metrics.items():
+            whole |= {f"whole_{column}": whole[column] for column in ("dice", "hd95_mm", "nsd")} | of_lesions[name]
     return metrics
 
 
@@ -158,6 +178,8 @@ def _overlap(reference: Mask, prediction: Mask, spacing: Sequence[float]) -> dic
 def _surfaces(
     reference: Mask, prediction: Mask, spacing: Sequence[float], diagonal: float, measures: Measures
 ) -> dict[str, float]:
+    if not measures.distances:
+        return {"hd95_mm": np.nan, "nsd": np.nan}
     if reference.any() and prediction.any():
         distances = surface_distances(reference, prediction, spacing, definition=measures.definition)
         return {"hd95_mm": distances.hd95(), "nsd": distances.nsd(measures.tolerance)}

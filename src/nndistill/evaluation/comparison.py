@@ -14,7 +14,7 @@ from ..errors import UnknownName, UserError
 from ..moved import names_from
 from .aggregates import by_case_and_label
 
-LOWER_IS_BETTER = frozenset({"hd95_mm"})
+LOWER_IS_BETTER = frozenset({"hd95_mm", "whole_hd95_mm", "lesions_missed", "lesions_false"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEWEST_PAIRS = 6
 """With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""

@@ -19,6 +19,7 @@ import pandas as pd
 from ..errors import UserError
 from ..files import digest
 from ..volumes.nifti import read_volume
+from . import protocols
 from .aggregates import Mean, mean_of_cases, mean_of_labels
 from .case import BothEmpty, EmptyPolicy, LabelMap, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
@@ -44,10 +45,11 @@ def evaluate_folder(
     references: Path,
     *,
     labels: Mapping[str, Sequence[int]],
-    tolerance: float = 1.0,
-    definition: Definition = "surface_elements",
-    empty: EmptyPolicy = "diagonal",
-    both_empty: BothEmpty = "leave_out",
+    protocol: str = "default",
+    tolerance: float | None = None,
+    definition: Definition | None = None,
+    empty: EmptyPolicy | None = None,
+    both_empty: BothEmpty | None = None,
     lesions: Collection[str] = (),
     ignore: int | None = None,
     jobs: int = 1,
@@ -60,6 +62,8 @@ def evaluate_folder(
         predictions: Folder of NIfTI label maps, `CASE.nii.gz` or `CASE.nii`.
         references: Folder of label maps of the same names.
         labels: Values in the label maps, by the name of the class or region: see `label_values`.
+        protocol: Name of the protocol, which says how everything that is not given here is measured: see
+            `nndistill.evaluation.protocols.PROTOCOLS`.
         tolerance: Tolerance of NSD in mm.
         definition: Definition of a surface: see `surface_distances`.
         empty: HD95 if only one of the masks is empty: the image's `"diagonal"`, a number of mm, or `"leave_out"`.
@@ -89,15 +93,10 @@ def evaluate_folder(
         >>> evaluation.metrics[["case", "label", "dice"]].to_dict(orient="records")
         [{'case': 'case_1', 'label': 'tumour', 'dice': 1.0}]
     """
-    measures = Measures(
-        labels={name: tuple(values) for name, values in labels.items()},
-        tolerance=tolerance,
-        definition=definition,
-        empty=empty,
-        both_empty=both_empty,
-        lesions=tuple(lesions),
-        ignore=ignore,
+    chosen = protocols.protocol(protocol).changed(
+        tolerance=tolerance, definition=definition, empty=empty, both_empty=both_empty
     )
+    measures = chosen.measures(labels, lesions=lesions, ignore=ignore)
     pairing = pair_cases(predictions, references, allow_missing=allow_missing)
     outcomes = []
     for outcome in _outcomes(pairing.pairs, measures, jobs):
@@ -113,6 +112,19 @@ def evaluate_folder(
             listed(failures, f"{len(failures)} of {len(outcomes)} cases cannot be evaluated.{kept}"), evaluation
         )
     return evaluation
+
+
+def recorded_settings(measures: Measures) -> dict[str, Any]:
+    """The settings that decide what the values mean, as the summary records them."""
+    return {
+        "protocol": measures.protocol,
+        "tolerance_mm": measures.tolerance,
+        "definition": measures.definition,
+        "empty": measures.empty,
+        "both_empty": measures.both_empty,
+        "values": {name: list(values) for name, values in measures.labels.items()},
+        "ignored_value": measures.ignore,
+    }
 
 
 @dataclass(frozen=True)
@@ -207,12 +219,7 @@ def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dic
         labels[label] |= {str(name): int(count) for name, count in counts[rows].sum().items()}
     return {
         "maker": MAKER,
-        "tolerance_mm": measures.tolerance,
-        "definition": measures.definition,
-        "empty": measures.empty,
-        "both_empty": measures.both_empty,
-        "values": {name: list(values) for name, values in measures.labels.items()},
-        "ignored_value": measures.ignore,
+        **recorded_settings(measures),
         "lesions": list(measures.lesions),
         "cases": int(metrics["case"].nunique()),
         "without_prediction": list(pairing.missing),

@@ -25,15 +25,21 @@ def compare(
     teacher: Annotated[
         Path | None, typer.Option(help="Metrics of the teacher, to show the share of its lead that a run recovers.")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="Protocol that all files have to be measured by; default: any, as long as it is one."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare runs case by case: differences, intervals, tests, and the cases that gain and lose most."""
     from ...evaluation.comparison import compare as compare_runs
-    from ...evaluation.metrics_file import different_settings, read_metrics
+    from ...evaluation.metrics_file import common_protocol, different_settings, read_metrics
 
     files = [base, *others]
     against, *names = _names(files)
+    every = [*files, *([teacher] if teacher else [])]
+    measured_by = common_protocol(every, protocol=protocol)
     comparison = compare_runs(
         read_metrics(base),
         dict(zip(names, map(read_metrics, others), strict=True)),
@@ -42,9 +48,9 @@ def compare(
         teacher=None if teacher is None else read_metrics(teacher),
         seed=seed,
     )
-    notes = [*different_settings([*files, *([teacher] if teacher else [])]), *comparison.notes]
+    notes = [*different_settings(every), *comparison.notes]
     if as_json:
-        print_json(_plain(comparison, metric, label, notes))
+        print_json({"protocol": measured_by} | _plain(comparison, metric, label, notes))
         return
     better = "lower" if comparison.lower_is_better else "higher"
     what = metric if label is None else f"{metric} of {label}"

@@ -30,16 +30,21 @@ def evaluate(
     regions: Annotated[
         bool, typer.Option("--regions", help="Measure the regions of dataset.json instead of its single values.")
     ] = (False),
-    tolerance: Annotated[float, typer.Option(help="Tolerance of NSD in mm.")] = 1.0,
+    protocol: Annotated[
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024 or brats2025.")
+    ] = "default",
+    tolerance: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm; default: the protocol's.")] = None,
     definition: Annotated[
-        str, typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's).")
-    ] = "surface_elements",
+        str | None,
+        typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
+    ] = None,
     empty: Annotated[
-        str, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
-    ] = "diagonal",
+        str | None, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
+    ] = None,
     both_empty: Annotated[
-        str, typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS).")
-    ] = "leave-out",
+        str | None,
+        typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS)."),
+    ] = None,
     lesions: Annotated[
         list[str] | None, typer.Option(help="Label whose lesions are counted as well; repeat for more.")
     ] = (None),
@@ -56,23 +61,26 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare predictions with references: Dice, HD95 and NSD per case and label, volumes and lesions."""
-    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, label_values
+    from ...evaluation import protocols
+    from ...evaluation.dataset_labels import find_dataset_json, ignored_value
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
     from ...files import read_json
 
     check_place(out)
+    chosen = protocols.protocol(protocol)
     description = read_json(dataset_json or find_dataset_json(predictions, labels))
     with StepProgress("cases") as report:
         try:
             evaluation = evaluate_folder(
                 predictions,
                 labels,
-                labels=label_values(description, regions=regions),
+                labels=chosen.labels(description, regions=regions),
+                protocol=protocol,
                 tolerance=tolerance,
                 definition=definition,  # type: ignore[arg-type]
-                empty=_policy(empty),
-                both_empty=both_empty.replace("-", "_"),  # type: ignore[arg-type]
+                empty=None if empty is None else _policy(empty),
+                both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 lesions=lesions or [],
                 ignore=ignored_value(description),
                 jobs=jobs or os.cpu_count() or 1,
@@ -89,8 +97,12 @@ def evaluate(
         print_json(evaluation.summary | {"metrics": str(out)})
         return
     summary = evaluation.summary
-    surfaces = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": f"NSD at {tolerance:g} mm"}
-    show(_readable(summary, list(summary["labels"]), surfaces), f"{_cases(summary['cases'])}, mean ± SEM")
+    headings = {"dice": "Dice"}
+    if chosen.distances:
+        headings |= {"hd95_mm": "HD95 (mm)", "nsd": f"NSD at {summary['tolerance_mm']:g} mm"}
+    by = "" if protocol == "default" else f", protocol {protocol}"
+    title = f"{_cases(summary['cases'])}{by}, mean ± SEM"
+    show(_readable(summary, list(summary["labels"]), headings), title)
     if lesions:
         of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
         show(_readable(summary, lesions, of_lesions), "Lesions")

@@ -44,11 +44,20 @@ def report(
     channel: Annotated[
         str | None, typer.Option(help="Channel to draw, by its name in dataset.json; default: the first.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of NSD in mm.")] = 1.0,
+    protocol: Annotated[
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024 or brats2025.")
+    ] = "default",
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Tolerance of NSD in mm; default: the protocol's.")
+    ] = None,
     definition: Annotated[
-        Literal["surface_elements", "boundary_voxels"],
+        Literal["surface_elements", "boundary_voxels"] | None,
         typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
-    ] = "surface_elements",
+    ] = None,
+    both_empty: Annotated[
+        str | None,
+        typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS)."),
+    ] = None,
     benchmark: Annotated[
         Path | None, typer.Option(help="JSON file with latency_s and memory_bytes per model, for the table of costs.")
     ] = None,
@@ -77,7 +86,13 @@ def report(
             predictions=predictions or (),
             references=labels,
             images=images,
-            measured=EvaluationSettings(tolerance=tolerance, definition=definition, jobs=jobs or os.cpu_count() or 1),
+            measured=EvaluationSettings(
+                protocol=protocol,
+                tolerance=tolerance,
+                definition=definition,
+                both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
+                jobs=jobs or os.cpu_count() or 1,
+            ),
             benchmark=read_json(benchmark) if benchmark else None,
             progress=progress,
         )

@@ -160,7 +160,8 @@ def _counted(number: int, what: str) -> str:
 
 def _card(model: ReportedModel) -> dict[str, Any]:
     means = {metric: metric.text(mean_of_labels(model.metrics, metric.column).value) for metric in METRICS}
-    more = [f"{metric.name} {text} {metric.unit}".strip() for metric, text in means.items() if metric is not DICE]
+    known = {metric: text for metric, text in means.items() if text != "–" and metric is not DICE}
+    more = [f"{metric.name} {text} {metric.unit}".strip() for metric, text in known.items()]
     if model.cost is not None:
         more.append(f"{model.cost.parameters / 1e6:.2f} M parameters")
     return {"name": model.name, "score": means[DICE], "metric": DICE.name, "more": more}

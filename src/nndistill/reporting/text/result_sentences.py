@@ -110,9 +110,11 @@ def _scores(model: ReportedModel) -> str:
     parts = []
     for metric in METRICS:
         mean = mean_of_labels(model.metrics, metric.column)
+        if not isfinite(mean.value) and metric is not DICE:
+            continue
         error = f" ± {metric.text(mean.error)}" if isfinite(mean.error) else ""
         parts.append(f"{metric.name} {metric.text(mean.value)}{error} {metric.unit}".strip())
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _best(students: Sequence[ReportedModel]) -> ReportedModel | None:
