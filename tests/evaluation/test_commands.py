@@ -191,6 +191,29 @@ def test_other_settings_are_told(nndistill, csvs):
     assert "measured differently: tolerance_mm is 1.0 in" in " ".join(nndistill("compare", *csvs).out.split())
 
 
+def test_patients_are_taken_from_the_report_of_the_data_set(nndistill, data):
+    cases = {f"case{k}": {"patient": f"p{k // 2}"} for k in range(7)}
+    (data / "report.json").write_text(json.dumps({"cases": cases}))
+    for run in ("plain", "dcd"):
+        result = nndistill("evaluate", data / run, data / "labels", "--jobs", 1, "--out", data / f"{run}.csv")
+        assert result.status == 0, result.err
+    assert list(read_metrics(data / "dcd.csv")["patient"].unique()) == ["p0", "p1", "p2", "p3"]
+    result = nndistill("compare", data / "plain.csv", data / "dcd.csv")
+    assert "4 patients, 7 cases" in " ".join(result.out.split())
+
+
+def test_patients_are_taken_from_a_table(nndistill, csvs, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\n" + "".join(f"c{k},p{k % 3}\n" for k in range(6)))
+    found = json.loads(nndistill("compare", *csvs, "--patients", table, "--json").out)
+    assert found["comparisons"]["dcd"]["patients"] == 3
+    assert any(note.startswith("3 patients, 6 cases") for note in found["notes"])
+    table.write_text("case,patient\nc0,p0\n")
+    result = nndistill("compare", *csvs, "--patients", table)
+    assert result.status == 2
+    assert "lacks 5 of the cases: c1, c2, c3, c4, c5. See the option --patients." in " ".join(result.err.split())
+
+
 def test_files_of_different_protocols_are_refused(nndistill, csvs):
     for path, protocol in zip(csvs, ("laboratory", "nnunet"), strict=True):
         (path.parent / "summary.json").write_text(json.dumps({"maker": "nndistill evaluate", "protocol": protocol}))

@@ -86,7 +86,8 @@ def test_false_positives_where_the_reference_is_empty_count_against_the_run():
     assert row["t_p"] < 1e-9
     assert (row["only_base"], row["only_other"]) == (0, 20)
     assert any("20 values (case and label) of dice are defined in one run only" in note for note in comparison.notes)
-    assert any("core has no value in one of the two" in note for note in comparison.notes)
+    assert row["difference_of_labels"] == pytest.approx(0.4025 - 0.8)
+    assert "o: core has no value in the base, whose mean of labels is over the others." in comparison.notes
 
 
 def test_values_in_one_run_only_are_counted_by_side_even_if_there_are_none():
@@ -214,3 +215,86 @@ def test_names_that_are_not_there_are_refused(runs):
         compare(base, {"o": other}, label="tumor")
     with pytest.raises(UserError, match="no case has a value of dice"):
         compare(base, {"o": frame([0.1], cases=["other"])})
+
+
+# of seven patients with thirteen cases; every number from SciPy's plain functions on the means of patients
+CHANGES = {"0": [0.02, 0.03, 0.04], "1": [0.01], "2": [-0.01, 0.0], "3": [0.05, 0.03], "4": [0.02]}
+CHANGES |= {"5": [0.01, 0.01, -0.02], "6": [0.04]}
+PATIENTS = {f"p{patient}-{k}": patient for patient, of_one in CHANGES.items() for k in range(len(of_one))}
+
+
+@pytest.fixture
+def examinations():
+    """A base and another run on several examinations per patient."""
+    base = frame(np.linspace(0.5, 0.8, 13), cases=list(PATIENTS))
+    return base, base.assign(dice=base["dice"] + np.concatenate(list(CHANGES.values())))
+
+
+def test_tests_and_interval_are_by_patient(examinations):
+    base, other = examinations
+    comparison = compare(base, {"o": other}, patients=PATIENTS)
+    row = comparison.table.loc["o"]
+    means = np.array([np.mean(of_one) for of_one in CHANGES.values()])
+    assert (row["pairs"], row["patients"]) == (13, 7)
+    assert row["difference"] == pytest.approx(0.0176923, abs=1e-7)
+    assert row["t_p"] == pytest.approx(stats.ttest_1samp(means, 0).pvalue)
+    assert row["t_p"] == pytest.approx(0.0320007, abs=1e-7)
+    assert row["wilcoxon_p"] == pytest.approx(0.0625)
+    assert row["cohen_dz"] == pytest.approx(means.mean() / means.std(ddof=1))
+    assert [row["ci_low"], row["ci_high"]] == pytest.approx([0.0033, 0.0310], abs=1.5e-3)
+    assert any(note.startswith("7 patients, 13 cases: intervals draw patients") for note in comparison.notes)
+    as_if_independent = compare(base, {"o": other}).table.loc["o"]
+    assert row["t_p"] > as_if_independent["t_p"] == pytest.approx(0.00892893, abs=1e-7)
+    assert row["ci_high"] - row["ci_low"] > as_if_independent["ci_high"] - as_if_independent["ci_low"]
+
+
+def test_patients_come_from_the_metrics_by_default(examinations):
+    base, other = (run.assign(patient=run["case"].map(PATIENTS)) for run in examinations)
+    row = compare(base, {"o": other}).table.loc["o"]
+    pd.testing.assert_series_equal(row, compare(*[examinations[0], {"o": other}], patients=PATIENTS).table.loc["o"])
+
+
+def test_with_one_case_per_patient_nothing_changes(runs):
+    base, other = frame(runs[0]), frame(runs[1])
+    plain = compare(base, {"o": other})
+    by_patient = compare(base, {"o": other}, patients={case: f"patient of {case}" for case in base["case"]})
+    columns = plain.table.columns.drop("patients")
+    pd.testing.assert_frame_equal(plain.table[columns], by_patient.table[columns])
+    assert plain.notes == by_patient.notes
+
+
+def test_mean_of_labels_is_drawn_by_patient_too():
+    """Twenty patients, two of each of whose cases are the same: drawing cases would find too narrow an interval."""
+    random = np.random.default_rng(0)
+    values = random.uniform(0.5, 0.9, (2, 2, 20))
+    cases = [f"p{k:02d}-{n}" for n in range(3) for k in range(20)]
+    base, other = (
+        pd.concat([frame(np.tile(values[run, k], 3), label=name, cases=cases) for k, name in enumerate(("a", "b"))])
+        for run in (0, 1)
+    )
+    alone = [run[run["case"].str.endswith("-0")] for run in (base, other)]
+    expected = compare(alone[0], {"o": alone[1]}).table.loc["o", ["labels_ci_low", "labels_ci_high"]]
+    found = compare(base, {"o": other}, patients={case: case[:3] for case in cases}).table.loc["o"]
+    assert list(found[["labels_ci_low", "labels_ci_high"]]) == pytest.approx(list(expected))
+
+
+def test_too_few_patients_are_counted_as_patients(examinations):
+    base, other = (run[run["case"].isin([case for case in PATIENTS if case < "p3"])] for run in examinations)
+    notes = compare(base, {"o": other}, patients=PATIENTS).notes
+    assert any("o: 3 patients are too few for a conclusion" in note for note in notes)
+
+
+def test_means_of_cases_and_patients_that_differ_in_sign_are_told():
+    patients = {"a1": "a", "a2": "a", "a3": "a", "b": "b", "c": "c"}
+    base = frame([0.5] * 5, cases=list(patients))
+    other = base.assign(dice=[0.6, 0.6, 0.6, 0.4, 0.4])
+    assert any("mean of patients (-0.0333)" in note for note in compare(base, {"o": other}, patients=patients).notes)
+
+
+def test_a_table_that_lacks_cases_is_refused_and_metrics_that_do_are_told(examinations):
+    base, other = examinations
+    short = {case: patient for case, patient in PATIENTS.items() if patient != "6"}
+    with pytest.raises(UserError, match="the table of patients lacks 1 of the cases: p6-0"):
+        compare(base, {"o": other}, patients=short)
+    base = base.assign(patient=base["case"].map(short))
+    assert any("patient of p6-0 is not known" in note for note in compare(base, {"o": other}).notes)

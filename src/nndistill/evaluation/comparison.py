@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,18 @@ from scipy import stats
 from ..errors import UnknownName, UserError
 from ..moved import names_from
 from .aggregates import by_case_and_label
+from .patients import check_patients
 
 LOWER_IS_BETTER = frozenset({"hd95_mm", "whole_hd95_mm", "lesions_missed", "lesions_false"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
+FEW_PATIENTS = 15
+"""With fewer patients, a bootstrap over patients gives intervals that are too narrow."""
 FEWEST_PAIRS = 6
 """With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
 
 
 _COLUMNS = (
-    *("pairs", "base", "other", "difference", "ci_low", "ci_high"),
+    *("pairs", "patients", "base", "other", "difference", "ci_low", "ci_high"),
     *("base_of_labels", "other_of_labels", "difference_of_labels", "labels_ci_low", "labels_ci_high"),
     *("only_base", "only_other", "t_p", "t_p_holm", "wilcoxon_p", "wilcoxon_p_holm"),
     *("cohen_dz", "rank_biserial", "gap_recovered"),
@@ -35,13 +39,14 @@ class Comparison:
     Args:
         table: One row per other run; columns:
             `pairs`: cases with a value in both, each the mean over the labels that are defined in its own run;
+            `patients`: patients they belong to; NaN if it is not known;
             `base`, `other`: the means of these cases;
             `difference`: mean of other − base, `ci_low`, `ci_high`: its 95 % bootstrap interval;
             `base_of_labels`, `other_of_labels`, `difference_of_labels`, `labels_ci_low`, `labels_ci_high`: the same
-            for the mean of labels, over the cases in both files and the labels with a value in both;
+            for the mean of labels, over the cases in both files and, in each run, its own defined labels;
             `only_base`, `only_other`: values (case and label) that are defined in one of the two runs only;
             `t_p`, `wilcoxon_p`: p-values of the paired t-test and of Wilcoxon's signed-rank test, two-sided, over
-            the means of the cases;
+            the means of the cases or, if some patients have several, over the means of the patients;
             `t_p_holm`, `wilcoxon_p_holm`: the same after Holm's correction over the rows;
             `cohen_dz`: mean over standard deviation of the differences; `rank_biserial`: the share of the rank sum
             of positive minus that of negative differences;
@@ -71,6 +76,7 @@ def compare(
     metric: str = "dice",
     label: str | None = None,
     teacher: pd.DataFrame | None = None,
+    patients: Mapping[str, str] | None = None,
     seed: int = 0,
     resamples: int = 10_000,
 ) -> Comparison:
@@ -86,11 +92,13 @@ def compare(
         metric: The column to compare.
         label: A class or region; default: all labels.
         teacher: Metrics of the teacher, to measure the share of its lead over the base that a run recovers.
+        patients: The patient of each case; default: the column `patient` of the metrics, where they have it. Cases of
+            one patient are drawn together by the bootstrap, and tests compare the means of patients.
         seed: Seed of the bootstrap.
         resamples: Number of resamples of the bootstrap.
 
     Raises:
-        UserError: The metric or the label is not in the files, or no case is in both.
+        UserError: The metric or the label is not in the files, no case is in both, or the patient of a case is missing.
 
     Example:
         >>> cases = [f"case_{number}" for number in range(6)]
@@ -104,6 +112,9 @@ def compare(
     for name, frame in named.items():
         _check(frame, name, metric, label)
     notes = [sentence for name, frame in named.items() for sentence in _infinite(frame, name, metric, label)]
+    if patients is not None:
+        check_patients(patients, (case for frame in (base, *others.values()) for case in frame["case"]))
+    known = _patients_in([base, *others.values()]) if patients is None else patients
     rows: dict[str, dict[str, float]] = {}
     differences: dict[str, pd.Series[float]] = {}
     for name, other in others.items():
@@ -113,12 +124,21 @@ def compare(
         notes += _unpaired(base, other, pairing, metric, label, name)
         differences[name] = pairing.pairs["other"] - pairing.pairs["base"]
         rows[name] = {"base": pairing.pairs["base"].mean(), "other": pairing.pairs["other"].mean()}
-        rows[name] |= _tests(np.asarray(differences[name], np.float64), seed, resamples)
-        rows[name] |= _means_of_labels(pairing, seed, resamples, name, notes)
+        units = _Units.of(pairing.pairs.index, known)
+        by_unit = units.means(differences[name])
+        rows[name] |= {"pairs": len(pairing.pairs), "patients": units.number if known else np.nan}
+        rows[name] |= _tests(differences[name], units, seed, resamples)
+        rows[name] |= _means_of_labels(pairing, _Units.of(pairing.base.index, known), seed, resamples, name, notes)
         rows[name] |= {"only_base": pairing.only_base, "only_other": pairing.only_other, "gap_recovered": np.nan}
         if teacher is not None:
             rows[name]["gap_recovered"] = _gap_recovered(pairing.pairs, teacher, metric, label, name, notes)
-        notes += _warnings(np.asarray(differences[name], np.float64), name)
+        notes += [note for note in _about_patients(units, pairing.pairs.index, known) if note not in notes]
+        notes += _warnings(by_unit, name, units.name)
+        if units.name == "patient" and rows[name]["difference"] * by_unit.mean() < 0:
+            notes.append(
+                f"{name}: the mean of cases and the mean of patients ({by_unit.mean():+.3g}) differ in sign; the tests "
+                "give every patient the same weight."
+            )
         if rows[name]["difference"] * rows[name]["difference_of_labels"] < 0:
             notes.append(f"{name}: the mean of cases and the mean of labels differ in sign; the tests are about cases.")
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -200,47 +220,115 @@ def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) ->
     return [f"{name}: {count} infinite and left out like a missing one."]
 
 
-def _tests(differences: NDArray[np.float64], seed: int, resamples: int) -> dict[str, float]:
-    n, mean = len(differences), float(differences.mean())
-    spread = float(differences.std(ddof=1)) if n > 1 else np.nan
-    found = {"pairs": n, "difference": mean, "ci_low": np.nan, "ci_high": np.nan}
-    found |= {"t_p": np.nan, "wilcoxon_p": np.nan, "cohen_dz": np.nan, "rank_biserial": np.nan}
-    if differences.any():
-        found["wilcoxon_p"] = float(stats.wilcoxon(differences).pvalue)
-        found["rank_biserial"] = _rank_biserial(differences)
-    if _varies(differences):
-        found["ci_low"], found["ci_high"] = _interval(
-            lambda drawn: differences[drawn].mean(axis=-1), n, seed, resamples
-        )
-        found |= {"t_p": float(stats.ttest_1samp(differences, 0).pvalue), "cohen_dz": mean / spread}
+@dataclass(frozen=True)
+class _Units:
+    """What is drawn and tested: cases, or patients with all of their cases.
+
+    Args:
+        name: `case` or `patient`.
+        of_case: The number of the unit of each case, from 0.
+    """
+
+    name: Literal["case", "patient"]
+    of_case: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, cases: pd.Index[str], patients: Mapping[str, str]) -> _Units:
+        if not set(cases) <= patients.keys():
+            return cls("case", np.arange(len(cases)))
+        names, of_case = np.unique([patients[case] for case in cases], return_inverse=True)
+        return cls("patient" if len(names) < len(cases) else "case", of_case)
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return int(self.of_case.max()) + 1
+
+    @property
+    def sizes(self) -> NDArray[np.float64]:
+        """The number of cases of each unit."""
+        return np.bincount(self.of_case).astype(np.float64)
+
+    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums of values `(…, cases)` over the cases of each unit: `(…, units)`."""
+        return np.asarray(values @ (self.of_case[:, None] == np.arange(self.number)).astype(np.float64))
+
+    def means(self, values: pd.Series[float]) -> NDArray[np.float64]:
+        """Means over the cases of each unit."""
+        numbers = np.asarray(values, np.float64)
+        return numbers if self.name == "case" else self.sums(numbers) / self.sizes
+
+
+def _patients_in(frames: Sequence[pd.DataFrame]) -> dict[str, str]:
+    """The patients that files of metrics name."""
+    found: dict[str, str] = {}
+    for frame in frames:
+        if "patient" in frame:
+            named = frame.dropna(subset="patient")
+            found |= dict(zip(named["case"], named["patient"].astype(str), strict=True))
     return found
 
 
-def _means_of_labels(pairing: _Pairing, seed: int, resamples: int, name: str, notes: list[str]) -> dict[str, float]:
-    """The mean of labels of both runs and the interval of their difference, over the labels with a value in both."""
-    in_both = pairing.base.notna().any() & pairing.other.notna().any()
-    if lacking := [str(label) for label in in_both.index[~in_both]]:
-        notes.append(f"{name}: {', '.join(lacking)} has no value in one of the two, so no part in the mean of labels.")
-    values = np.stack([frame.loc[:, in_both].to_numpy(np.float64).T for frame in (pairing.base, pairing.other)])
-    sums, counts = np.nan_to_num(values), (~np.isnan(values)).astype(np.float64)
+def _about_patients(units: _Units, cases: pd.Index[str], patients: Mapping[str, str]) -> list[str]:
+    if patients and (lacking := sorted(set(cases) - patients.keys())):
+        return [f"The patient of {_listed(lacking)} is not known, so every case counts as independent of the others."]
+    if units.name == "case":
+        return []
+    few = " With so few patients the interval is rather too narrow." if units.number < FEW_PATIENTS else ""
+    return [
+        f"{units.number} patients, {len(cases)} cases: intervals draw patients with all of their cases, and tests and "
+        f"effects are over the means of patients.{few}"
+    ]
 
-    def of_labels(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Means of both runs by label, NaN for a label of which nothing was drawn: `(2, labels, resamples)`."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(sums[..., drawn].sum(axis=-1) / counts[..., drawn].sum(axis=-1))
+
+def _tests(differences: pd.Series[float], units: _Units, seed: int, resamples: int) -> dict[str, float]:
+    by_unit = units.means(differences)
+    found = {"difference": float(differences.mean()), "ci_low": np.nan, "ci_high": np.nan}
+    found |= {"t_p": np.nan, "wilcoxon_p": np.nan, "cohen_dz": np.nan, "rank_biserial": np.nan}
+    if by_unit.any():
+        found["wilcoxon_p"] = float(stats.wilcoxon(by_unit).pvalue)
+        found["rank_biserial"] = _rank_biserial(by_unit)
+    if _varies(by_unit):
+        sums, sizes = units.sums(np.asarray(differences, np.float64)), units.sizes
+        found["ci_low"], found["ci_high"] = _interval(
+            lambda drawn: sums[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1), units.number, seed, resamples
+        )
+        found["t_p"] = float(stats.ttest_1samp(by_unit, 0).pvalue)
+        found["cohen_dz"] = float(by_unit.mean() / by_unit.std(ddof=1))
+    return found
+
+
+def _means_of_labels(
+    pairing: _Pairing, units: _Units, seed: int, resamples: int, name: str, notes: list[str]
+) -> dict[str, float]:
+    """The mean of labels of both runs, each over its own labels, and the interval of their difference."""
+    for run, frame in (("the base", pairing.base), (name, pairing.other)):
+        if lacking := [str(label) for label in frame.columns[frame.isna().all()]]:
+            notes.append(
+                f"{name}: {', '.join(lacking)} has no value in {run}, whose mean of labels is over the others."
+            )
+    values = np.stack([frame.to_numpy(np.float64).T for frame in (pairing.base, pairing.other)])
+    sums, counts = units.sums(np.nan_to_num(values)), units.sums((~np.isnan(values)).astype(np.float64))
+    in_both = (counts.sum(axis=-1) > 0).all(axis=0)
+
+    def means(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Both runs' means `(2, resamples)`; a label that both have counts if values of both were drawn."""
+        number = counts[..., drawn].sum(axis=-1)
+        defined = number > 0
+        defined[:, in_both] = defined[:, in_both].all(axis=0)
+        of_labels = np.where(defined, sums[..., drawn].sum(axis=-1) / np.maximum(number, 1), 0)
+        return np.asarray(of_labels.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
 
     def difference(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        changes = np.diff(of_labels(drawn), axis=0)[0]
-        defined = ~np.isnan(changes)
-        return np.asarray(np.where(defined, changes, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1))
+        base, other = means(drawn)
+        return np.asarray(other - base)
 
-    everything = np.arange(values.shape[-1])
-    base, other = of_labels(everything).mean(axis=-1)
+    everything = np.arange(units.number)
+    base, other = means(everything[None])[:, 0]
     found = {"base_of_labels": base, "other_of_labels": other, "difference_of_labels": other - base}
     low = high = np.nan
-    without_one = np.array([np.delete(everything, case) for case in everything])
-    if len(everything) > 1 and _varies(difference(without_one)):
-        low, high = _interval(difference, len(everything), seed, resamples)
+    if units.number > 1 and _varies(difference(np.array([np.delete(everything, unit) for unit in everything]))):
+        low, high = _interval(difference, units.number, seed, resamples)
     return {key: float(value) for key, value in (found | {"labels_ci_low": low, "labels_ci_high": high}).items()}
 
 
@@ -316,21 +404,21 @@ def _listed(cases: list[str], most: int = 10) -> str:
     return ", ".join(cases[:most]) + (f" and {len(cases) - most} more" if len(cases) > most else "")
 
 
-def _warnings(differences: NDArray[np.float64], name: str) -> list[str]:
+def _warnings(differences: NDArray[np.float64], name: str, unit: str) -> list[str]:
     n = len(differences)
     if not differences.any():
-        return [f"{name}: every case has exactly the value of the base, so there is nothing to test."]
+        return [f"{name}: every {unit} has exactly the value of the base, so there is nothing to test."]
     notes = []
     if n < FEWEST_PAIRS:
         notes.append(
-            f"{name}: {n} pair{'s are' if n > 1 else ' is'} too few for a conclusion: "
+            f"{name}: {n} {'pair' if unit == 'case' else unit}{'s are' if n > 1 else ' is'} too few for a conclusion: "
             f"with this number, the p of Wilcoxon's test is {2 / 2**n:.3g} or more."
         )
     if n > 1 and not _varies(differences):
-        notes.append(f"{name}: all cases differ by the same amount; the t-test, d_z and the interval need a spread.")
+        notes.append(f"{name}: all {unit}s differ by the same amount; the t-test, d_z and the interval need a spread.")
     zeros = int(np.count_nonzero(differences == 0))
     if zeros:
-        notes.append(f"{name}: {zeros} of {n} cases do not differ at all; Wilcoxon's test leaves them out.")
+        notes.append(f"{name}: {zeros} of {n} {unit}s do not differ at all; Wilcoxon's test leaves them out.")
     sizes = np.abs(differences[differences != 0])
     if len(np.unique(sizes)) < len(sizes):
         notes.append(f"{name}: some differences are of equal size; Wilcoxon's test gives them their mean rank.")

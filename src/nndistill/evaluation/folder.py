@@ -52,6 +52,7 @@ def evaluate_folder(
     both_empty: BothEmpty | None = None,
     lesions: Collection[str] = (),
     ignore: int | None = None,
+    patients: Mapping[str, str] | None = None,
     jobs: int = 1,
     allow_missing: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -71,6 +72,8 @@ def evaluate_folder(
             convention of BraTS; `"nsd_one"`: NSD 1 alone.
         lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the references whose voxels do not count.
+        patients: The patient of each case, where known; with them the metrics have the column `patient`, by which
+            `compare` recognises several examinations of one patient.
         jobs: Processes to share the cases among.
         allow_missing: Leave out cases that are in one folder only, instead of refusing them.
         progress: Called with the number of finished cases and of all cases.
@@ -104,7 +107,7 @@ def evaluate_folder(
         if progress is not None:
             progress(len(outcomes), len(pairing.pairs))
     measured = [outcome for outcome in outcomes if isinstance(outcome, _Measured)]
-    evaluation = _evaluation(measured, pairing, measures) if measured else None
+    evaluation = _evaluation(measured, pairing, measures, patients or {}) if measured else None
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if failures or evaluation is None:
         kept = f" The other {len(measured)} are evaluated." if measured else ""
@@ -188,9 +191,13 @@ def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
     return whole
 
 
-def _evaluation(measured: Sequence[_Measured], pairing: Pairing, measures: Measures) -> Evaluation:
+def _evaluation(
+    measured: Sequence[_Measured], pairing: Pairing, measures: Measures, patients: Mapping[str, str]
+) -> Evaluation:
     metrics = pd.DataFrame([row for case in measured for row in case.rows])
     metrics = metrics[[*COLUMNS, *(column for column in metrics if column not in COLUMNS)]]
+    if patients:
+        metrics["patient"] = metrics["case"].map(dict(patients))
     other_values = {
         f"in_{role}s": sorted({value for case in measured for value in case.other_values[role]})
         for role in ("reference", "prediction")

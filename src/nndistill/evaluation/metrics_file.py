@@ -108,7 +108,9 @@ def read_metrics(path: Path) -> pd.DataFrame:
         UserError: It is missing, not CSV, or its columns or values are not those of metrics.
     """
     try:
-        metrics = pd.read_csv(path, dtype={"case": str, "label": str}, keep_default_na=False, na_values=[""])
+        metrics = pd.read_csv(
+            path, dtype={"case": str, "label": str, "patient": str}, keep_default_na=False, na_values=[""]
+        )
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors

@@ -29,12 +29,19 @@ def compare(
         str | None,
         typer.Option(help="Protocol that all files have to be measured by; default: any, as long as it is one."),
     ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns case and patient, or a data set's report.json; default: as the files know."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Compare runs case by case: differences, intervals, tests, and the cases that gain and lose most."""
     from ...evaluation.comparison import compare as compare_runs
     from ...evaluation.metrics_file import common_protocol, different_settings, read_metrics
+    from ...evaluation.patients import read_patients
 
     files = [base, *others]
     against, *names = _names(files)
@@ -46,6 +53,7 @@ def compare(
         metric=metric,
         label=label,
         teacher=None if teacher is None else read_metrics(teacher),
+        patients=None if patients is None else read_patients(patients),
         seed=seed,
     )
     notes = [*different_settings(every), *comparison.notes]
@@ -93,6 +101,7 @@ def _readable(table: pd.DataFrame, *, of_labels: bool) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "pairs": table["pairs"],
+            **({"patients": cells("patients", ".0f")} if table["patients"].notna().any() else {}),
             "defined in one only": table["only_base"].map(str) + " + " + table["only_other"].map(str),
             **(means if of_labels else {}),
             "mean of cases, base": cells("base", ".4g"),

@@ -65,6 +65,7 @@ def evaluate(
     from ...evaluation.dataset_labels import find_dataset_json, ignored_value
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
+    from ...evaluation.patients import known_patients
     from ...files import read_json
 
     check_place(out)
@@ -83,6 +84,7 @@ def evaluate(
                 both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 lesions=lesions or [],
                 ignore=ignored_value(description),
+                patients=known_patients([labels, labels.resolve().parent]),
                 jobs=jobs or os.cpu_count() or 1,
                 allow_missing=allow_missing,
                 progress=report,

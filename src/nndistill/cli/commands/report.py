@@ -47,6 +47,12 @@ def report(
     protocol: Annotated[
         str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024 or brats2025.")
     ] = "default",
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns case and patient, or a report.json; default: the data set's report, if any."
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None, typer.Option(min=0, help="Tolerance of NSD in mm; default: the protocol's.")
     ] = None,
@@ -71,6 +77,7 @@ def report(
     """Compare trained models in tables, figures, statistics and one HTML page with all of them."""
     import os
 
+    from ...evaluation.patients import read_patients
     from ...files import read_json
     from ...gather import EvaluationSettings, gather_results
     from ...nnunet.workspace import use_workspace
@@ -93,6 +100,7 @@ def report(
                 both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 jobs=jobs or os.cpu_count() or 1,
             ),
+            patients=read_patients(patients) if patients else None,
             benchmark=read_json(benchmark) if benchmark else None,
             progress=progress,
         )
