@@ -57,8 +57,9 @@ def test_false_positive_on_an_absent_label_counts_against_the_run_in_every_proto
     if chosen.both_empty == "one":  # of WT, TC, NETC, SNFH, ET and RC, only RC falls from 1 to 0
         assert (row["base"], row["other"]) == (1, pytest.approx(5 / 6))
         assert (row["only_base"], row["only_other"]) == (0, 0)
-    else:  # SNFH alone is defined in one, SNFH and RC in the other
-        assert (row["base"], row["other"]) == (1, 0.5)
+    else:  # SNFH, and WT where it is a region, are defined in one, and RC as well in the other
+        defined = 2 if chosen.lesion_rules else 1
+        assert (row["base"], row["other"]) == (1, pytest.approx(defined / (defined + 1)))
         assert (row["only_base"], row["only_other"]) == (0, 6)
 
 
@@ -70,6 +71,7 @@ def test_false_positive_on_an_absent_label_counts_against_the_run_in_every_proto
         ("nnunet", (NAN, NAN, NAN), (0, NAN, NAN)),
         ("brats2024", (1, 0, 1), (0, 374, 0)),
         ("brats2025", (1, 0, 1), (0, 337, 0)),
+        ("brats2026", (NAN, NAN, NAN), (0, 373, 0)),
     ],
 )
 def test_empty_masks(name, both, one):

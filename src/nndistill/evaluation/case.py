@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ..errors import UnknownName, UserError
 from ..volumes.bounding_box import bounding_box
-from .lesion_wise import REGIONS, LesionRules, lesion_wise_metrics
+from .lesion_wise import REGIONS, LesionRules
 from .lesions import detect_lesions
+from .matched_lesions import MatchedLesions
 from .surfaces import Definition, Mask, surface_distances
 
 EmptyPolicy = Literal["diagonal", "leave_out"] | float
@@ -60,7 +61,7 @@ class Measures:
     lesions: Sequence[str] = ()
     ignore: int | None = None
     distances: bool = True
-    lesion_rules: LesionRules | None = None
+    lesion_rules: LesionRules | MatchedLesions | None = None
     protocol: str = "default"
 
     def __post_init__(self) -> None:
@@ -142,9 +143,7 @@ def case_metrics(
         if name in measures.lesions:
             metrics[name] |= _lesions(*cropped)
     if measures.lesion_rules is not None:
-        of_lesions = lesion_wise_metrics(
-            reference, prediction, spacing, measures.lesion_rules, tolerance=measures.tolerance
-        )
+        of_lesions = measures.lesion_rules.measure(reference, prediction, spacing, tolerance=measures.tolerance)
         for name, whole in metrics.items():
             whole |= {f"whole_{column}": whole[column] for column in ("dice", "hd95_mm", "nsd")} | of_lesions[name]
     return metrics

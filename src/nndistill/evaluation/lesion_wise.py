@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .surfaces import ROUNDING, Mask, surface_distances
+from .surfaces import ROUNDING, Mask, SurfaceDistances, surface_distances
 
 Lesions = NDArray[np.int64]
 """Number of the lesion that a voxel belongs to; 0 outside."""
@@ -43,6 +43,12 @@ class LesionRules:
     smallest: Mapping[str, float]
     penalty: float
     grows_predictions: bool
+
+    def measure(
+        self, reference: NDArray[Any], prediction: NDArray[Any], spacing: Sequence[float], *, tolerance: float
+    ) -> dict[str, dict[str, float]]:
+        """Measure every region of BraTS: see `lesion_wise_metrics`."""
+        return lesion_wise_metrics(reference, prediction, spacing, self, tolerance=tolerance)
 
 
 def lesion_wise_metrics(
@@ -103,6 +109,11 @@ def lesion_wise_metrics(
     return {
         region: _score(expected[region], predicted[region], spacing, rules, region, tolerance) for region in REGIONS
     }
+
+
+def share_within(voxels: SurfaceDistances, tolerance: float) -> float:
+    """The mean of both surfaces' shares of boundary voxels within the tolerance; `SurfaceDistances.nsd` pools them."""
+    return sum(float((d <= tolerance + ROUNDING).mean()) for d in (voxels.to_prediction, voxels.to_reference)) / 2
 
 
 def _grown_components(mask: Mask, steps: int) -> Lesions:
@@ -198,5 +209,4 @@ def _compare(
     dice = 2 * int((reference & prediction).sum()) / (int(reference.sum()) + int(prediction.sum()))
     hd95 = surface_distances(reference, prediction, spacing).hd95()
     voxels = surface_distances(reference, prediction, spacing, definition="boundary_voxels")
-    shares = [float((d <= tolerance + ROUNDING).mean()) for d in (voxels.to_prediction, voxels.to_reference)]
-    return dice, hd95, sum(shares) / 2
+    return dice, hd95, share_within(voxels, tolerance)

@@ -10,6 +10,7 @@ from ..errors import UnknownName, UserError
 from .case import BothEmpty, EmptyPolicy, Measures
 from .dataset_labels import defines_regions, label_values
 from .lesion_wise import REGIONS, LesionRules
+from .matched_lesions import MatchedLesions
 from .surfaces import Definition
 
 
@@ -37,7 +38,7 @@ class Protocol:
     both_empty: BothEmpty = "leave_out"
     distances: bool = True
     regions_by_default: bool = False
-    lesion_rules: LesionRules | None = None
+    lesion_rules: LesionRules | MatchedLesions | None = None
 
     def changed(
         self,
@@ -115,6 +116,12 @@ class Protocol:
     @property
     def description(self) -> str:
         """What the metrics mean, for the reader of a report."""
+        if isinstance(self.lesion_rules, MatchedLesions):
+            return (
+                f"Protocol {self.name}: Dice, HD95 and NSD (at {self.tolerance:g} mm) of BraTS's regions, means over "
+                "lesions matched one to one. Missed and false lesions are only counted; if none is matched, Dice and "
+                f"NSD are 0 and HD95 is {self.lesion_rules.penalty:g} mm, and if there is none, the case is left out."
+            )
         if self.lesion_rules is not None:
             return (
                 f"Protocol {self.name}: Dice, HD95 and NSD (at {self.tolerance:g} mm) of BraTS's regions, averaged "
@@ -188,6 +195,13 @@ PROTOCOLS = {
                 penalty=337.0,
                 grows_predictions=True,
             ),
+        ),
+        Protocol(
+            "brats2026",
+            "means over lesions matched one to one, as the program brats-evaluation has them; missed and false lesions "
+            "are only counted.",
+            empty=373.0,
+            lesion_rules=MatchedLesions(penalty=373.0),
         ),
     )
 }

@@ -31,7 +31,7 @@ def evaluate(
         bool, typer.Option("--regions", help="Measure the regions of dataset.json instead of its single values.")
     ] = (False),
     protocol: Annotated[
-        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024 or brats2025.")
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024, brats2025, brats2026.")
     ] = "default",
     tolerance: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm; default: the protocol's.")] = None,
     definition: Annotated[

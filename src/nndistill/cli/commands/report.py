@@ -45,7 +45,7 @@ def report(
         str | None, typer.Option(help="Channel to draw, by its name in dataset.json; default: the first.")
     ] = None,
     protocol: Annotated[
-        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024 or brats2025.")
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024, brats2025, brats2026.")
     ] = "default",
     patients: Annotated[
         Path | None,
