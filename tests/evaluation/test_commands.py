@@ -191,9 +191,14 @@ def test_other_settings_are_told(nndistill, csvs):
     assert "measured differently: tolerance_mm is 1.0 in" in " ".join(nndistill("compare", *csvs).out.split())
 
 
-def test_patients_are_taken_from_the_report_of_the_data_set(nndistill, data):
+@pytest.mark.parametrize("place", ["beside the labels", "raw data"])
+def test_patients_are_taken_from_the_report_of_the_data_set(nndistill, data, place, monkeypatch, tmp_path_factory):
+    raw = tmp_path_factory.mktemp("raw")
+    monkeypatch.setenv("nnUNet_raw", str(raw))
+    folder = data if place == "beside the labels" else raw / data.name
+    folder.mkdir(exist_ok=True)
     cases = {f"case{k}": {"patient": f"p{k // 2}"} for k in range(7)}
-    (data / "report.json").write_text(json.dumps({"cases": cases}))
+    (folder / "report.json").write_text(json.dumps({"cases": cases}))
     for run in ("plain", "dcd"):
         result = nndistill("evaluate", data / run, data / "labels", "--jobs", 1, "--out", data / f"{run}.csv")
         assert result.status == 0, result.err

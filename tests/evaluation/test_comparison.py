@@ -90,6 +90,18 @@ def test_false_positives_where_the_reference_is_empty_count_against_the_run():
     assert "o: core has no value in the base, whose mean of labels is over the others." in comparison.notes
 
 
+def test_false_positives_in_cases_without_any_label_count_in_the_mean_of_labels_and_are_told():
+    """With a single label, a case without it is no pair: one run has 0 there and the other no value."""
+    base, other = frame([0.8] * 8 + [np.nan] * 2), frame([0.81] * 8 + [0.0] * 2)
+    comparison = compare(base, {"o": other})
+    row = comparison.table.loc["o"]
+    assert row["difference"] > 0 > row["difference_of_labels"] == pytest.approx(0.81 * 8 / 10 - 0.8)
+    assert row["only_other"] == 2
+    assert any("differ in sign" in note for note in comparison.notes)
+    scored = [run.fillna(1) for run in (base, other)]
+    assert compare(scored[0], {"o": scored[1]}).table.loc["o", "difference"] == pytest.approx(0.008 - 0.2)
+
+
 def test_values_in_one_run_only_are_counted_by_side_even_if_there_are_none():
     nan = np.nan
     base = pd.concat([frame([0.5, 0.6, 0.7]), frame([0.5, nan, 0.2], label="core")])

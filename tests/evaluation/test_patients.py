@@ -21,6 +21,8 @@ def test_report_of_a_prepared_data_set_is_a_table_too(tmp_path):
     assert read_patients(tmp_path / "report.json") == {"a-100": "a", "a-101": "a"}
     assert known_patients([tmp_path / "nowhere", tmp_path]) == {"a-100": "a", "a-101": "a"}
     assert known_patients([tmp_path / "nowhere"]) == {}
+    (tmp_path / "report.json").write_text("[]")
+    assert known_patients([tmp_path]) == {}
 
 
 @pytest.mark.parametrize(

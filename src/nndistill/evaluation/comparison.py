@@ -126,7 +126,8 @@ def compare(
         rows[name] = {"base": pairing.pairs["base"].mean(), "other": pairing.pairs["other"].mean()}
         units = _Units.of(pairing.pairs.index, known)
         by_unit = units.means(differences[name])
-        rows[name] |= {"pairs": len(pairing.pairs), "patients": units.number if known else np.nan}
+        all_known = set(pairing.pairs.index) <= known.keys()
+        rows[name] |= {"pairs": len(pairing.pairs), "patients": units.number if all_known else np.nan}
         rows[name] |= _tests(differences[name], units, seed, resamples)
         rows[name] |= _means_of_labels(pairing, _Units.of(pairing.base.index, known), seed, resamples, name, notes)
         rows[name] |= {"only_base": pairing.only_base, "only_other": pairing.only_other, "gap_recovered": np.nan}
@@ -251,7 +252,8 @@ class _Units:
 
     def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sums of values `(…, cases)` over the cases of each unit: `(…, units)`."""
-        return np.asarray(values @ (self.of_case[:, None] == np.arange(self.number)).astype(np.float64))
+        rows = [np.bincount(self.of_case, row, self.number) for row in values.reshape(-1, values.shape[-1])]
+        return np.array(rows, np.float64).reshape(*values.shape[:-1], self.number)
 
     def means(self, values: pd.Series[float]) -> NDArray[np.float64]:
         """Means over the cases of each unit."""
@@ -311,23 +313,23 @@ def _means_of_labels(
     sums, counts = units.sums(np.nan_to_num(values)), units.sums((~np.isnan(values)).astype(np.float64))
     in_both = (counts.sum(axis=-1) > 0).all(axis=0)
 
-    def means(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Both runs' means `(2, resamples)`; a label that both have counts if values of both were drawn."""
-        number = counts[..., drawn].sum(axis=-1)
+    def means(total: NDArray[np.float64], number: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Both runs' means `(2, resamples)`; a label that both have counts if both have a value in the resample."""
         defined = number > 0
         defined[:, in_both] = defined[:, in_both].all(axis=0)
-        of_labels = np.where(defined, sums[..., drawn].sum(axis=-1) / np.maximum(number, 1), 0)
+        of_labels = np.where(defined, total / np.maximum(number, 1), 0)
         return np.asarray(of_labels.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
 
     def difference(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        base, other = means(drawn)
+        base, other = means(sums[..., drawn].sum(axis=-1), counts[..., drawn].sum(axis=-1))
         return np.asarray(other - base)
 
-    everything = np.arange(units.number)
-    base, other = means(everything[None])[:, 0]
+    total, number = sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True)
+    base, other = means(total, number)[:, 0]
     found = {"base_of_labels": base, "other_of_labels": other, "difference_of_labels": other - base}
     low = high = np.nan
-    if units.number > 1 and _varies(difference(np.array([np.delete(everything, unit) for unit in everything]))):
+    without_one = means(total - sums, number - counts)
+    if units.number > 1 and _varies(without_one[1] - without_one[0]):
         low, high = _interval(difference, units.number, seed, resamples)
     return {key: float(value) for key, value in (found | {"labels_ci_low": low, "labels_ci_high": high}).items()}
 

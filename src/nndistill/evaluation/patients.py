@@ -43,8 +43,17 @@ def read_patients(path: Path) -> dict[str, str]:
 
 
 def known_patients(folders: Iterable[Path]) -> dict[str, str]:
-    """The patient of each case from the report of the data set in the first of these folders that has one."""
-    return next((_of_report(folder / REPORT) for folder in folders if (folder / REPORT).is_file()), {})
+    """The patient of each case from the report of the data set in the first of these folders that has one.
+
+    A file of this name that is something else is passed over.
+    """
+    for folder in folders:
+        try:
+            if found := _of_report(folder / REPORT):
+                return found
+        except UserError:
+            continue
+    return {}
 
 
 def check_patients(patients: Mapping[str, str], cases: Iterable[str]) -> None:

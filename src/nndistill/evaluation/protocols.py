@@ -20,7 +20,7 @@ class Protocol:
 
     Args:
         name: What users write.
-        summary: What it is, in a sentence.
+        remark: What its users have to know.
         definition: Definition of a surface.
         tolerance: Tolerance of NSD in mm.
         empty: HD95 if one mask is empty.
@@ -28,10 +28,11 @@ class Protocol:
         distances: Whether HD95 and NSD are measured.
         regions_by_default: Whether the regions of `dataset.json` are measured if it defines any.
         lesion_rules: The rules of lesion-wise metrics of the BraTS regions; `None` for metrics of whole masks.
+        fixed: The settings that cannot be changed.
     """
 
     name: str
-    summary: str
+    remark: str = ""
     definition: Definition = "surface_elements"
     tolerance: float = 1.0
     empty: EmptyPolicy = "diagonal"
@@ -39,6 +40,7 @@ class Protocol:
     distances: bool = True
     regions_by_default: bool = False
     lesion_rules: LesionRules | MatchedLesions | None = None
+    fixed: frozenset[str] = frozenset()
 
     def changed(
         self,
@@ -55,9 +57,7 @@ class Protocol:
         """
         given = {"tolerance": tolerance, "definition": definition, "empty": empty, "both_empty": both_empty}
         given = {name: value for name, value in given.items() if value is not None}
-        fixed = given.keys() - {"tolerance"} if self.lesion_rules is not None else set()
-        fixed = set(given) if not self.distances and given.keys() - {"both_empty"} else fixed
-        if fixed:
+        if fixed := given.keys() & self.fixed:
             raise UserError(
                 f"the protocol {self.name} fixes how surfaces and empty masks are measured; leave these settings out.",
                 option=("protocol", *sorted(fixed)),
@@ -116,6 +116,10 @@ class Protocol:
     @property
     def description(self) -> str:
         """What the metrics mean, for the reader of a report."""
+        return f"{self._meaning} {self.remark}".strip()
+
+    @property
+    def _meaning(self) -> str:
         if isinstance(self.lesion_rules, MatchedLesions):
             return (
                 f"Protocol {self.name}: Dice, HD95 and NSD (at {self.tolerance:g} mm) of BraTS's regions, means over "
@@ -137,11 +141,12 @@ class Protocol:
             "boundary_voxels": "surfaces are the voxels at the border of a mask, all with the same weight, as in MONAI",
         }
         one = {"diagonal": "HD95 is the diagonal of the image", "leave_out": "HD95 is left out"}
+        of_one = one[self.empty] if isinstance(self.empty, str) else f"HD95 is {self.empty:g} mm"
         return (
             f"{dice}. HD95: the distance in mm within which 95 % of each surface "
             f"is from the other. NSD: the share of both surfaces that is within {self.tolerance:g} mm of the other; "
             f"{surfaces[self.definition]}. If only one of the two is empty, Dice and NSD are 0 and "
-            f"{one.get(str(self.empty), f'HD95 is {self.empty} mm')}; {both}."
+            f"{of_one}; {both}."
         )
 
 
@@ -151,16 +156,15 @@ _BOTH_EMPTY = {
     "nsd_one": "NSD is 1 and the case is left out of Dice and HD95",
 }
 
+_OF_LESIONS = frozenset({"definition", "empty", "both_empty"})
+
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol(
-            "default", "surface elements (DeepMind's), NSD at 1 mm, HD95 of one empty mask: the image's diagonal."
-        ),
+        Protocol("default"),
         Protocol(
             "laboratory",
-            "boundary voxels, NSD at 2 mm; both empty: NSD 1, no Dice; one empty: no HD95. Inferred from the second "
-            "repository of the paper's authors; the paper does not state its protocol.",
+            remark="Inferred from the second repository of the paper's authors; the paper does not state its protocol.",
             definition="boundary_voxels",
             tolerance=2.0,
             empty="leave_out",
@@ -168,13 +172,13 @@ PROTOCOLS = {
         ),
         Protocol(
             "nnunet",
-            "Dice as nnU-Net's summary.json has it, of regions if the data set defines them; no distances.",
             distances=False,
             regions_by_default=True,
+            fixed=frozenset({"tolerance", "definition", "empty"}),
         ),
         Protocol(
             "brats2024",
-            "lesion-wise Dice, HD95 and NSD of the BraTS 2024 challenge; a missed or false lesion has HD95 374 mm.",
+            remark="NSD was no metric of the challenge in 2024; it is formed by the same rules.",
             empty=374.0,
             both_empty="one",
             lesion_rules=LesionRules(
@@ -183,10 +187,10 @@ PROTOCOLS = {
                 penalty=374.0,
                 grows_predictions=False,
             ),
+            fixed=_OF_LESIONS,
         ),
         Protocol(
             "brats2025",
-            "the same with the rules of 2025: predicted lesions are joined and the smallest dropped; 337 mm.",
             empty=337.0,
             both_empty="one",
             lesion_rules=LesionRules(
@@ -195,14 +199,9 @@ PROTOCOLS = {
                 penalty=337.0,
                 grows_predictions=True,
             ),
+            fixed=_OF_LESIONS,
         ),
-        Protocol(
-            "brats2026",
-            "means over lesions matched one to one, as the program brats-evaluation has them; missed and false lesions "
-            "are only counted.",
-            empty=373.0,
-            lesion_rules=MatchedLesions(penalty=373.0),
-        ),
+        Protocol("brats2026", empty=373.0, lesion_rules=MatchedLesions(penalty=373.0), fixed=_OF_LESIONS),
     )
 }
 """Every protocol, by name."""

@@ -29,9 +29,6 @@ class EvaluationSettings:
         both_empty: What counts if both masks are empty.
         jobs: Number of processes; it has no influence on the values.
 
-    Raises:
-        UserError: There is no such protocol, or it fixes one of the other settings.
-
     Example:
         >>> settings = EvaluationSettings(tolerance=2.0)
         >>> "within 2 mm of the other" in settings.description
@@ -44,12 +41,13 @@ class EvaluationSettings:
     both_empty: BothEmpty | None = None
     jobs: int = 1
 
-    def __post_init__(self) -> None:
-        self.resolved  # noqa: B018  refuses settings before anything is read
-
     @property
     def resolved(self) -> Protocol:
-        """The protocol with the other settings in it."""
+        """The protocol with the other settings in it.
+
+        Raises:
+            UserError: There is no such protocol, or it fixes one of the other settings.
+        """
         return protocol(self.protocol).changed(
             tolerance=self.tolerance, definition=self.definition, both_empty=self.both_empty
         )

@@ -84,7 +84,7 @@ def evaluate(
                 both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 lesions=lesions or [],
                 ignore=ignored_value(description),
-                patients=known_patients([labels, labels.resolve().parent]),
+                patients=known_patients(_data_set_folders(labels)),
                 jobs=jobs or os.cpu_count() or 1,
                 allow_missing=allow_missing,
                 progress=report,
@@ -111,6 +111,13 @@ def evaluate(
     for sentence in _remarks(summary):
         print(sentence)
     print(f"\nMetrics:  {out}\nSummary:  {summary_path(out)}")
+
+
+def _data_set_folders(labels: Path) -> list[Path]:
+    """Where the report of the labels' data set may be: with them, above them, or in nnU-Net's raw data."""
+    above = labels.resolve().parent
+    raw = os.environ.get("nnUNet_raw")
+    return [labels, above, *([Path(raw) / above.name] if raw else [])]
 
 
 def _policy(empty: str) -> EmptyPolicy:
