@@ -70,7 +70,7 @@ def compare(
             if len(cases):
                 listed = ", ".join(f"{case} {value:+.4g}" for case, value in cases.items())
                 print(f"{name}: {what}: {listed}")
-    print("Tests, effects and the gap are of the means of cases.")
+    print("Tests, effects and the gap compare means over the labels of each case.")
     print(*notes, sep="\n")
 
 
