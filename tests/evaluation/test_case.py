@@ -72,6 +72,15 @@ def test_both_empty_is_undefined_under_every_policy(empty, definition):
     assert np.isnan([found["dice"], found["hd95_mm"], found["nsd"]]).all()
 
 
+@pytest.mark.parametrize(
+    ("both_empty", "values"), [("one", (1, 0, 1)), ("nsd_one", (np.nan, np.nan, 1)), ("leave_out", (np.nan,) * 3)]
+)
+def test_both_empty_counts_as_the_policy_says(both_empty, values):
+    found = one(EMPTY, EMPTY, both_empty=both_empty)
+    assert [found["dice"], found["hd95_mm"], found["nsd"]] == pytest.approx(values, nan_ok=True)
+    assert one(EMPTY, FULL, both_empty=both_empty)["dice"] == 0
+
+
 @pytest.mark.parametrize(("empty", "hd95"), [("diagonal", DIAGONAL), ("leave_out", np.nan), (374.0, 374.0)])
 @pytest.mark.parametrize("maps", [(EMPTY, FULL), (FULL, EMPTY)])
 def test_one_empty_costs_what_the_policy_says(maps, empty, hd95):
@@ -98,6 +107,7 @@ def test_equal_masks_are_perfect():
         ({"definition": "surface_element"}, "Did you mean 'surface_elements'"),
         ({"empty": "diagonals"}, "Did you mean 'diagonal'"),
         ({"empty": np.inf}, "number of mm"),
+        ({"both_empty": "leaveout"}, "Did you mean 'leave_out'"),
         ({"lesions": ("oen",)}, "Did you mean 'one'"),
     ],
 )

@@ -89,6 +89,30 @@ def test_empty_masks_missing_cases_and_strange_values_are_told(nndistill, data):
     assert "The predictions contain values that belong to no label: 7." in result.out
 
 
+def test_both_empty_counts_as_one_if_it_is_asked_for(nndistill, data):
+    for run in ("dcd", "labels"):
+        save(data / run, "case1", np.zeros((12, 12, 12)))
+    out = data / "m.csv"
+    result = nndistill(
+        "evaluate", data / "dcd", data / "labels", "--regions", "--both-empty", "one", "--jobs", 1, "--out", out
+    )
+    assert "whole: 1 case with Dice 1, NSD 1 and HD95 0, empty in reference and prediction." in result.out
+    metrics = read_metrics(out).set_index("case").loc["case1"]
+    assert list(metrics[["dice", "hd95_mm", "nsd"]].itertuples(index=False, name=None)) == [(1, 0, 1)] * 2
+    assert json.loads((data / "m.summary.json").read_text())["both_empty"] == "one"
+
+
+def test_protocol_is_shown_and_recorded(nndistill, data):
+    out = data / "m.csv"
+    result = nndistill("evaluate", data / "dcd", data / "labels", "--protocol", "nnunet", "--jobs", 1, "--out", out)
+    assert result.status == 0, result.err
+    assert "protocol nnunet" in result.out
+    assert "NSD at" not in result.out
+    summary = json.loads((data / "m.summary.json").read_text())
+    assert summary["protocol"] == "nnunet"
+    assert set(summary["labels"]) == {"whole", "core"}
+
+
 def test_of_many_missing_cases_the_first_are_named_and_all_are_in_the_summary(nndistill, data):
     for k in range(12):
         save(data / "labels", f"more{k:02d}", np.ones((12, 12, 12)))
@@ -123,6 +147,9 @@ MISTAKES = {
     "penalty": (lambda d: None, ["--empty", "-5"], "has to be a number of mm that is not negative"),
     "tolerance": (lambda d: None, ["--tolerance", "-1"], "tolerance"),
     "lesions": (lambda d: None, ["--lesions", "cor"], "Did you mean 'core'"),
+    "protocol": (lambda d: None, ["--protocol", "brats24"], "Did you mean 'brats2024'"),
+    "labels of a protocol": (lambda d: None, ["--protocol", "brats2024"], "is about 1 NETC, 2 SNFH, 3 ET and 4 RC"),
+    "two empty masks": (lambda d: None, ["--both-empty", "zero"], "there is no policy for two empty masks 'zero'"),
     "jobs": (lambda d: None, ["--jobs", "0"], "--jobs"),
     "other summary": (lambda d: (d / "summary.json").write_text("{}"), [], "was not made by nndistill evaluate"),
 }
@@ -162,6 +189,54 @@ def test_files_of_one_name_are_told_apart_by_their_folders(nndistill, csvs):
 
 def test_other_settings_are_told(nndistill, csvs):
     assert "measured differently: tolerance_mm is 1.0 in" in " ".join(nndistill("compare", *csvs).out.split())
+
+
+@pytest.mark.parametrize("place", ["beside the labels", "raw data"])
+def test_patients_are_taken_from_the_report_of_the_data_set(nndistill, data, place, monkeypatch, tmp_path_factory):
+    raw = tmp_path_factory.mktemp("raw")
+    monkeypatch.setenv("nnUNet_raw", str(raw))
+    folder = data if place == "beside the labels" else raw / data.name
+    folder.mkdir(exist_ok=True)
+    cases = {f"case{k}": {"patient": f"p{k // 2}"} for k in range(7)}
+    (folder / "report.json").write_text(json.dumps({"cases": cases}))
+    for run in ("plain", "dcd"):
+        result = nndistill("evaluate", data / run, data / "labels", "--jobs", 1, "--out", data / f"{run}.csv")
+        assert result.status == 0, result.err
+    assert list(read_metrics(data / "dcd.csv")["patient"].unique()) == ["p0", "p1", "p2", "p3"]
+    result = nndistill("compare", data / "plain.csv", data / "dcd.csv")
+    assert "4 patients, 7 cases" in " ".join(result.out.split())
+
+
+def test_patients_are_taken_from_a_table(nndistill, csvs, tmp_path):
+    table = tmp_path / "patients.csv"
+    table.write_text("case,patient\n" + "".join(f"c{k},p{k % 3}\n" for k in range(6)))
+    found = json.loads(nndistill("compare", *csvs, "--patients", table, "--json").out)
+    assert found["comparisons"]["dcd"]["patients"] == 3
+    assert any(note.startswith("3 patients, 6 cases") for note in found["notes"])
+    table.write_text("case,patient\nc0,p0\n")
+    result = nndistill("compare", *csvs, "--patients", table)
+    assert result.status == 2
+    assert "lacks 5 of the cases: c1, c2, c3, c4, c5. See the option --patients." in " ".join(result.err.split())
+
+
+def test_files_of_different_protocols_are_refused(nndistill, csvs):
+    for path, protocol in zip(csvs, ("laboratory", "nnunet"), strict=True):
+        (path.parent / "summary.json").write_text(json.dumps({"maker": "nndistill evaluate", "protocol": protocol}))
+    result = nndistill("compare", *csvs)
+    assert result.status == 2
+    assert "measured by different protocols, laboratory in" in result.err
+    (csvs[1].parent / "summary.json").write_text((csvs[0].parent / "summary.json").read_text())
+    assert json.loads(nndistill("compare", *csvs, "--json").out)["protocol"] == "laboratory"
+    assert nndistill("compare", *csvs, "--protocol", "laboratory").status == 0
+    for asked, sentence in [
+        ("default", "was measured by the protocol laboratory, not default"),
+        ("labratory", "Did you mean 'laboratory'"),
+    ]:
+        result = nndistill("compare", *csvs, "--protocol", asked)
+        assert result.status == 2
+        assert sentence in result.err
+    (csvs[0].parent / "summary.json").unlink()
+    assert "has no summary, so its protocol" in nndistill("compare", *csvs, "--protocol", "laboratory").err
 
 
 def test_nothing_to_test_is_valid_json_and_a_sentence(nndistill, csvs):

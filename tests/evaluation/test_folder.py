@@ -79,7 +79,10 @@ def test_summary_counts_what_the_means_leave_out(folders):
     assert core["dice"]["mean"] == pytest.approx(rows["dice"].mean())
     assert core["dice"]["sem"] == pytest.approx(rows["dice"].sem())
     by_case = evaluation.metrics.groupby("case")["dice"].mean()
-    assert evaluation.summary["mean_over_labels"]["dice"]["mean"] == pytest.approx(by_case.mean())
+    assert evaluation.summary["mean_of_cases"]["dice"]["mean"] == pytest.approx(by_case.mean())
+    by_label = evaluation.metrics.groupby("label")["dice"].mean()
+    assert evaluation.summary["mean_of_labels"]["dice"]["mean"] == pytest.approx(by_label.mean())
+    assert evaluation.summary["mean_of_labels"]["dice"]["left_out"] == 1
     assert evaluation.summary["empty"] == "leave_out"
     json.dumps(evaluation.summary, allow_nan=False)
     assert evaluation.summary["definition"] == "surface_elements"

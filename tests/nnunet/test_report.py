@@ -127,6 +127,30 @@ def test_metrics_are_measured_again_only_with_other_settings(student, measured):
     assert len(measured) == 2
 
 
+def test_metrics_are_measured_again_by_another_protocol(student, measured):
+    gather_results([student])
+    models, cases = gather_results([student], measured=EvaluationSettings(protocol="nnunet"))
+    assert len(measured) == 2
+    assert models[0].metrics["hd95_mm"].isna().all()
+    assert "nnU-Net's summary" in cases.measured
+    kept = student / "fold_0" / "validation" / "validation_metrics.summary.json"
+    assert json.loads(kept.read_text())["protocol"] == "nnunet"
+    gather_results([student], measured=EvaluationSettings(protocol="nnunet"))
+    assert len(measured) == 2
+
+
+def test_patients_come_from_the_data_set_s_report_or_a_table(world, student):
+    use_workspace(world.workspace)
+    cases = sorted({path.name.removesuffix(".nii.gz") for path in (world.dataset / "labelsTr").iterdir()})
+    (world.dataset / "report.json").write_text(json.dumps({"cases": {case: {"patient": "p1"} for case in cases}}))
+    metrics = gather_results([student])[0][0].metrics
+    assert (metrics["patient"] == "p1").all()
+    metrics = gather_results([student], patients=dict.fromkeys(cases, "p2"))[0][0].metrics
+    assert (metrics["patient"] == "p2").all()
+    with pytest.raises(UserError, match="the table of patients lacks"):
+        gather_results([student], patients={"other": "p1"})
+
+
 def test_a_newer_time_alone_does_not_measure_again_but_other_content_with_an_old_time_does(world, student, measured):
     gather_results([student])
     kept = student / "fold_0" / "validation" / "validation_metrics.csv"
@@ -226,6 +250,9 @@ def test_regions_are_drawn_by_the_value_that_nnunet_writes():
         (["{student}", "--baseline", "DCC"], "Did you mean 'DCD'?"),
         (["{student}", "--benchmark", "nowhere.json"], "nowhere.json is missing"),
         (["{student}", "--channel", "T9"], "no channel 'T9'"),
+        (["{student}", "--protocol", "labratory"], "Did you mean 'laboratory'?"),
+        (["{student}", "--protocol", "nnunet", "--tolerance", "2"], "the protocol nnunet fixes"),
+        (["{student}", "--patients", "nowhere.csv"], "nowhere.csv is missing"),
     ],
 )
 def test_a_mistake_is_explained_in_a_sentence(world, student, nndistill, tmp_path, arguments, sentence):

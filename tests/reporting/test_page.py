@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -90,6 +91,16 @@ def test_report_writes_every_table_and_figure(made) -> None:
     assert {str(file.relative_to(folder)) for file in made.files} == expected
     json.dumps(made.numbers, allow_nan=False)
     assert made.baseline == "Alone"
+
+
+def test_measures_that_a_protocol_does_not_have_are_no_reason_to_fail(tmp_path: Path) -> None:
+    models = [
+        replace(model, metrics=model.metrics.assign(hd95_mm=float("nan"), nsd=float("nan"))) for model in three_models()
+    ]
+    made = write_report(models, ReportedCases({}, {1: "core"}), tmp_path)
+    assert set(made.comparisons) == {"dice"}
+    assert "The teacher reaches Dice 0.892 ± 0.006." in made.page.read_text()
+    json.dumps(made.numbers, allow_nan=False)
 
 
 def test_without_images_and_other_models_the_page_has_neither_pictures_nor_statistics(tmp_path: Path) -> None:

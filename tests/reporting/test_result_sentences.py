@@ -50,6 +50,15 @@ def test_interval_p_and_gap_are_those_of_the_table() -> None:
     assert "Holm" not in sentence
 
 
+def test_both_means_are_said_if_they_differ() -> None:
+    nan = float("nan")
+    base = metrics({"core": [0.8, 0.4], "rim": [0.6, nan]})
+    other = metrics({"core": [0.8, 0.6], "rim": [0.7, 0.5]})
+    sentence = comparison_sentences(compare(base, {"X": other}), DICE)[0]
+    assert sentence.startswith("X: 0.550 → 0.650, 0.100 better on average over 2 cases")
+    assert sentence.endswith("that is the mean of cases, and the mean of labels is 0.600 → 0.650, 0.050 better.")
+
+
 def test_correction_is_said_where_there_is_one() -> None:
     teacher, alone, other = three_models()
     comparison = compare(alone.metrics, {"X": other.metrics, "T": teacher.metrics})

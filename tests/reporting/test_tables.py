@@ -18,6 +18,7 @@ from nndistill.reporting import ReportedModel
 from nndistill.reporting.metrics import DICE
 from nndistill.reporting.tables.result_tables import (
     ablation_table,
+    case_table,
     class_table,
     comparison_table,
     cost_table,
@@ -41,15 +42,33 @@ def bold(table: Table, column: str) -> list[str]:
     return [names[-1] for names, _ in table.rows if cell(table, names[-1], column).best]
 
 
-def test_overall_is_the_mean_over_cases_of_the_mean_over_labels() -> None:
+def test_overall_is_the_mean_of_labels_and_the_mean_of_cases_is_beside_it() -> None:
     core, rim = [0.8, 0.9, 0.7, NAN], [0.5, 0.6, 0.8, 0.9]
-    table = overall_table([student("a", {"core": core, "rim": rim})])
+    models = [student("a", {"core": core, "rim": rim})]
+    table = overall_table(models)
+    assert cell(table, "a", "Dice ↑").value == pytest.approx((0.8 + 0.7) / 2)
+    assert "Mean of labels" in table.caption
+    assert "1 of Dice of a" in table.caption
     of_cases = np.nanmean([core, rim], axis=0)
+    table = case_table(models)
     found = cell(table, "a", "Dice ↑")
     assert found.value == pytest.approx(of_cases.mean())
     assert found.error == pytest.approx(sem(of_cases))
     assert table.columns[0].text(found) == f"{of_cases.mean():.3f} ± {sem(of_cases):.3f}"
     assert cell(table, "a", "HD95 (mm) ↓").value == pytest.approx(10 * (1 - of_cases).mean())
+
+
+def test_one_overall_table_is_enough_if_both_means_agree() -> None:
+    assert case_table(three_models()) is None
+    assert "The mean of cases is the same" in overall_table(three_models()).caption
+
+
+def test_infinite_distances_enter_no_mean() -> None:
+    models = [student("a", {"core": [0.8, 0.9]})]
+    models[0].metrics.loc[0, "hd95_mm"] = np.inf
+    found = cell(overall_table(models), "a", "HD95 (mm) ↓")
+    assert (found.value, found.count) == (pytest.approx(1.0), 1)
+    assert "1 of HD95 of a" in overall_table(models).caption
 
 
 def test_undefined_cases_are_left_out_and_said() -> None:
@@ -184,6 +203,17 @@ def test_numbers_of_a_comparison_are_those_of_the_statistics() -> None:
     assert cell(table, other.name, "Difference").value == comparison.table.loc[other.name, "difference"]
     assert cell(table, other.name, "Wilcoxon p").value == comparison.table.loc[other.name, "wilcoxon_p_holm"]
     assert "Gap recovered" not in table.texts
+    assert "Difference of labels" not in table.texts
+    assert cell(table, other.name, "In one only").value == "0 + 0"
+
+
+def test_comparison_shows_the_difference_of_labels_if_it_is_another() -> None:
+    base = metrics({"core": [0.8, 0.4, 0.5], "rim": [0.6, NAN, NAN]})
+    other = metrics({"core": [0.8, 0.6, 0.5], "rim": [0.7, 0.5, NAN]})
+    comparison = compare(base, {"o": other})
+    table = comparison_table({DICE: comparison}, "base")
+    assert cell(table, "o", "Difference of labels").value == comparison.table.loc["o", "difference_of_labels"]
+    assert cell(table, "o", "In one only").value == "0 + 1"
 
 
 def test_columns_of_words_are_written_as_they_are() -> None:

@@ -19,7 +19,9 @@ import pandas as pd
 from ..errors import UserError
 from ..files import digest
 from ..volumes.nifti import read_volume
-from .case import EmptyPolicy, LabelMap, Measures, case_metrics
+from . import protocols
+from .aggregates import Mean, mean_of_cases, mean_of_labels
+from .case import BothEmpty, EmptyPolicy, LabelMap, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases
 from .surfaces import Definition
@@ -43,11 +45,14 @@ def evaluate_folder(
     references: Path,
     *,
     labels: Mapping[str, Sequence[int]],
-    tolerance: float = 1.0,
-    definition: Definition = "surface_elements",
-    empty: EmptyPolicy = "diagonal",
+    protocol: str = "default",
+    tolerance: float | None = None,
+    definition: Definition | None = None,
+    empty: EmptyPolicy | None = None,
+    both_empty: BothEmpty | None = None,
     lesions: Collection[str] = (),
     ignore: int | None = None,
+    patients: Mapping[str, str] | None = None,
     jobs: int = 1,
     allow_missing: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -58,11 +63,17 @@ def evaluate_folder(
         predictions: Folder of NIfTI label maps, `CASE.nii.gz` or `CASE.nii`.
         references: Folder of label maps of the same names.
         labels: Values in the label maps, by the name of the class or region: see `label_values`.
+        protocol: Name of the protocol, which says how everything that is not given here is measured: see
+            `nndistill.evaluation.protocols.PROTOCOLS`.
         tolerance: Tolerance of NSD in mm.
         definition: Definition of a surface: see `surface_distances`.
         empty: HD95 if only one of the masks is empty: the image's `"diagonal"`, a number of mm, or `"leave_out"`.
+        both_empty: What counts if both masks are empty: `"leave_out"`: nothing; `"one"`: Dice 1, NSD 1 and HD95 0, the
+            convention of BraTS; `"nsd_one"`: NSD 1 alone.
         lesions: Names of the labels whose lesions are counted as well.
         ignore: A value in the references whose voxels do not count.
+        patients: The patient of each case, where known; with them the metrics have the column `patient`, by which
+            `compare` recognises several examinations of one patient.
         jobs: Processes to share the cases among.
         allow_missing: Leave out cases that are in one folder only, instead of refusing them.
         progress: Called with the number of finished cases and of all cases.
@@ -85,14 +96,10 @@ def evaluate_folder(
         >>> evaluation.metrics[["case", "label", "dice"]].to_dict(orient="records")
         [{'case': 'case_1', 'label': 'tumour', 'dice': 1.0}]
     """
-    measures = Measures(
-        labels={name: tuple(values) for name, values in labels.items()},
-        tolerance=tolerance,
-        definition=definition,
-        empty=empty,
-        lesions=tuple(lesions),
-        ignore=ignore,
+    chosen = protocols.protocol(protocol).changed(
+        tolerance=tolerance, definition=definition, empty=empty, both_empty=both_empty
     )
+    measures = chosen.measures(labels, lesions=lesions, ignore=ignore)
     pairing = pair_cases(predictions, references, allow_missing=allow_missing)
     outcomes = []
     for outcome in _outcomes(pairing.pairs, measures, jobs):
@@ -100,7 +107,7 @@ def evaluate_folder(
         if progress is not None:
             progress(len(outcomes), len(pairing.pairs))
     measured = [outcome for outcome in outcomes if isinstance(outcome, _Measured)]
-    evaluation = _evaluation(measured, pairing, measures) if measured else None
+    evaluation = _evaluation(measured, pairing, measures, patients or {}) if measured else None
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     if failures or evaluation is None:
         kept = f" The other {len(measured)} are evaluated." if measured else ""
@@ -108,6 +115,19 @@ def evaluate_folder(
             listed(failures, f"{len(failures)} of {len(outcomes)} cases cannot be evaluated.{kept}"), evaluation
         )
     return evaluation
+
+
+def recorded_settings(measures: Measures) -> dict[str, Any]:
+    """The settings that decide what the values mean, as the summary records them."""
+    return {
+        "protocol": measures.protocol,
+        "tolerance_mm": measures.tolerance,
+        "definition": measures.definition,
+        "empty": measures.empty,
+        "both_empty": measures.both_empty,
+        "values": {name: list(values) for name, values in measures.labels.items()},
+        "ignored_value": measures.ignore,
+    }
 
 
 @dataclass(frozen=True)
@@ -171,9 +191,13 @@ def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
     return whole
 
 
-def _evaluation(measured: Sequence[_Measured], pairing: Pairing, measures: Measures) -> Evaluation:
+def _evaluation(
+    measured: Sequence[_Measured], pairing: Pairing, measures: Measures, patients: Mapping[str, str]
+) -> Evaluation:
     metrics = pd.DataFrame([row for case in measured for row in case.rows])
     metrics = metrics[[*COLUMNS, *(column for column in metrics if column not in COLUMNS)]]
+    if patients:
+        metrics["patient"] = metrics["case"].map(dict(patients))
     other_values = {
         f"in_{role}s": sorted({value for case in measured for value in case.other_values[role]})
         for role in ("reference", "prediction")
@@ -200,20 +224,16 @@ def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dic
         columns = [*always, *(of_lesions if label in measures.lesions else [])]
         labels[label] = {column: _statistics(metrics.loc[rows, column]) for column in columns}
         labels[label] |= {str(name): int(count) for name, count in counts[rows].sum().items()}
-    by_case = metrics.groupby("case", sort=False)[[*always, *of_lesions]].mean()
     return {
         "maker": MAKER,
-        "tolerance_mm": measures.tolerance,
-        "definition": measures.definition,
-        "empty": measures.empty,
-        "values": {name: list(values) for name, values in measures.labels.items()},
-        "ignored_value": measures.ignore,
+        **recorded_settings(measures),
         "lesions": list(measures.lesions),
-        "cases": len(by_case),
+        "cases": int(metrics["case"].nunique()),
         "without_prediction": list(pairing.missing),
         "without_reference": list(pairing.extra),
         "labels": labels,
-        "mean_over_labels": {str(column): _statistics(by_case[column]) for column in by_case},
+        "mean_of_labels": {column: _aggregate(mean_of_labels(metrics, column)) for column in (*always, *of_lesions)},
+        "mean_of_cases": {column: _aggregate(mean_of_cases(metrics, column)) for column in (*always, *of_lesions)},
         "versions": {"python": platform.python_version()}
         | {package: version(package) for package in ("nndistill", "numpy", "scipy", "nibabel")},
     }
@@ -227,4 +247,15 @@ def _statistics(values: pd.Series[float]) -> dict[str, float | int | None]:
         "sem": float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         "n": n,
         "left_out": int(values.isna().sum()),
+    }
+
+
+def _aggregate(mean: Mean) -> dict[str, Any]:
+    """The same for a mean over cases and labels: `n` cases have a value, `left_out` values of case and label do not."""
+    return {
+        "mean": mean.value if np.isfinite(mean.value) else None,
+        "sem": mean.error if np.isfinite(mean.error) else None,
+        "n": mean.cases,
+        "left_out": mean.undefined,
+        "empty_labels": list(mean.empty_labels),
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..files import read_json, write_file, write_json
+from . import protocols
 
 COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predicted_voxels")
 """The first columns of every `metrics.csv`, in this order; others may follow."""
@@ -53,12 +54,36 @@ def different_settings(files: Sequence[Path]) -> list[str]:
     """The settings in which files of metrics differ according to their summaries, one sentence per setting."""
     summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
     sentences = []
-    for key in ("definition", "tolerance_mm", "empty", "ignored_value"):
+    for key in ("definition", "tolerance_mm", "empty", "both_empty", "ignored_value"):
         values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
         if len({str(value) for value in values.values()}) > 1:
             listing = ", ".join(f"{value} in {path}" for path, value in values.items())
             sentences.append(f"The files were measured differently: {key} is {listing}.")
     return sentences
+
+
+def common_protocol(files: Sequence[Path], *, protocol: str | None = None) -> str:
+    """The protocol by which all files of metrics were measured, according to their summaries.
+
+    Args:
+        files: Files of metrics; those without a summary are taken to agree with the others.
+        protocol: The protocol that they have to have; then each needs a summary.
+
+    Raises:
+        UserError: The protocols differ, or are not the one that is asked for.
+    """
+    summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
+    found = {path: str(summary.get("protocol", "default")) for path, summary in summaries.items()}
+    if protocol is not None:
+        protocols.protocol(protocol)
+        if lacking := [path for path in files if path not in found]:
+            raise UserError(f"{lacking[0]} has no summary, so its protocol is not known.", option="protocol")
+        if other := next((path for path, name in found.items() if name != protocol), None):
+            raise UserError(f"{other} was measured by the protocol {found[other]}, not {protocol}.", option="protocol")
+    if len(set(found.values())) > 1:
+        listing = ", ".join(f"{name} in {path}" for path, name in found.items())
+        raise UserError(f"the files were measured by different protocols, {listing}: measure all by one of them.")
+    return next(iter(found.values()), "default")
 
 
 def check_place(out: Path) -> None:
@@ -83,7 +108,9 @@ def read_metrics(path: Path) -> pd.DataFrame:
         UserError: It is missing, not CSV, or its columns or values are not those of metrics.
     """
     try:
-        metrics = pd.read_csv(path, dtype={"case": str, "label": str}, keep_default_na=False, na_values=[""])
+        metrics = pd.read_csv(
+            path, dtype={"case": str, "label": str, "patient": str}, keep_default_na=False, na_values=[""]
+        )
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors

@@ -9,20 +9,24 @@ from typing import Any
 
 import pandas as pd
 
-from ..evaluation.dataset_labels import defines_regions, ignored_value, label_values
-from ..evaluation.folder import evaluate_folder
+from ..evaluation.case import BothEmpty
+from ..evaluation.dataset_labels import defines_regions, ignored_value
+from ..evaluation.folder import evaluate_folder, recorded_settings
 from ..evaluation.metrics_file import read_metrics, summary_path, write_evaluation
+from ..evaluation.protocols import Protocol, protocol
 from ..evaluation.surfaces import Definition
 from ..files import digest, read_json
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """How predictions are measured.
+    """How predictions are measured; what is `None` is as the protocol says.
 
     Args:
+        protocol: Name of the protocol: see `nndistill.evaluation.protocols.PROTOCOLS`.
         tolerance: Tolerance of NSD in mm.
         definition: Definition of a surface: see `nndistill.evaluation.surfaces.surface_distances`.
+        both_empty: What counts if both masks are empty.
         jobs: Number of processes; it has no influence on the values.
 
     Example:
@@ -31,23 +35,27 @@ class EvaluationSettings:
         True
     """
 
-    tolerance: float = 1.0
-    definition: Definition = "surface_elements"
+    protocol: str = "default"
+    tolerance: float | None = None
+    definition: Definition | None = None
+    both_empty: BothEmpty | None = None
     jobs: int = 1
+
+    @property
+    def resolved(self) -> Protocol:
+        """The protocol with the other settings in it.
+
+        Raises:
+            UserError: There is no such protocol, or it fixes one of the other settings.
+        """
+        return protocol(self.protocol).changed(
+            tolerance=self.tolerance, definition=self.definition, both_empty=self.both_empty
+        )
 
     @property
     def description(self) -> str:
         """What the metrics mean under these settings, for the reader of a report."""
-        surfaces = {
-            "surface_elements": "surfaces are made of elements weighted by their area (Nikolov et al., 2021)",
-            "boundary_voxels": "surfaces are the voxels at the border of a mask, all with the same weight, as in MONAI",
-        }
-        return (
-            "Dice: overlap of prediction and reference. HD95: the distance in mm within which 95 % of each surface "
-            f"is from the other. NSD: the share of both surfaces that is within {self.tolerance:g} mm of the other; "
-            f"{surfaces[self.definition]}. If only one of the two is empty, Dice and NSD are 0 and HD95 is the "
-            "diagonal of the image; if both are, the case is left out."
-        )
+        return self.resolved.description
 
 
 def kept_metrics(
@@ -75,16 +83,10 @@ def kept_metrics(
     Raises:
         UserError: The two folders do not fit together, or a file is damaged.
     """
-    regions = defines_regions(dataset_json)
-    labels = label_values(dataset_json, regions=regions)
+    resolved = settings.resolved
+    labels = resolved.labels(dataset_json, regions=resolved.lesion_rules is None and defines_regions(dataset_json))
     ignored = ignored_value(dataset_json)
-    recorded = {
-        "tolerance_mm": settings.tolerance,
-        "definition": settings.definition,
-        "empty": "diagonal",
-        "values": {name: list(values) for name, values in labels.items()},
-        "ignored_value": ignored,
-    }
+    recorded = recorded_settings(resolved.measures(labels, ignore=ignored))
     kept = _place(predictions)
     if _is_current(kept, recorded, predictions, references, dataset_json["file_ending"]):
         return read_metrics(kept)
@@ -92,8 +94,10 @@ def kept_metrics(
         predictions,
         references,
         labels=labels,
+        protocol=settings.protocol,
         tolerance=settings.tolerance,
         definition=settings.definition,
+        both_empty=settings.both_empty,
         ignore=ignored,
         jobs=settings.jobs,
         allow_missing=allow_missing,

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..analysis.costs import model_costs
 from ..errors import UserError
+from ..evaluation.patients import check_patients, known_patients
 from ..methods.registry import title_of
 from ..nnunet.data.splits import stored_folds
 from ..nnunet.models.history import History, read_history
@@ -27,6 +28,7 @@ def gather_results(
     references: Path | None = None,
     images: Path | None = None,
     measured: EvaluationSettings | None = None,
+    patients: Mapping[str, str] | None = None,
     benchmark: Mapping[str, Mapping[str, Any]] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[ReportedModel], ReportedCases]:
@@ -44,6 +46,7 @@ def gather_results(
         images: Folder of images in nnU-Net's raw format; default: those of the data set, or `imagesTs` next to
             `labelsTs`.
         measured: How to measure; default: as `nndistill evaluate` does.
+        patients: The patient of each case; default: from the data set's report, where there is one.
         benchmark: Measured `latency_s`, `memory_bytes` and `measured_on`, by name of the model or of its folder.
         progress: Called with the number of measured cases and of all cases, for one model after the other.
 
@@ -75,11 +78,16 @@ def gather_results(
         references = preprocessed_folder() / dataset / "gt_segmentations"
         raw = raw_folder() / dataset
 
+    known = known_patients([references.parent] if raw is None else [raw]) if patients is None else patients
     models = []
     for name, run, history, place in zip(names, runs, histories, places, strict=True):
         metrics = kept_metrics(
             place, references, dataset_json, measured, allow_missing=not predictions, progress=progress
         )
+        if patients is not None:
+            check_patients(patients, metrics["case"])
+        if known:
+            metrics = metrics.assign(patient=metrics["case"].map(dict(known)))
         costs = model_costs(run)
         timing = (benchmark or {}).get(name) or (benchmark or {}).get(run.resolve().name) or {}
         models.append(

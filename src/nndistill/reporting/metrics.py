@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 
 import pandas as pd
+
+from ..evaluation import aggregates
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,12 @@ METRICS = (DICE, HD95, NSD)
 
 def case_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Average every case over its labels, leaving out undefined values: one row per case, in the order of the cases."""
-    return metrics.groupby("case", sort=False)[[metric.column for metric in METRICS]].mean()
+    return aggregates.case_means(metrics, [metric.column for metric in METRICS])
 
 
 def case_dice(metrics: pd.DataFrame, case: str) -> float:
     """Mean Dice of one case over its labels; NaN if it is undefined or the case is not there."""
     return float(case_means(metrics)[DICE.column].get(case, nan))
-
-
-def standard_error(values: pd.Series[float]) -> float:
-    """Standard error of the mean; NaN for fewer than two values."""
-    return float(values.std() / sqrt(len(values))) if len(values) > 1 else nan
 
 
 def labels_in_order(frames: list[pd.DataFrame]) -> list[str]:

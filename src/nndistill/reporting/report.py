@@ -23,6 +23,7 @@ from .shown_cases import choose_case, rank_cases
 from .statistics import choose_baseline, compare_with_baseline
 from .tables.result_tables import (
     ablation_table,
+    case_table,
     class_table,
     comparison_table,
     cost_table,
@@ -118,7 +119,8 @@ def write_report(
     ranked = rank_cases(models, cases)
     shown = choose_case(ranked, case=case)
 
-    overall, classes, scores = overall_table(models), class_table(models), score_table(models)
+    overall, by_case = overall_table(models), case_table(models)
+    classes, scores = class_table(models), score_table(models)
     costs, ablations = cost_table(models), ablation_table(models)
     distributions = [draw_distributions(models, metric) for metric in METRICS]
     training = draw_training_curves(models)
@@ -141,7 +143,7 @@ def write_report(
     page = Page(
         title=title,
         models=models,
-        result_tables=[overall, classes],
+        result_tables=[overall, *([by_case] if by_case else []), classes],
         definition=cases.measured,
         statistics=statistics,
         pictures=pictures,

@@ -32,7 +32,10 @@ def choose_baseline(models: Sequence[ReportedModel], name: str | None = None) ->
 
 
 def compare_with_baseline(models: Sequence[ReportedModel], baseline: ReportedModel | None) -> dict[Metric, Comparison]:
-    """Compare every student with the baseline, by metric; empty if there is nothing to compare."""
+    """Compare every student with the baseline, by metric; empty if there is nothing to compare.
+
+    A metric of which one of them has no value at all, such as a distance where none is measured, is left out.
+    """
     others = [model for model in students_of(models) if model is not baseline]
     if baseline is None or not others:
         return {}
@@ -45,4 +48,5 @@ def compare_with_baseline(models: Sequence[ReportedModel], baseline: ReportedMod
             teacher=None if teacher is None or teacher is baseline else teacher.metrics,
         )
         for metric in METRICS
+        if all(model.metrics[metric.column].notna().any() for model in (baseline, *others))
     }

@@ -30,13 +30,21 @@ def evaluate(
     regions: Annotated[
         bool, typer.Option("--regions", help="Measure the regions of dataset.json instead of its single values.")
     ] = (False),
-    tolerance: Annotated[float, typer.Option(help="Tolerance of NSD in mm.")] = 1.0,
+    protocol: Annotated[
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024, brats2025, brats2026.")
+    ] = "default",
+    tolerance: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm; default: the protocol's.")] = None,
     definition: Annotated[
-        str, typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's).")
-    ] = "surface_elements",
+        str | None,
+        typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
+    ] = None,
     empty: Annotated[
-        str, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
-    ] = "diagonal",
+        str | None, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
+    ] = None,
+    both_empty: Annotated[
+        str | None,
+        typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS)."),
+    ] = None,
     lesions: Annotated[
         list[str] | None, typer.Option(help="Label whose lesions are counted as well; repeat for more.")
     ] = (None),
@@ -53,24 +61,30 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare predictions with references: Dice, HD95 and NSD per case and label, volumes and lesions."""
-    from ...evaluation.dataset_labels import find_dataset_json, ignored_value, label_values
+    from ...evaluation import protocols
+    from ...evaluation.dataset_labels import find_dataset_json, ignored_value
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
+    from ...evaluation.patients import known_patients
     from ...files import read_json
 
     check_place(out)
+    chosen = protocols.protocol(protocol)
     description = read_json(dataset_json or find_dataset_json(predictions, labels))
     with StepProgress("cases") as report:
         try:
             evaluation = evaluate_folder(
                 predictions,
                 labels,
-                labels=label_values(description, regions=regions),
+                labels=chosen.labels(description, regions=regions),
+                protocol=protocol,
                 tolerance=tolerance,
                 definition=definition,  # type: ignore[arg-type]
-                empty=_policy(empty),
+                empty=None if empty is None else _policy(empty),
+                both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
                 lesions=lesions or [],
                 ignore=ignored_value(description),
+                patients=known_patients(_data_set_folders(labels)),
                 jobs=jobs or os.cpu_count() or 1,
                 allow_missing=allow_missing,
                 progress=report,
@@ -85,14 +99,25 @@ def evaluate(
         print_json(evaluation.summary | {"metrics": str(out)})
         return
     summary = evaluation.summary
-    surfaces = {"dice": "Dice", "hd95_mm": "HD95 (mm)", "nsd": f"NSD at {tolerance:g} mm"}
-    show(_readable(summary, list(summary["labels"]), surfaces), f"{_cases(summary['cases'])}, mean ± SEM")
+    headings = {"dice": "Dice"}
+    if chosen.distances:
+        headings |= {"hd95_mm": "HD95 (mm)", "nsd": f"NSD at {summary['tolerance_mm']:g} mm"}
+    by = "" if protocol == "default" else f", protocol {protocol}"
+    title = f"{_cases(summary['cases'])}{by}, mean ± SEM"
+    show(_readable(summary, list(summary["labels"]), headings), title)
     if lesions:
         of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
         show(_readable(summary, lesions, of_lesions), "Lesions")
     for sentence in _remarks(summary):
         print(sentence)
     print(f"\nMetrics:  {out}\nSummary:  {summary_path(out)}")
+
+
+def _data_set_folders(labels: Path) -> list[Path]:
+    """Where the report of the labels' data set may be: with them, above them, or in nnU-Net's raw data."""
+    above = labels.resolve().parent
+    raw = os.environ.get("nnUNet_raw")
+    return [labels, above, *([Path(raw) / above.name] if raw else [])]
 
 
 def _policy(empty: str) -> EmptyPolicy:
@@ -105,9 +130,11 @@ def _policy(empty: str) -> EmptyPolicy:
 def _readable(summary: dict[str, Any], labels: list[str], headings: dict[str, str]) -> pd.DataFrame:
     import pandas as pd
 
+    from ...evaluation.aggregates import MEAN_OF_CASES, MEAN_OF_LABELS
+
     rows = {label: summary["labels"][label] for label in labels}
     if len(summary["labels"]) == len(rows) > 1:
-        rows["mean over labels"] = summary["mean_over_labels"]
+        rows |= {name: summary[name.replace(" ", "_")] for name in (MEAN_OF_LABELS, MEAN_OF_CASES)}
     return pd.DataFrame(
         {heading: [_cell(row[column], column) for row in rows.values()] for column, heading in headings.items()},
         index=list(rows),
@@ -119,7 +146,7 @@ def _cell(statistics: dict[str, Any], column: str) -> str:
         return "–"
     digits = 2 if column == "hd95_mm" else 3
     error = "" if statistics["sem"] is None else f" ± {statistics['sem']:.{digits}f}"
-    left_out = f" (n={statistics['n']})" if statistics["left_out"] else ""
+    left_out = f" (n={statistics['n']})" if statistics["left_out"] and "empty_labels" not in statistics else ""
     return f"{statistics['mean']:.{digits}f}{error}{left_out}"
 
 
@@ -127,15 +154,22 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
     """What the table does not show: empty masks, missing cases, and values without a name."""
     remarks = []
     one_empty = "left out of HD95" if summary["empty"] == "leave_out" else "with Dice and NSD 0 and HD95 as a penalty"
+    both_empty = {
+        "leave_out": "left out",
+        "one": "with Dice 1, NSD 1 and HD95 0",
+        "nsd_one": "with NSD 1 and left out of Dice and HD95",
+    }[summary["both_empty"]]
     for label, row in summary["labels"].items():
         one = row["reference_empty"] + row["prediction_empty"]
         if row["both_empty"]:
-            remarks.append(f"{label}: {_cases(row['both_empty'])} left out, empty in reference and prediction.")
+            remarks.append(f"{label}: {_cases(row['both_empty'])} {both_empty}, empty in reference and prediction.")
         if one:
             remarks.append(
                 f"{label}: {_cases(one)} {one_empty}: the reference is empty in {row['reference_empty']}, "
                 f"the prediction in {row['prediction_empty']}."
             )
+    if len(summary["labels"]) > 1:
+        remarks += _aggregates(summary)
     for key, what in (("without_prediction", "a prediction"), ("without_reference", "a reference")):
         if summary[key]:
             first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
@@ -145,6 +179,21 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
         if values:
             where = key.removeprefix("in_")
             remarks.append(f"The {where} contain values that belong to no label: {', '.join(map(str, values))}.")
+    return remarks
+
+
+def _aggregates(summary: dict[str, Any]) -> list[str]:
+    """What the two means over all labels are, and what they leave out."""
+    of_labels = summary["mean_of_labels"]["dice"]
+    remarks = [
+        "Mean of labels: over cases, then over labels (nnU-Net's foreground mean, the paper's overall). Mean of cases: "
+        "over the labels of a case, then over cases (what paired tests compare)."
+    ]
+    if of_labels["left_out"]:
+        values = f"{of_labels['left_out']} of {summary['cases'] * len(summary['labels'])} values of Dice"
+        remarks.append(f"Both leave out {values} (case and label), which are undefined.")
+    if of_labels["empty_labels"]:
+        remarks.append(f"Without any value, and so in neither mean: {', '.join(of_labels['empty_labels'])}.")
     return remarks
 
 

@@ -44,11 +44,26 @@ def report(
     channel: Annotated[
         str | None, typer.Option(help="Channel to draw, by its name in dataset.json; default: the first.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Tolerance of NSD in mm.")] = 1.0,
+    protocol: Annotated[
+        str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024, brats2025, brats2026.")
+    ] = "default",
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table with the columns case and patient, or a report.json; default: the data set's report, if any."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Tolerance of NSD in mm; default: the protocol's.")
+    ] = None,
     definition: Annotated[
-        Literal["surface_elements", "boundary_voxels"],
+        Literal["surface_elements", "boundary_voxels"] | None,
         typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
-    ] = "surface_elements",
+    ] = None,
+    both_empty: Annotated[
+        str | None,
+        typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS)."),
+    ] = None,
     benchmark: Annotated[
         Path | None, typer.Option(help="JSON file with latency_s and memory_bytes per model, for the table of costs.")
     ] = None,
@@ -62,6 +77,7 @@ def report(
     """Compare trained models in tables, figures, statistics and one HTML page with all of them."""
     import os
 
+    from ...evaluation.patients import read_patients
     from ...files import read_json
     from ...gather import EvaluationSettings, gather_results
     from ...nnunet.workspace import use_workspace
@@ -77,7 +93,14 @@ def report(
             predictions=predictions or (),
             references=labels,
             images=images,
-            measured=EvaluationSettings(tolerance=tolerance, definition=definition, jobs=jobs or os.cpu_count() or 1),
+            measured=EvaluationSettings(
+                protocol=protocol,
+                tolerance=tolerance,
+                definition=definition,
+                both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
+                jobs=jobs or os.cpu_count() or 1,
+            ),
+            patients=read_patients(patients) if patients else None,
             benchmark=read_json(benchmark) if benchmark else None,
             progress=progress,
         )

@@ -12,7 +12,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from ...benchmark.result import Benchmark
 from ...benchmark.timing import Timing
-from ..metrics import DICE, case_means, standard_error
+from ...evaluation.aggregates import mean_of_labels
+from ..metrics import DICE
 from .chart import add_model_legend, chart_looks, empty_chart
 from .palette import GREY, INK, MARKERS, STUDENTS, ModelStyle
 
@@ -55,12 +56,12 @@ def _around(timing: Timing) -> list[list[float]]:
 
 
 def _draw_point(axes: Axes, latency: Timing, metrics: pd.DataFrame, style: ModelStyle) -> None:
-    dice = case_means(metrics)[DICE.column].dropna()
+    dice = mean_of_labels(metrics, DICE.column)
     axes.errorbar(
         latency.median,
-        float(dice.mean()),
+        dice.value,
         xerr=_around(latency),
-        yerr=np.nan_to_num(standard_error(dice)),
+        yerr=np.nan_to_num(dice.error),
         color=style.colour,
         marker=style.marker,
         markersize=6,

@@ -15,11 +15,12 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from ...evaluation.aggregates import mean_of_labels
 from ...files import write_file
 from ..figures.drawing import Drawing
 from ..figures.palette import INK, label_colours, model_styles
 from ..figures.qualitative import MARKS
-from ..metrics import DICE, METRICS, case_means, labels_in_order
+from ..metrics import DICE, METRICS, labels_in_order
 from ..model_results import ReportedModel
 from ..tables.table import Table
 from ..text.result_sentences import summary_sentences
@@ -158,11 +159,12 @@ def _counted(number: int, what: str) -> str:
 
 
 def _card(model: ReportedModel) -> dict[str, Any]:
-    means = case_means(model.metrics).mean()
-    more = [f"{m.name} {m.text(float(means[m.column]))} {m.unit}".strip() for m in METRICS if m is not DICE]
+    means = {metric: metric.text(mean_of_labels(model.metrics, metric.column).value) for metric in METRICS}
+    known = {metric: text for metric, text in means.items() if text != "–" and metric is not DICE}
+    more = [f"{metric.name} {text} {metric.unit}".strip() for metric, text in known.items()]
     if model.cost is not None:
         more.append(f"{model.cost.parameters / 1e6:.2f} M parameters")
-    return {"name": model.name, "score": DICE.text(float(means[DICE.column])), "metric": DICE.name, "more": more}
+    return {"name": model.name, "score": means[DICE], "metric": DICE.name, "more": more}
 
 
 def _browser(page: Page) -> dict[str, Any] | None:

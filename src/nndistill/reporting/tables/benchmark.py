@@ -8,7 +8,8 @@ from math import isfinite, nan
 import pandas as pd
 
 from ...benchmark.result import Benchmark, ModelResult
-from ..metrics import DICE, case_means, standard_error
+from ...evaluation.aggregates import mean_of_labels
+from ..metrics import DICE
 from .table import Cell, Column, Table
 
 
@@ -78,5 +79,5 @@ def _cell(value: float | None) -> Cell:
 def _dice(metrics: pd.DataFrame | None) -> Cell:
     if metrics is None:
         return Cell(nan)
-    dice = case_means(metrics)[DICE.column].dropna()
-    return Cell(float(dice.mean()), error=standard_error(dice), count=len(dice))
+    dice = mean_of_labels(metrics, DICE.column)
+    return Cell(dice.value, error=dice.error, count=dice.cases)

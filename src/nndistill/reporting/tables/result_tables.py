@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ...evaluation.aggregates import MEAN_OF_CASES, MEAN_OF_LABELS, Mean, mean_of_cases, mean_of_labels
 from ...evaluation.comparison import Comparison
-from ..metrics import METRICS, Metric, case_means, labels_in_order, standard_error
+from ..metrics import METRICS, Metric, case_means, labels_in_order
 from ..model_results import ReportedModel, students_of
 from ..text.result_sentences import p_text
 from .table import Cell, Column, Table
@@ -25,33 +27,36 @@ _OPTIONS = {
 
 
 def overall_table(models: Sequence[ReportedModel]) -> Table:
-    """Compare the models over all labels (the paper's Table 1).
+    """Compare the models over all labels by the mean of labels (the paper's Table 1)."""
+    agree = case_table(models) is None
+    title = "Overall" if agree else f"Overall: {MEAN_OF_LABELS}"
+    caption = "Mean of labels: averaged over the cases, then over the labels, as the paper's overall is."
+    if agree and len(labels_in_order([model.metrics for model in models])) > 1:
+        caption += " The mean of cases is the same, since every case has all labels."
+    return _aggregate_table("overall", title, caption, models, mean_of_labels)
 
-    Metrics are averaged over the labels of a case first, then over cases.
-    """
-    means = {model.name: case_means(model.metrics) for model in models}
-    cases = max(len(frame) for frame in means.values())
-    cells = _cells(models, [(means, metric) for metric in METRICS])
-    rows = [([model.name], cells[model.name]) for model in models]
-    return Table(
-        name="overall",
-        title="Overall",
-        caption="Averaged over the labels of a case, then over cases. " + _reading(rows, cases),
-        stubs=["Model"],
-        columns=[_column(metric, cases) for metric in METRICS],
-        rows=rows,
+
+def case_table(models: Sequence[ReportedModel]) -> Table | None:
+    """Compare the models by the mean of cases; `None` if it is the mean of labels, since no value is undefined."""
+    of_labels, of_cases = (
+        [mean(model.metrics, metric.column).value for model in models for metric in METRICS]
+        for mean in (mean_of_labels, mean_of_cases)
     )
+    if np.allclose(of_labels, of_cases, rtol=1e-9, equal_nan=True):
+        return None
+    caption = "Mean of cases: averaged over the labels of a case, then over the cases, as for the statistics."
+    return _aggregate_table("mean_of_cases", f"Overall: {MEAN_OF_CASES}", caption, models, mean_of_cases)
 
 
 def class_table(models: Sequence[ReportedModel]) -> Table:
     """Compare the models on every label (the paper's Table 2)."""
     labels = labels_in_order([model.metrics for model in models])
-    cases = max(int(model.metrics["case"].nunique()) for model in models)
+    cases = _most_cases(models)
     of_label = {
         label: {model.name: model.metrics[model.metrics["label"].astype(str) == label] for model in models}
         for label in labels
     }
-    cells = _cells(models, [(of_label[label], metric) for label in labels for metric in METRICS])
+    cells = _cells(models, [(of_label[label], metric) for label in labels for metric in METRICS], mean_of_cases)
     rows = [([model.name], cells[model.name]) for model in models]
     return Table(
         name="classes",
@@ -103,11 +108,11 @@ def ablation_table(models: Sequence[ReportedModel]) -> Table | None:
     varied = _varied(students)
     if not varied:
         return None
-    means = {model.name: case_means(model.metrics) for model in students}
-    cases = max(len(frame) for frame in means.values())
+    metrics = {model.name: model.metrics for model in students}
+    cases = _most_cases(students)
     rows: list[tuple[Sequence[str], Sequence[Cell]]] = []
     for option, group in varied.items():
-        cells = _cells(group, [(means, metric) for metric in METRICS])
+        cells = _cells(group, [(metrics, metric) for metric in METRICS], mean_of_labels)
         rows += [
             ([_OPTIONS.get(option, option), _option_text(model.options[option]), model.name], cells[model.name])
             for model in group
@@ -115,7 +120,8 @@ def ablation_table(models: Sequence[ReportedModel]) -> Table | None:
     return Table(
         name="ablations",
         title="Ablations",
-        caption="The rows of a group differ in one option only. " + _reading(rows, cases, best="of a group"),
+        caption="The rows of a group differ in one option only. Mean of labels. "
+        + _reading(rows, cases, best="of a group"),
         stubs=["Option", "Value", "Model"],
         columns=[_column(metric, cases) for metric in METRICS],
         rows=rows,
@@ -131,27 +137,41 @@ def comparison_table(comparisons: Mapping[Metric, Comparison], baseline: str) ->
     columns = {
         "base": Column(baseline, write="{:.3g}".format),
         "other": Column("Model", write="{:.3g}".format),
+        "defined_in_one": Column("In one only"),
         "difference": Column("Difference", write=difference),
         "ci_low": Column("95 % from", write=difference),
         "ci_high": Column("to", write=difference),
+        "difference_of_labels": Column("Difference of labels", write=difference),
         "t_p_holm": Column("t-test p", write=p_text),
         "wilcoxon_p_holm": Column("Wilcoxon p", write=p_text),
         "cohen_dz": Column("Effect d", write=lambda value: f"{value:.2f}".replace("-", "−")),
         "gap_recovered": Column("Gap recovered", write=lambda value: f"{100 * value:.0f} %".replace("-", "−")),
     }
-    present = [key for key in columns if any(c.table[key].notna().any() for c in comparisons.values())]
+    tables = {
+        metric: comparison.table.assign(
+            defined_in_one=comparison.table["only_base"].map(str) + " + " + comparison.table["only_other"].map(str)
+        )
+        for metric, comparison in comparisons.items()
+    }
+    present = [key for key in columns if any(table[key].notna().any() for table in tables.values())]
+    if all(np.allclose(t["difference"], t["difference_of_labels"], rtol=1e-9, atol=1e-12) for t in tables.values()):
+        present.remove("difference_of_labels")
     return Table(
         name="comparison",
         title=f"Compared with {baseline}",
-        caption="Paired by case and averaged over the labels for which both have a value, so means may differ from "
-        "those of the other tables. 95 % bootstrap interval of the mean difference; two-sided p-values, with Holm's "
-        "correction if several models are compared; effect: mean over standard deviation of the differences.",
+        caption="Mean of cases: paired by case, each model averaged over the labels for which it has a value. In one "
+        "only: values (case and label) that only the first and only the second of the two has. 95 % bootstrap "
+        "interval of the mean difference; two-sided p-values over cases, with Holm's correction if several models are "
+        "compared; effect: mean over standard deviation of the differences.",
         stubs=["Measure", "Model"],
         columns=[columns[key] for key in present],
         rows=[
-            ([metric.label, str(name)], [Cell(float(row[key])) for key in present])
-            for metric, comparison in comparisons.items()
-            for name, row in comparison.table.iterrows()
+            (
+                [metric.label, str(name)],
+                [Cell(row[key] if isinstance(row[key], str) else float(row[key])) for key in present],
+            )
+            for metric, table in tables.items()
+            for name, row in table.iterrows()
         ],
     )
 
@@ -174,6 +194,44 @@ def score_table(models: Sequence[ReportedModel]) -> Table:
     )
 
 
+def _aggregate_table(
+    name: str,
+    title: str,
+    caption: str,
+    models: Sequence[ReportedModel],
+    average: Callable[[pd.DataFrame, str], Mean],
+) -> Table:
+    cases = _most_cases(models)
+    cells = _cells(models, [({model.name: model.metrics for model in models}, metric) for metric in METRICS], average)
+    rows = [([model.name], cells[model.name]) for model in models]
+    return Table(
+        name=name,
+        title=title,
+        caption=f"{caption} {_reading(rows, cases)}{_left_out(models)}",
+        stubs=["Model"],
+        columns=[_column(metric, cases) for metric in METRICS],
+        rows=rows,
+    )
+
+
+def _most_cases(models: Sequence[ReportedModel]) -> int:
+    return max(int(model.metrics["case"].nunique()) for model in models)
+
+
+def _left_out(models: Sequence[ReportedModel]) -> str:
+    """Say how many values the means over all labels leave out, and which labels have none."""
+    means = {
+        (model.name, metric): mean_of_labels(model.metrics, metric.column) for model in models for metric in METRICS
+    }
+    counts = [
+        f"{mean.undefined} of {metric.name} of {name}" for (name, metric), mean in means.items() if mean.undefined
+    ]
+    sentence = f" Undefined values (case and label) are left out: {', '.join(counts)}." if counts else ""
+    if empty := dict.fromkeys(label for mean in means.values() for label in mean.empty_labels):
+        sentence += f" Without any value for some model and measure, and so not in its mean: {', '.join(empty)}."
+    return sentence
+
+
 def _reading(rows: Sequence[tuple[Sequence[str], Sequence[Cell]]], cases: int, *, best: str = "student") -> str:
     """Say how to read the cells, and only those parts of them that occur."""
     cells = [cell for _, row in rows for cell in row]
@@ -188,30 +246,31 @@ def _column(metric: Metric, cases: int, *, group: str = "") -> Column:
 
 
 def _cells(
-    models: Sequence[ReportedModel], columns: Sequence[tuple[dict[str, pd.DataFrame], Metric]]
+    models: Sequence[ReportedModel],
+    columns: Sequence[tuple[Mapping[str, pd.DataFrame], Metric]],
+    average: Callable[[pd.DataFrame, str], Mean],
 ) -> dict[str, list[Cell]]:
     """Mean and standard error of every model in every column, with the best students of a column marked."""
     rows: dict[str, list[Cell]] = {model.name: [] for model in models}
-    for frames, metric in columns:
-        values = {model.name: frames[model.name][metric.column].dropna() for model in models}
-        best = _best([values[student.name] for student in students_of(models)], metric)
+    for metrics, metric in columns:
+        means = {model.name: average(metrics[model.name], metric.column) for model in models}
+        best = _best([means[student.name].value for student in students_of(models)], metric)
         for model in models:
-            defined = values[model.name]
-            mean = float(defined.mean())
+            mean = means[model.name]
             rows[model.name].append(
                 Cell(
-                    value=mean,
-                    error=standard_error(defined),
-                    count=len(defined),
-                    best=model.role == "student" and metric.text(mean) == best,
+                    value=mean.value,
+                    error=mean.error,
+                    count=mean.cases,
+                    best=model.role == "student" and metric.text(mean.value) == best,
                 )
             )
     return rows
 
 
-def _best(students: Sequence[pd.Series[float]], metric: Metric) -> str | None:
+def _best(students: Sequence[float], metric: Metric) -> str | None:
     """The best mean as it is written, so that equal numbers look equal; `None` if there is nothing to choose from."""
-    means = [mean for mean in (float(values.mean()) for values in students) if isfinite(mean)]
+    means = [mean for mean in students if isfinite(mean)]
     if len(means) < 2:
         return None
     return metric.text(max(means) if metric.higher_is_better else min(means))

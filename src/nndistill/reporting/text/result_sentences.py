@@ -7,8 +7,9 @@ from math import isfinite, isnan
 
 import pandas as pd
 
+from ...evaluation.aggregates import mean_of_labels
 from ...evaluation.comparison import Comparison
-from ..metrics import DICE, METRICS, Metric, case_means, standard_error
+from ..metrics import DICE, METRICS, Metric
 from ..model_results import ReportedModel, students_of, teacher_of
 
 
@@ -66,12 +67,12 @@ def p_text(p: float) -> str:
 
 
 def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: bool) -> str:
-    difference = float(row["difference"])
-    better = difference > 0 if metric.higher_is_better else difference < 0
-    verdict = "the same" if difference == 0 else f"{metric.text(abs(difference))} {'better' if better else 'worse'}"
     pairs = int(row["pairs"])
-    means = f"{metric.text(row['base'])} → {metric.text(row['other'])} {metric.unit}".strip()
-    sentence = f"{name}: {means}, {verdict} on average"
+    of_cases, of_labels = (
+        _change(row["base"], row["other"], metric),
+        _change(row["base_of_labels"], row["other_of_labels"], metric),
+    )
+    sentence = f"{name}: {of_cases} on average"
     sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
     if isfinite(row["ci_low"]):
         crosses = row["ci_low"] <= 0 <= row["ci_high"]
@@ -87,7 +88,17 @@ def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: boo
     if isfinite(row["gap_recovered"]):
         share = float(row["gap_recovered"])
         sentence += f"; it recovers {f'{100 * share:.0f} %' if share > 0 else 'none'} of the gap to the teacher"
+    if of_cases != of_labels:
+        sentence += f"; that is the mean of cases, and the mean of labels is {of_labels}"
     return sentence + "."
+
+
+def _change(base: float, other: float, metric: Metric) -> str:
+    """`0.600 → 0.703, 0.103 better`."""
+    difference = float(other - base)
+    better = difference > 0 if metric.higher_is_better else difference < 0
+    verdict = "the same" if difference == 0 else f"{metric.text(abs(difference))} {'better' if better else 'worse'}"
+    return f"{f'{metric.text(base)} → {metric.text(other)} {metric.unit}'.strip()}, {verdict}"
 
 
 def _equals(p: float) -> str:
@@ -96,13 +107,14 @@ def _equals(p: float) -> str:
 
 def _scores(model: ReportedModel) -> str:
     """`Dice 0.873 ± 0.012, HD95 3.10 ± 0.25 mm and NSD 0.911 ± 0.010`."""
-    means = case_means(model.metrics)
     parts = []
     for metric in METRICS:
-        values = means[metric.column].dropna()
-        error = f" ± {metric.text(standard_error(values))}" if len(values) > 1 else ""
-        parts.append(f"{metric.name} {metric.text(float(values.mean()))}{error} {metric.unit}".strip())
-    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+        mean = mean_of_labels(model.metrics, metric.column)
+        if not isfinite(mean.value) and metric is not DICE:
+            continue
+        error = f" ± {metric.text(mean.error)}" if isfinite(mean.error) else ""
+        parts.append(f"{metric.name} {metric.text(mean.value)}{error} {metric.unit}".strip())
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def _best(students: Sequence[ReportedModel]) -> ReportedModel | None:
@@ -111,7 +123,7 @@ def _best(students: Sequence[ReportedModel]) -> ReportedModel | None:
 
 
 def _mean(model: ReportedModel, metric: Metric) -> float:
-    return float(case_means(model.metrics)[metric.column].mean())
+    return mean_of_labels(model.metrics, metric.column).value
 
 
 def _quoted(model: ReportedModel) -> str:
