@@ -65,7 +65,18 @@ def test_json_with_student_is_what_the_file_holds(diagnose, student, tmp_path):
     assert {row["phi"] for row in numbers["mismatch"]} == {"run", "least squares"}
     assert len(numbers["mismatch"]) == 2 * 3
     assert not set(numbers["phi_fitted_on"]) & set(numbers["cases"])
-    assert any("Eq. 1" in sentence for sentence in numbers["sentences"])
+    assert any("Eq. 1 of the paper" in sentence for sentence in numbers["sentences"])
+    assert "norm of the mismatch" in figure
+    assert "relative mismatch" in figure
+
+
+def test_norms_and_relative_mismatch_stand_side_by_side(diagnose, student, tmp_path):
+    result = diagnose("--student", student)
+    assert "Norm of the student's mismatch (Eq. 1 of the paper" in result.out
+    assert "Relative mismatch of the student" in result.out
+    table = pd.read_csv(tmp_path / "out" / "mismatch.csv")
+    assert list(table) == ["stage", "phi", "case", "high_norm", "low_norm", "high", "low"]
+    assert (table[["high_norm", "low_norm"]] > 0).all(axis=None)
 
 
 def test_a_teacher_is_its_own_best_student(diagnose, world):

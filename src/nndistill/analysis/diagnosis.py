@@ -22,7 +22,7 @@ from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork, nnunet_taps
 from ..wavelets.operators import check_level, check_mode, check_wavelet
-from .mismatch import LeastSquaresPhi, mismatch
+from .mismatch import LeastSquaresPhi, mismatch_norms
 from .spectrum import pooled_spectrum, stage_spectrum
 
 RUN, LEAST_SQUARES = "run", "least squares"
@@ -41,7 +41,8 @@ class Diagnosis:
         cases: Names of the validation cases.
         fitted_on: Names of the training cases that the least-squares φ was fitted on.
         spectrum: As from `pooled_spectrum`; stages are counted from 1, as in the paper.
-        mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`, `high`, `low`; `None` without a student.
+        mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`; `high_norm` and `low_norm`, the two sides
+            of Eq. 1; `high` and `low`, their squares relative to the teacher's. `None` without a student.
         example: The first case.
         spacing: Voxel size of its image in mm.
     """
@@ -134,8 +135,9 @@ def diagnose(
         ours = student(patch.image) if student else []
         for origin, stages in phis.items():
             for stage, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
-                values = mismatch(t, s, phi.to(t.device), **settings)
-                mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
+                norms = mismatch_norms(t, s, phi.to(t.device), **settings)
+                sides = {"high_norm": norms.high, "low_norm": norms.low, **norms.relative._asdict()}
+                mismatches.append({"stage": stage, "phi": origin, "case": name, **sides})
     return Diagnosis(
         teacher=teacher_folder,
         student=student_folder,

@@ -52,7 +52,9 @@ def diagnose(
         return
     show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR of every band in dB ({wavelet}, {mode})")
     if diagnosis.mismatch is not None:
-        show(readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (φ in brackets), mean over cases")
+        norms, relative = (readable_mismatch(diagnosis.mismatch, relative=asked) for asked in (False, True))
+        show(norms, "Norm of the student's mismatch (Eq. 1 of the paper; φ in brackets), mean over cases")
+        show(relative, "Relative mismatch of the student (squared norms; φ in brackets), mean over cases")
     for sentence in diagnosis_sentences(diagnosis):
         print(f"- {sentence}")
     print(f"\nTables and figures: {out}")
@@ -74,13 +76,13 @@ def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> p
     return table.set_index(table.pop("stage").astype(str).where(first, ""))
 
 
-def readable_mismatch(mismatch: pd.DataFrame) -> pd.DataFrame:
+def readable_mismatch(mismatch: pd.DataFrame, *, relative: bool) -> pd.DataFrame:
     """Arrange the mismatch as a table: one row per stage, high and low for each φ."""
     import pandas as pd
 
     columns = {
-        f"{band} ({origin})": rows.groupby("stage")[band].mean()
+        f"{band} ({origin})": rows.groupby("stage")[band if relative else f"{band}_norm"].mean()
         for origin, rows in mismatch.groupby("phi", sort=False)
         for band in ("high", "low")
     }
-    return pd.DataFrame(columns).map("{:.3f}".format).replace("nan", "–")
+    return pd.DataFrame(columns).map(("{:.3f}" if relative else "{:.4g}").format).replace("nan", "–")
