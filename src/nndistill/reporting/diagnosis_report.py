@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.diagnosis import Diagnosis
-from ..analysis.reductions import reduced_scales
+from ..analysis.reductions import Derivative, Downsampling, reduced_scales
 from ..files import atomic_path, write_json
 from .figures.mismatch import draw_mismatch
 from .figures.reductions import draw_reductions
@@ -16,6 +16,7 @@ from .figures.spectrum import draw_spectrum
 from .text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
+HALVED: dict[Downsampling, str] = {"decimation": "every second voxel", "averaging": "means of 2×2×2 voxels"}
 
 
 def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
@@ -44,12 +45,20 @@ def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
+def write_diagnosis(
+    diagnosis: Diagnosis,
+    folder: Path,
+    *,
+    downsampling: Downsampling = "decimation",
+    derivative: Derivative = "x",
+) -> list[Path]:
     """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and `mismatch.csv` if there is a student.
 
     Args:
         diagnosis: What was measured.
         folder: Folder to write to; files of the same names are replaced.
+        downsampling: How the image in the figure of reductions is halved; the paper's Figure 1 shows decimation.
+        derivative: Which of its derivatives is drawn; Figure 1 shows the one along x.
 
     Returns:
         The files that were written.
@@ -65,7 +74,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
     files = [files[0], *tables]
 
     example = diagnosis.example
-    scales = reduced_scales(example.image[0], diagnosis.spacing)
+    scales = reduced_scales(example.image[0], diagnosis.spacing, downsampling=downsampling, derivative=derivative)
     for ending in FORMATS:
         path = folder / f"spectrum.{ending}"
         draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=_plans_name(diagnosis.teacher))
@@ -76,7 +85,12 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
             files.append(path)
         path = folder / f"reductions.{ending}"
         draw_reductions(
-            scales, path, slice_index=example.centre[0], spacing=diagnosis.spacing, title=f"{example.name}, channel 0"
+            scales,
+            path,
+            slice_index=example.centre[0],
+            spacing=diagnosis.spacing,
+            derivative=derivative,
+            title=f"{example.name}, channel 0: {HALVED[downsampling]}",
         )
         files.append(path)
     return files

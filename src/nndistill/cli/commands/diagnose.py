@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,14 @@ def diagnose(
     wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
     level: Annotated[int, typer.Option(min=1, help="Number of levels; fewer if a stage is small.")] = 3,
     mode: Annotated[str, typer.Option(help="Boundary mode; periodization is exactly orthonormal.")] = "symmetric",
+    downsampling: Annotated[
+        Literal["decimation", "averaging"],
+        typer.Option(help="How the example is halved in the figure of reductions; Figure 1 of the paper: decimation."),
+    ] = "decimation",
+    derivative: Annotated[
+        Literal["x", "magnitude"],
+        typer.Option(help="Derivative in that figure: along x, as in Figure 1, or the gradient's magnitude."),
+    ] = "x",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("nndistill-diagnosis"),
     workspace: Workspace = None,
@@ -46,7 +54,7 @@ def diagnose(
             device=device,
             progress=report,
         )
-    files = write_diagnosis(diagnosis, out)
+    files = write_diagnosis(diagnosis, out, downsampling=downsampling, derivative=derivative)
     if as_json:
         print_json({**diagnosis_numbers(diagnosis), "files": [str(file) for file in files]})
         return
