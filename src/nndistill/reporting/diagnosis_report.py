@@ -10,6 +10,8 @@ import pandas as pd
 from ..analysis.diagnosis import Diagnosis
 from ..analysis.reductions import Derivative, Downsampling, reduced_scales
 from ..files import atomic_path, write_json
+from .figures.bands import draw_bands
+from .figures.drawing import Drawing
 from .figures.mismatch import draw_mismatch
 from .figures.reductions import draw_reductions
 from .figures.spectrum import draw_spectrum
@@ -27,11 +29,30 @@ def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
         wavelet=diagnosis.settings["wavelet"],
         level=diagnosis.settings["level"],
     )
-    return spectrum + ([] if diagnosis.mismatch is None else mismatch_sentences(diagnosis.mismatch))
+    if diagnosis.mismatch is not None:
+        spectrum += mismatch_sentences(diagnosis.mismatch)
+    if diagnosis.bands is None:
+        spectrum.append(f"Stage {diagnosis.shown_stage} cannot be split, so its bands are not drawn.")
+    return spectrum
+
+
+def bands_drawing(diagnosis: Diagnosis) -> Drawing | None:
+    """The bands of one stage of the first case as pictures; `None` if it cannot be split."""
+    if diagnosis.bands is None:
+        return None
+    size = diagnosis.sizes[diagnosis.shown_stage - 1]
+    return draw_bands(
+        diagnosis.bands,
+        stage=diagnosis.shown_stage,
+        case=diagnosis.example.name,
+        spacing=[mm * whole / n for mm, whole, n in zip(diagnosis.spacing, diagnosis.patch, size, strict=True)],
+        phi=diagnosis.shown_phi,
+    )
 
 
 def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
     """Everything as plain values, for JSON; unknown values are `None`."""
+    drawing = bands_drawing(diagnosis)
     return {
         "teacher": str(diagnosis.teacher),
         "student": None if diagnosis.student is None else str(diagnosis.student),
@@ -41,6 +62,7 @@ def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
         "stages": [list(size) for size in diagnosis.sizes],
         "spectrum": _records(diagnosis.spectrum),
         "mismatch": None if diagnosis.mismatch is None else _records(diagnosis.mismatch),
+        "bands": None if drawing is None else {"stage": diagnosis.shown_stage, "caption": drawing.caption},
         "sentences": diagnosis_sentences(diagnosis),
     }
 
@@ -93,7 +115,8 @@ def write_diagnosis(
             title=f"{example.name}, channel 0: {HALVED[downsampling]}",
         )
         files.append(path)
-    return files
+    drawing = bands_drawing(diagnosis)
+    return files if drawing is None else [*files, *drawing.write(folder)]
 
 
 def _plans_name(model: Path) -> str:

@@ -23,6 +23,7 @@ def diagnose(
     wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
     level: Annotated[int, typer.Option(min=1, help="Number of levels; fewer if a stage is small.")] = 3,
     mode: Annotated[str, typer.Option(help="Boundary mode; periodization is exactly orthonormal.")] = "symmetric",
+    stage: Annotated[int, typer.Option(help="Stage whose feature is drawn in its bands; 1 is the finest.")] = 1,
     downsampling: Annotated[
         Literal["decimation", "averaging"],
         typer.Option(help="How the example is halved in the figure of reductions; Figure 1 of the paper: decimation."),
@@ -51,6 +52,7 @@ def diagnose(
             wavelet=wavelet,
             level=level,
             mode=mode,
+            stage=stage,
             device=device,
             progress=report,
         )

@@ -52,6 +52,8 @@ def draw_reductions(
         rows = figure.subplots(3, columns, squeeze=False, height_ratios=[tall, tall, 0.8])
         low, high = np.percentile(scales[0].image, [0.5, 99.5])
         steepest = float(np.percentile(np.abs(scales[0].derivative), 99.5))
+        # decimation can leave more variance than there was
+        top = 1.3 * float(np.nanmax([1.0, *(s.variance_left for s in scales), *(s.derivative_left for s in scales)]))
         for step, (scale, (image, steepness, left)) in enumerate(zip(scales, rows.T, strict=True)):
             index = slice_index // 2**step
             shown = {"cmap": "gray", "interpolation": "nearest", "aspect": "auto"}
@@ -65,7 +67,7 @@ def draw_reductions(
                 axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
             sizes = "×".join(map(str, scale.image.shape))
             image.set_title(f"{'original' if step == 0 else f'1/{2**step}'}\n{sizes}", fontsize=FONT)
-            _draw_left(left, scale)
+            _draw_left(left, scale, top=top)
         for axes, name in zip(rows[:, 0], ("intensity", ROWS[derivative], "energy left"), strict=True):
             axes.set_ylabel(name)
         figure.suptitle(title, fontsize=FONT + 1)
@@ -73,7 +75,7 @@ def draw_reductions(
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=300)
 
 
-def _draw_left(axes: Axes, scale: Scale) -> None:
+def _draw_left(axes: Axes, scale: Scale, *, top: float) -> None:
     values = {"intensity": (scale.variance_left, BLUE), "derivative": (scale.derivative_left, ORANGE)}
     for place, (share, colour) in enumerate(values.values()):
         axes.bar(place, share, color=colour, width=0.7)
@@ -84,6 +86,6 @@ def _draw_left(axes: Axes, scale: Scale) -> None:
             va="bottom",
             fontsize=FONT - 1,
         )
-    axes.set(ylim=(0, 1.3), yticks=[], xlim=(-0.6, 1.6))
+    axes.set(ylim=(0, top), yticks=[], xlim=(-0.6, 1.6))
     axes.set_xticks([0, 1], list(values), fontsize=FONT - 2)
     axes.spines[["top", "right", "left"]].set_visible(False)
