@@ -13,7 +13,7 @@ from dynamic_network_architectures.building_blocks.simple_conv_blocks import Con
 from torch import nn
 
 from nndistill import load_recipe, prepare_student, train
-from nndistill.errors import UserError
+from nndistill.errors import UnknownName, UserError
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.training import distillation_trainer
@@ -172,6 +172,11 @@ def test_networks_that_differ_otherwise_are_refused_in_a_sentence(student, sente
         initialize_from_teacher(student, network("residual", WIDTHS))
     assert sentence in str(refused.value)
     assert "--init" in refused.value.flags
+
+
+def test_an_unknown_start_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(UnknownName, match="Known: random, teacher"):
+        prepare_student(tmp_path, fold="0", recipe="quick", init="student")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from ...errors import UnknownName
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe
 from ..models.checkpoints import read_checkpoint
@@ -64,6 +65,8 @@ def prepare_student(
         >>> student.model_folder.name
         'nnUNetTrainerDistill__example__3d_fullres'
     """
+    if init not in ("random", "teacher"):
+        raise UnknownName("start", init, ("random", "teacher"), option="init")
     recipe = as_recipe(recipe)
     teacher = ModelFolder.read(Path(teacher_folder).resolve())
     checkpoint_file = teacher.checkpoint_file(
