@@ -18,6 +18,7 @@ from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.training import distillation_trainer
 from nndistill.nnunet.training.initialization import initialize_from_teacher
+from nndistill.nnunet.workspace import use_workspace
 from tiny import TINY
 
 WIDTHS = [6, 10, 16, 16]
@@ -180,7 +181,10 @@ def test_an_unknown_start_is_answered_with_the_known_ones(tmp_path):
 
 
 @pytest.fixture
-def recipe():
+def recipe(world, monkeypatch):
+    """A short training in the tiny workspace that is repeatable: nothing is augmented in other processes."""
+    use_workspace(world.workspace)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     return load_recipe("quick").adjusted(epochs=2, iterations=2, validation_iterations=1, save_every=1)
 
 
@@ -203,9 +207,6 @@ def test_through_the_command_line(nndistill, world):
 
 
 def test_batches_are_the_same_as_without(world, recipe, monkeypatch):
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, str(world.workspace / name))
     seen: dict[str, list[float]] = {"random": [], "teacher": []}
     step = distillation_trainer.nnUNetTrainerDistill.train_step
     for init, batches in seen.items():
@@ -221,15 +222,13 @@ def test_batches_are_the_same_as_without(world, recipe, monkeypatch):
 
 
 def test_a_resumed_run_does_not_start_from_the_teacher_again(world, recipe, monkeypatch):
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, str(world.workspace / name))
     starts = []
-    original = distillation_trainer.initialize_from_teacher
-    monkeypatch.setattr(
-        distillation_trainer,
-        "initialize_from_teacher",
-        lambda student, teacher: (starts.append(student), original(student, teacher)),
-    )
+
+    def remember(student, teacher):
+        starts.append(student)
+        return initialize_from_teacher(student, teacher)
+
+    monkeypatch.setattr(distillation_trainer, "initialize_from_teacher", remember)
 
     def prepared(name: str, *, resume: bool = False):
         return prepare_student(world.teacher, fold="0", recipe=recipe, init="teacher", name=name, resume=resume)
