@@ -40,9 +40,11 @@ def test_teacher_alone(diagnose, tmp_path):
     assert "detail bands carry signal" in result.out
     assert "mismatch" not in result.out
     files = {file.name for file in (tmp_path / "out").iterdir()}
-    assert files == {"spectrum.json", "spectrum.csv"} | {
-        f"{name}.{ending}" for name in ("spectrum", "reductions") for ending in ("png", "svg")
+    assert files == {"spectrum.json", "spectrum.csv", "bands.pdf"} | {
+        f"{name}.{ending}" for name in ("spectrum", "reductions", "bands") for ending in ("png", "svg")
     }
+    assert "derivative along x" in (tmp_path / "out" / "reductions.svg").read_text()
+    assert "student" not in (tmp_path / "out" / "bands.svg").read_text()
     figure = (tmp_path / "out" / "spectrum.svg").read_text()
     assert all(text in figure for text in ("stage 3", "LLH", "share of the", "SNR below 1"))
     table = pd.read_csv(tmp_path / "out" / "spectrum.csv")
@@ -65,7 +67,31 @@ def test_json_with_student_is_what_the_file_holds(diagnose, student, tmp_path):
     assert {row["phi"] for row in numbers["mismatch"]} == {"run", "least squares"}
     assert len(numbers["mismatch"]) == 2 * 3
     assert not set(numbers["phi_fitted_on"]) & set(numbers["cases"])
-    assert any("Eq. 1" in sentence for sentence in numbers["sentences"])
+    assert any("Eq. 1 of the paper" in sentence for sentence in numbers["sentences"])
+    assert "norm of the mismatch" in figure
+    assert "relative mismatch" in figure
+
+
+def test_norms_and_relative_mismatch_stand_side_by_side(diagnose, student, tmp_path):
+    text = " ".join(diagnose("--student", student).out.split())  # titles go on in a second line
+    assert "Norm of the student's mismatch (Eq. 1 of the paper" in text
+    assert "Relative mismatch of the student" in text
+    table = pd.read_csv(tmp_path / "out" / "mismatch.csv")
+    assert list(table) == ["stage", "phi", "case", "high_norm", "low_norm", "high", "low"]
+    assert (table[["high_norm", "low_norm"]] > 0).all(axis=None)
+
+
+def test_a_stage_of_both_networks_is_drawn_in_its_bands(diagnose, student, tmp_path):
+    result = diagnose("--student", student, "--stage", 2, "--downsampling", "averaging", "--derivative", "magnitude")
+    assert result.status == 0, result.err
+    figure = (tmp_path / "out" / "bands.svg").read_text()
+    assert all(text in figure for text in ("stage 2", "teacher", "student, φ", "difference", "HHH, level 1"))
+    numbers = json.loads((tmp_path / "out" / "spectrum.json").read_text())
+    assert numbers["bands"]["stage"] == 2
+    assert "φ (run)" in numbers["bands"]["caption"]
+    reductions = (tmp_path / "out" / "reductions.svg").read_text()
+    assert "means of 2×2×2 voxels" in reductions
+    assert "gradient" in reductions
 
 
 def test_a_teacher_is_its_own_best_student(diagnose, world):
@@ -117,6 +143,7 @@ def test_a_mistake_is_explained_in_a_sentence(diagnose, student, world, tmp_path
         (["--cases", 9], "9 cases are too many: fold 0 has 1 validation cases. See the option --cases."),
         (["--wavelet", "db44"], "there is no wavelet 'db44'. Did you mean"),
         (["--mode", "symetric"], "Did you mean 'symmetric'"),
+        (["--stage", 4], "there is no stage 4: the teacher has 3. See the option --stage."),
         (["--fold", "3"], "no finished checkpoint for fold 3"),
         (["--student", tmp_path], "is not a trained nnU-Net"),
     ]:

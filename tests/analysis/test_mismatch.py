@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nndistill.analysis.mismatch import LeastSquaresPhi, mismatch
+from nndistill.analysis.mismatch import LeastSquaresPhi, mismatch, mismatch_norms
 from nndistill.errors import StageMismatch
 from plain_wavelets import project
 
@@ -30,6 +30,33 @@ def test_mismatch_is_that_of_pywavelets(mode, shape, level):
         own = project(teacher.numpy(), bands, "db4", mode, level)
         error = own - project(mapped, bands, "db4", mode, level)
         assert value == pytest.approx(np.square(error).sum() / np.square(own).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("mode", "shape", "level"), [("symmetric", (9, 12, 7), 2), ("periodization", (16, 8, 16), 3)])
+def test_both_sides_of_equation_1_are_those_of_pywavelets(mode, shape, level):
+    teacher, student = (torch.randn(2, 3, *shape, dtype=torch.float64) for _ in range(2))
+    norms = mismatch_norms(teacher, student, nn.Identity(), level=level, mode=mode)
+    high, low, high_of_teacher, low_of_teacher = (
+        np.linalg.norm(project(features.numpy(), bands, "db4", mode, level))
+        for features in (teacher - student, teacher)
+        for bands in ("D+S", "A")
+    )
+    assert norms == pytest.approx((high, low, high_of_teacher, low_of_teacher), rel=1e-9)
+    assert norms.relative == pytest.approx(((high / high_of_teacher) ** 2, (low / low_of_teacher) ** 2), rel=1e-9)
+
+
+def test_the_norm_may_be_larger_in_the_low_band_where_the_relative_mismatch_is_larger_in_the_high_ones():
+    wave = 0.1 * (-1.0) ** torch.arange(16, dtype=torch.float64).expand(1, 1, 16, 16, -1)  # changes from voxel to voxel
+    norms = mismatch_norms(5 + wave, torch.full_like(wave, 4.5), nn.Identity(), wavelet="haar", level=1)
+    assert norms.high == pytest.approx(0.1 * 64)  # √(16³) voxels
+    assert norms.low == pytest.approx(0.5 * 64)
+    assert norms.relative == pytest.approx((1, 0.01))
+
+
+def test_a_teacher_without_detail_has_no_relative_mismatch_in_the_high_bands():
+    norms = mismatch_norms(torch.zeros(1, 1, 8, 8, 8), torch.randn(1, 1, 8, 8, 8), nn.Identity(), level=1)
+    assert norms.high > 0
+    assert math.isnan(norms.relative.high)
 
 
 def test_a_blurred_student_differs_in_the_high_bands():

@@ -118,3 +118,5 @@ def test_complexity_of_plans_for_people(nndistill, world):
     result = nndistill("complexity", world.preprocessed / "nnUNetResEncUNetPlans.json")
     assert result.status == 0
     assert "two per multiply-add" in result.out
+    assert "12.3 to 12.5 times these" in result.out
+    assert "as the paper counts" in result.out

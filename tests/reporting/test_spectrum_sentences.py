@@ -74,28 +74,45 @@ def test_small_stages_are_called_small_and_rough():
     assert "stage 1 from" not in text
 
 
-@pytest.mark.parametrize(
-    ("high", "verdict"),
-    [
-        ([0.6, 0.7], "holds (larger in every case) at stage 1"),
-        ([0.1, 0.2], "does not hold (larger in no case) at stage 1"),
-        ([0.6, 0.2], "is undecided at stage 1 (larger in 1 of 2 cases)"),
-    ],
-)
-def test_equation_1_is_judged_case_by_case(high, verdict):
-    frame = pd.DataFrame({"stage": 1, "phi": "least squares", "case": ["a", "b"], "high": high, "low": 0.4})
-    (sentence,) = mismatch_sentences(frame)
+VERDICTS = [
+    ([0.6, 0.7], "holds (larger in every case) at stage 1"),
+    ([0.1, 0.2], "does not hold (larger in no case) at stage 1"),
+    ([0.6, 0.2], "is undecided at stage 1 (larger in 1 of 2 cases)"),
+]
+
+
+def mismatch(*, norms: tuple[list[float], float], relative: tuple[list[float], float]) -> pd.DataFrame:
+    """Cases of one stage, high and low."""
+    values = {"high_norm": norms[0], "low_norm": norms[1], "high": relative[0], "low": relative[1]}
+    return pd.DataFrame(
+        {"stage": 1, "phi": "least squares", "case": [f"case {i}" for i, _ in enumerate(norms[0])], **values}
+    )
+
+
+@pytest.mark.parametrize(("high", "verdict"), VERDICTS)
+def test_equation_1_is_judged_by_the_norms_case_by_case(high, verdict):
+    sentence, _ = mismatch_sentences(mismatch(norms=([100 * h for h in high], 40.0), relative=([0.9, 0.9], 0.1)))
+    assert sentence.startswith("Eq. 1 of the paper")
+    assert verdict in sentence
+    assert f"{50 * sum(high):.3g} and 40 at stage 1" in sentence
+
+
+@pytest.mark.parametrize(("high", "verdict"), VERDICTS)
+def test_the_relative_mismatch_is_judged_beside_it(high, verdict):
+    _, sentence = mismatch_sentences(mismatch(norms=([3.0, 3.0], 7.0), relative=(high, 0.4)))
+    assert sentence.startswith("A larger relative mismatch")
     assert verdict in sentence
     assert f"{sum(high) / 2:.2f} and 0.40 at stage 1" in sentence
 
 
 def test_a_mismatch_above_one_is_worse_than_zeros():
-    frame = pd.DataFrame({"stage": [1], "phi": ["run"], "case": ["a"], "high": [0.5], "low": [1.7]})
+    frame = mismatch(norms=([0.5], 1.7), relative=([0.5], 1.7)).assign(phi="run")
     assert (
-        "Where the mismatch through the run's own φ is above 1, zeros would be closer" in mismatch_sentences(frame)[1]
+        "Where the relative mismatch through the run's own φ is above 1, zeros would be closer"
+        in mismatch_sentences(frame)[2]
     )
 
 
 def test_stages_without_high_bands_are_not_judged():
-    frame = pd.DataFrame({"stage": [1], "phi": ["run"], "case": ["a"], "high": [float("nan")], "low": [0.5]})
-    assert mismatch_sentences(frame) == []
+    nothing = [float("nan")]
+    assert mismatch_sentences(mismatch(norms=(nothing, 3.0), relative=(nothing, 0.5))) == []

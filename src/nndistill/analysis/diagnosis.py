@@ -22,7 +22,8 @@ from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork, nnunet_taps
 from ..wavelets.operators import check_level, check_mode, check_wavelet
-from .mismatch import LeastSquaresPhi, mismatch
+from .bands import StageBands, stage_bands
+from .mismatch import LeastSquaresPhi, mismatch_norms
 from .spectrum import pooled_spectrum, stage_spectrum
 
 RUN, LEAST_SQUARES = "run", "least squares"
@@ -41,9 +42,14 @@ class Diagnosis:
         cases: Names of the validation cases.
         fitted_on: Names of the training cases that the least-squares φ was fitted on.
         spectrum: As from `pooled_spectrum`; stages are counted from 1, as in the paper.
-        mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`, `high`, `low`; `None` without a student.
+        mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`; `high_norm` and `low_norm`, the two sides
+            of Eq. 1; `high` and `low`, their squares relative to the teacher's. `None` without a student.
         example: The first case.
         spacing: Voxel size of its image in mm.
+        shown_stage: Stage of the first case whose bands are kept.
+        bands: These bands, the student's through `shown_phi`; `None` if the stage is too small to be split.
+        shown_phi: `run` if there is one, or else `least squares`; `None` without a student.
+        patch: D, H, W of the patch that the networks saw.
     """
 
     teacher: Path
@@ -56,6 +62,10 @@ class Diagnosis:
     mismatch: pd.DataFrame | None
     example: PreprocessedCase
     spacing: tuple[float, ...]
+    shown_stage: int
+    bands: StageBands | None
+    shown_phi: str | None
+    patch: tuple[int, ...]
 
 
 def diagnose(
@@ -67,6 +77,7 @@ def diagnose(
     wavelet: str = "db4",
     level: int = 3,
     mode: str = "symmetric",
+    stage: int = 1,
     device: str = "auto",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Diagnosis:
@@ -83,6 +94,7 @@ def diagnose(
         wavelet: Any discrete wavelet of PyWavelets.
         level: Number of levels; fewer if a stage is small.
         mode: Boundary mode.
+        stage: Stage whose bands are kept for a picture, counted from 1.
         device: As in `nndistill.nnunet.training.run.train`.
         progress: Called with the number of finished cases and of all cases.
 
@@ -107,6 +119,8 @@ def diagnose(
         student = _Model.read(student_folder, fold, torch_device)
         refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
         _refuse_other_stages(student, teacher)
+    if not 1 <= stage <= len(teacher.channels):
+        raise UserError(f"there is no stage {stage}: the teacher has {len(teacher.channels)}.", option="stage")
     split = split_of_fold(data, identifier, fold)
     if cases > len(split.validation):
         raise UserError(
@@ -125,17 +139,23 @@ def diagnose(
             progress(done, len(others) + len(chosen))
 
     phis = _phis(student, teacher, patches(others, 0)) if student else {}
+    shown_phi = next((origin for origin in (RUN, LEAST_SQUARES) if origin in phis), None)
+    bands: StageBands | None = None
     spectra: list[pd.DataFrame] = []
     mismatches: list[dict[str, Any]] = []
     for name, patch in patches(chosen, len(others)):
         theirs = teacher(patch.image)
-        for stage, features in enumerate(theirs, start=1):
-            spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=stage))
+        for number, features in enumerate(theirs, start=1):
+            spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=number))
         ours = student(patch.image) if student else []
+        if name == chosen[0]:
+            mapped = phis[shown_phi][stage - 1].to(theirs[0].device)(ours[stage - 1]) if shown_phi else None
+            bands = stage_bands(theirs[stage - 1], mapped, **settings)
         for origin, stages in phis.items():
-            for stage, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
-                values = mismatch(t, s, phi.to(t.device), **settings)
-                mismatches.append({"stage": stage, "phi": origin, "case": name, **values._asdict()})
+            for number, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
+                norms = mismatch_norms(t, s, phi.to(t.device), **settings)
+                sides = {"high_norm": norms.high, "low_norm": norms.low, **norms.relative._asdict()}
+                mismatches.append({"stage": number, "phi": origin, "case": name, **sides})
     return Diagnosis(
         teacher=teacher_folder,
         student=student_folder,
@@ -147,6 +167,10 @@ def diagnose(
         mismatch=pd.DataFrame(mismatches) if student else None,
         example=read(chosen[0]),
         spacing=tuple(plans["spacing"]),
+        shown_stage=stage,
+        bands=bands,
+        shown_phi=shown_phi,
+        patch=tuple(plans["patch_size"]),
     )
 
 

@@ -1,4 +1,4 @@
-r"""How far a student is from its teacher in the high and in the low bands (the paper, Eq. 1), and the best φ for it."""
+"""How far a student is from its teacher in the high and in the low bands (the paper, Eq. 1), and the best φ for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,25 @@ class Mismatch(NamedTuple):
     """In LLL."""
 
 
-def mismatch(
+class MismatchNorms(NamedTuple):
+    r"""The two sides of Eq. 1 at one stage, and the teacher's own norms; NaN if a stage has no high bands."""
+
+    high: float
+    r"""$\lVert \mathcal P_{high}(F^{(t)}) - \mathcal P_{high}(\phi(F^{(s)}))\rVert_2$, over all detail bands."""
+    low: float
+    """The same in LLL."""
+    teacher_high: float
+    r"""$\lVert \mathcal P_{high}(F^{(t)})\rVert_2$."""
+    teacher_low: float
+    """The same in LLL."""
+
+    @property
+    def relative(self) -> Mismatch:
+        """The squared norms relative to the teacher's."""
+        return Mismatch(_ratio(self.high, self.teacher_high), _ratio(self.low, self.teacher_low))
+
+
+def mismatch_norms(
     teacher: Tensor,
     student: Tensor,
     phi: nn.Module,
@@ -29,11 +47,13 @@ def mismatch(
     wavelet: str = "db4",
     level: int = 3,
     mode: str = "symmetric",
-) -> Mismatch:
-    r"""Compare one stage of teacher and student in the high and in the low bands.
+) -> MismatchNorms:
+    r"""Measure both sides of Eq. 1: the norm of what one stage of the student misses, in the high and in the low bands.
 
-    $$\frac{\lVert \mathcal P_b(F^{(t)}) - \mathcal P_b(\phi(F^{(s)}))\rVert_2^2}
-    {\lVert \mathcal P_b(F^{(t)})\rVert_2^2}, \qquad b \in \{\text{high}, \text{low}\}$$
+    $$\lVert \mathcal P_{high}(F^{(t)}) - \mathcal P_{high}(\phi(F^{(s)}))\rVert_2 >
+    \lVert \mathcal P_{low}(F^{(t)}) - \mathcal P_{low}(\phi(F^{(s)}))\rVert_2$$
+
+    Whether the norms are squared makes no difference to which side is larger.
 
     Args:
         teacher: $F^{(t)}$.
@@ -49,6 +69,13 @@ def mismatch(
     Raises:
         StageMismatch: The features differ in space.
 
+    Example:
+        >>> import torch
+        >>> teacher = torch.ones(1, 1, 16, 16, 16)
+        >>> norms = mismatch_norms(teacher, 0 * teacher, nn.Identity())
+        >>> round(norms.low), norms.high < 1e-3
+        (64, True)
+
     Source:
         Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 1.
     """
@@ -56,12 +83,48 @@ def mismatch(
     depth = measurable_levels(teacher.shape[2:], level, mode)
     difference = teacher - phi(student)
     if depth == 0:
-        return Mismatch(high=float("nan"), low=_ratio(difference, teacher))
+        nothing = float("nan")
+        return MismatchNorms(nothing, _norm(difference), nothing, _norm(teacher))
     parts = []
     for bands in ("D+S", "A"):
         project = SubbandProjection(bands, wavelet=wavelet, level=depth, mode=mode)
-        parts.append(_ratio(project(difference), project(teacher)))
-    return Mismatch(*parts)
+        parts.append((_norm(project(difference)), _norm(project(teacher))))
+    (high, teacher_high), (low, teacher_low) = parts
+    return MismatchNorms(high, low, teacher_high, teacher_low)
+
+
+def mismatch(
+    teacher: Tensor,
+    student: Tensor,
+    phi: nn.Module,
+    *,
+    wavelet: str = "db4",
+    level: int = 3,
+    mode: str = "symmetric",
+) -> Mismatch:
+    r"""Compare one stage of teacher and student in the high and in the low bands, each relative to the teacher's own.
+
+    $$\frac{\lVert \mathcal P_b(F^{(t)}) - \mathcal P_b(\phi(F^{(s)}))\rVert_2^2}
+    {\lVert \mathcal P_b(F^{(t)})\rVert_2^2}, \qquad b \in \{\text{high}, \text{low}\}$$
+
+    Eq. 1 of the paper is about the norms themselves (`mismatch_norms`). The low band has most of a feature's energy, so
+    a student can miss more of it and still miss the smaller share.
+
+    Args:
+        teacher: $F^{(t)}$.
+        student: $F^{(s)}$.
+        phi: φ, from student to teacher channels.
+        wavelet: Any discrete wavelet of PyWavelets.
+        level: Number of levels; fewer if the stage is small (see `measurable_levels`).
+        mode: Boundary mode.
+
+    Shape:
+        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`.
+
+    Raises:
+        StageMismatch: The features differ in space.
+    """
+    return mismatch_norms(teacher, student, phi, wavelet=wavelet, level=level, mode=mode).relative
 
 
 class LeastSquaresPhi:
@@ -118,6 +181,9 @@ def _check(student: Tensor, teacher: Tensor) -> None:
         )
 
 
-def _ratio(difference: Tensor, whole: Tensor) -> float:
-    error, energy = (torch.linalg.vector_norm(x, dtype=torch.float64).square() for x in (difference, whole))
-    return float(error / energy)
+def _norm(x: Tensor) -> float:
+    return float(torch.linalg.vector_norm(x, dtype=torch.float64))
+
+
+def _ratio(norm: float, whole: float) -> float:
+    return (norm / whole) ** 2 if whole else float("nan")

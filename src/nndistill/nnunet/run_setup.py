@@ -7,7 +7,7 @@ trainer. So a run describes itself, and stock resuming and multi-GPU training wo
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -29,12 +29,13 @@ class Teacher(Strict):
 
 
 class Distillation(Strict):
-    """Which method compares student and teacher, and with which options."""
+    """Which method compares student and teacher, with which options, and from which weights the student starts."""
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     student_channels: list[int]
     teacher: Teacher
+    init: Literal["random", "teacher"] = "random"
 
 
 class RunSetup(Strict):

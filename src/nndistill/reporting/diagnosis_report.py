@@ -8,14 +8,17 @@ from typing import Any
 import pandas as pd
 
 from ..analysis.diagnosis import Diagnosis
-from ..analysis.reductions import reduced_scales
+from ..analysis.reductions import Derivative, Downsampling, reduced_scales
 from ..files import atomic_path, write_json
+from .figures.bands import draw_bands
+from .figures.drawing import Drawing
 from .figures.mismatch import draw_mismatch
 from .figures.reductions import draw_reductions
 from .figures.spectrum import draw_spectrum
 from .text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
+HALVED: dict[Downsampling, str] = {"decimation": "every second voxel", "averaging": "means of 2×2×2 voxels"}
 
 
 def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
@@ -26,11 +29,30 @@ def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
         wavelet=diagnosis.settings["wavelet"],
         level=diagnosis.settings["level"],
     )
-    return spectrum + ([] if diagnosis.mismatch is None else mismatch_sentences(diagnosis.mismatch))
+    if diagnosis.mismatch is not None:
+        spectrum += mismatch_sentences(diagnosis.mismatch)
+    if diagnosis.bands is None:
+        spectrum.append(f"Stage {diagnosis.shown_stage} cannot be split, so its bands are not drawn.")
+    return spectrum
+
+
+def bands_drawing(diagnosis: Diagnosis) -> Drawing | None:
+    """The bands of one stage of the first case as pictures; `None` if it cannot be split."""
+    if diagnosis.bands is None:
+        return None
+    size = diagnosis.sizes[diagnosis.shown_stage - 1]
+    return draw_bands(
+        diagnosis.bands,
+        stage=diagnosis.shown_stage,
+        case=diagnosis.example.name,
+        spacing=[mm * whole / n for mm, whole, n in zip(diagnosis.spacing, diagnosis.patch, size, strict=True)],
+        phi=diagnosis.shown_phi,
+    )
 
 
 def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
     """Everything as plain values, for JSON; unknown values are `None`."""
+    drawing = bands_drawing(diagnosis)
     return {
         "teacher": str(diagnosis.teacher),
         "student": None if diagnosis.student is None else str(diagnosis.student),
@@ -40,16 +62,25 @@ def diagnosis_numbers(diagnosis: Diagnosis) -> dict[str, Any]:
         "stages": [list(size) for size in diagnosis.sizes],
         "spectrum": _records(diagnosis.spectrum),
         "mismatch": None if diagnosis.mismatch is None else _records(diagnosis.mismatch),
+        "bands": None if drawing is None else {"stage": diagnosis.shown_stage, "caption": drawing.caption},
         "sentences": diagnosis_sentences(diagnosis),
     }
 
 
-def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
+def write_diagnosis(
+    diagnosis: Diagnosis,
+    folder: Path,
+    *,
+    downsampling: Downsampling = "decimation",
+    derivative: Derivative = "x",
+) -> list[Path]:
     """Write `spectrum.json`, `spectrum.csv`, figures as PNG and SVG, and `mismatch.csv` if there is a student.
 
     Args:
         diagnosis: What was measured.
         folder: Folder to write to; files of the same names are replaced.
+        downsampling: How the image in the figure of reductions is halved; the paper's Figure 1 shows decimation.
+        derivative: Which of its derivatives is drawn; Figure 1 shows the one along x.
 
     Returns:
         The files that were written.
@@ -65,7 +96,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
     files = [files[0], *tables]
 
     example = diagnosis.example
-    scales = reduced_scales(example.image[0], diagnosis.spacing)
+    scales = reduced_scales(example.image[0], diagnosis.spacing, downsampling=downsampling, derivative=derivative)
     for ending in FORMATS:
         path = folder / f"spectrum.{ending}"
         draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=_plans_name(diagnosis.teacher))
@@ -76,10 +107,16 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> list[Path]:
             files.append(path)
         path = folder / f"reductions.{ending}"
         draw_reductions(
-            scales, path, slice_index=example.centre[0], spacing=diagnosis.spacing, title=f"{example.name}, channel 0"
+            scales,
+            path,
+            slice_index=example.centre[0],
+            spacing=diagnosis.spacing,
+            derivative=derivative,
+            title=f"{example.name}, channel 0: {HALVED[downsampling]}",
         )
         files.append(path)
-    return files
+    drawing = bands_drawing(diagnosis)
+    return files if drawing is None else [*files, *drawing.write(folder)]
 
 
 def _plans_name(model: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,15 @@ def diagnose(
     wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
     level: Annotated[int, typer.Option(min=1, help="Number of levels; fewer if a stage is small.")] = 3,
     mode: Annotated[str, typer.Option(help="Boundary mode; periodization is exactly orthonormal.")] = "symmetric",
+    stage: Annotated[int, typer.Option(help="Stage whose feature is drawn in its bands; 1 is the finest.")] = 1,
+    downsampling: Annotated[
+        Literal["decimation", "averaging"],
+        typer.Option(help="How the example is halved in the figure of reductions; Figure 1 of the paper: decimation."),
+    ] = "decimation",
+    derivative: Annotated[
+        Literal["x", "magnitude"],
+        typer.Option(help="Derivative in that figure: along x, as in Figure 1, or the gradient's magnitude."),
+    ] = "x",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("nndistill-diagnosis"),
     workspace: Workspace = None,
@@ -43,16 +52,19 @@ def diagnose(
             wavelet=wavelet,
             level=level,
             mode=mode,
+            stage=stage,
             device=device,
             progress=report,
         )
-    files = write_diagnosis(diagnosis, out)
+    files = write_diagnosis(diagnosis, out, downsampling=downsampling, derivative=derivative)
     if as_json:
         print_json({**diagnosis_numbers(diagnosis), "files": [str(file) for file in files]})
         return
     show(readable_spectrum(diagnosis.spectrum, diagnosis.sizes), f"SNR of every band in dB ({wavelet}, {mode})")
     if diagnosis.mismatch is not None:
-        show(readable_mismatch(diagnosis.mismatch), "Relative mismatch of the student (φ in brackets), mean over cases")
+        norms, relative = (readable_mismatch(diagnosis.mismatch, relative=asked) for asked in (False, True))
+        show(norms, "Norm of the student's mismatch (Eq. 1 of the paper; φ in brackets), mean over cases")
+        show(relative, "Relative mismatch of the student (squared norms; φ in brackets), mean over cases")
     for sentence in diagnosis_sentences(diagnosis):
         print(f"- {sentence}")
     print(f"\nTables and figures: {out}")
@@ -74,13 +86,13 @@ def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> p
     return table.set_index(table.pop("stage").astype(str).where(first, ""))
 
 
-def readable_mismatch(mismatch: pd.DataFrame) -> pd.DataFrame:
+def readable_mismatch(mismatch: pd.DataFrame, *, relative: bool) -> pd.DataFrame:
     """Arrange the mismatch as a table: one row per stage, high and low for each φ."""
     import pandas as pd
 
     columns = {
-        f"{band} ({origin})": rows.groupby("stage")[band].mean()
+        f"{band} ({origin})": rows.groupby("stage")[band if relative else f"{band}_norm"].mean()
         for origin, rows in mismatch.groupby("phi", sort=False)
         for band in ("high", "low")
     }
-    return pd.DataFrame(columns).map("{:.3f}".format).replace("nan", "–")
+    return pd.DataFrame(columns).map(("{:.3f}" if relative else "{:.4g}").format).replace("nan", "–")

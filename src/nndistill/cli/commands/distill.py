@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -66,6 +66,10 @@ def distill(
     ] = None,
     reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
     features: Features = None,
+    init: Annotated[
+        Literal["random", "teacher"],
+        typer.Option(help="What the student starts from: random weights, or the teacher's most important channels."),
+    ] = "random",
     recipe_name: RecipeName = "paper",
     epochs: Epochs = None,
     iterations: Iterations = None,
@@ -111,6 +115,7 @@ def distill(
         teacher_checkpoint=teacher_checkpoint,
         dataset=None if dataset_id is None else str(dataset_id),
         name=name,
+        init=init,
         resume=resume,
     )
     train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)

@@ -19,8 +19,10 @@ from ...errors import UserError
 from ...files import digest
 from ...methods import Method, build_method
 from ...methods.base import unprepared_methods
+from ...taps import unwrapped
 from ..models.model_folder import ModelFolder
 from .across_processes import across_processes
+from .initialization import initialize_from_teacher
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 
@@ -65,7 +67,10 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if not self.was_initialized:
             self.initialize()
         with fork_rng(devices=[]):  # and so does a new network, before it gets its weights
-            self.teacher = self._load_teacher()
+            teacher = self._load_teacher() if self.method.needs or self._starts_from_teacher else None
+        if teacher is not None and self._starts_from_teacher:
+            self._start_from(teacher)
+        self.teacher = teacher if self.method.needs else None
         self.distiller = Distiller(self.network, self.teacher, self.method)
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(  # type: ignore[assignment]
@@ -151,9 +156,21 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             return reference[:, :-1].to(torch.int8).masked_fill(reference[:, -1:] > 0, -1)
         return reference.masked_fill(reference == self.label_manager.ignore_label, -1)
 
-    def _load_teacher(self) -> torch.nn.Module | None:
-        if not self.method.needs:
-            return None
+    @property
+    def _starts_from_teacher(self) -> bool:
+        return self.distillation.init == "teacher" and self.current_epoch == 0  # a resumed run has its own weights
+
+    def _start_from(self, teacher: torch.nn.Module) -> None:
+        unlike = initialize_from_teacher(unwrapped(self.network), teacher)
+        if self._average:
+            self._average.restart()
+        chosen = self.distillation.teacher
+        file = Path(chosen.folder) / f"fold_{chosen.fold}" / chosen.checkpoint
+        self.print_to_log_file(f"the student starts from the teacher's most important channels: {file}")
+        for path in unlike:
+            self.print_to_log_file(f"the student has no {path}: it adds unlike channels of the teacher there")
+
+    def _load_teacher(self) -> torch.nn.Module:
         teacher = self.distillation.teacher
         folder = ModelFolder.read(Path(teacher.folder))
         return folder.network(folder.checkpoint_file(teacher.fold, teacher.checkpoint)).to(self.device)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
+
+from ...errors import UnknownName
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
-from ..plans import derive_plans, features_per_stage, has_regions, reduced_features
+from ..plans import build_network, derive_plans, features_per_stage, has_regions, reduced_features
 from ..run_setup import Distillation, RunSetup, Teacher
 from ..workspace import dataset_folder, preprocessed_folder
+from .initialization import refuse_unlike_networks
 from .run import Run
 
 logger = logging.getLogger(__name__)
@@ -32,6 +36,7 @@ def prepare_student(
     teacher_checkpoint: str | None = None,
     dataset: str | None = None,
     name: str | None = None,
+    init: Literal["random", "teacher"] = "random",
     resume: bool = False,
 ) -> Run:
     """Write the plans of a student's training, and return the run.
@@ -46,7 +51,10 @@ def prepare_student(
         teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
         teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
         dataset: Name or number of the data set to train on; default: the teacher's.
-        name: Plans name of the run; default: the teacher's plans name, the method and the reduction.
+        name: Plans name of the run; default: the teacher's plans name, the method, the reduction and, if it is not
+            random, the start.
+        init: What the student starts from: random weights, or the most important channels of the teacher (see
+            `nndistill.nnunet.training.initialization.initialize_from_teacher`).
         resume: Accept a run that was begun before.
 
     Raises:
@@ -57,6 +65,8 @@ def prepare_student(
         >>> student.model_folder.name
         'nnUNetTrainerDistill__example__3d_fullres'
     """
+    if init not in ("random", "teacher"):
+        raise UnknownName("start", init, ("random", "teacher"), option="init")
     recipe = as_recipe(recipe)
     teacher = ModelFolder.read(Path(teacher_folder).resolve())
     checkpoint_file = teacher.checkpoint_file(
@@ -74,6 +84,7 @@ def prepare_student(
     build_method(recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options)
 
     suffix = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
+    suffix += "" if init == "random" else f"_init-{init}"
     plans_name = name or f"{teacher.plans['plans_name'].removesuffix('_teacher')}_{recipe.method}_{suffix}"
     run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", plans_name)
     plans = derive_plans(
@@ -83,6 +94,8 @@ def prepare_student(
         batch_size=batch_size,
         name=plans_name,
     )
+    if init == "teacher":
+        _refuse_unlike_networks(teacher, checkpoint["trainer_name"], plans, configuration)
     setup = RunSetup(
         recipe=recipe,
         distillation=Distillation(
@@ -95,6 +108,7 @@ def prepare_student(
                 checkpoint=checkpoint_file.name,
                 channels=teacher_features,
             ),
+            init=init,
         ),
     )
     run.store_plans(setup.into(plans), resume=resume)
@@ -105,6 +119,14 @@ def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
     """The method's options; if the networks predict regions, `regions` is set wherever the method or a part has it."""
     asked = [option for option in sorted(option_names(recipe.method)) if option.split(".")[-1] == "regions"]
     return {**dict.fromkeys(asked if regions else [], True), **recipe.method_options}
+
+
+def _refuse_unlike_networks(teacher: ModelFolder, trainer: str, plans: dict[str, Any], configuration: str) -> None:
+    with torch.device("meta"):  # only their layers are compared
+        refuse_unlike_networks(
+            build_network(plans, configuration, teacher.dataset_json),
+            build_network(teacher.plans, configuration, teacher.dataset_json, trainer=trainer),
+        )
 
 
 def _warn_of_leak(teacher_fold: str, fold: str) -> None:

@@ -40,35 +40,45 @@ def spectrum_sentences(
 
 
 def mismatch_sentences(mismatch: pd.DataFrame) -> list[str]:
-    """Say at which stages the student is further from its teacher in the high than in the low bands (Eq. 1).
+    """Say at which stages the student is further from its teacher in the high than in the low bands.
+
+    Eq. 1 is judged by the norms, as in the paper; the same question about the relative mismatch is answered beside it.
 
     Args:
         mismatch: From `nndistill.analysis.diagnosis.diagnose`.
     """
     sentences = []
     for origin, rows in mismatch.groupby("phi", sort=False):
-        by_stage = rows.dropna().assign(larger=rows["high"] > rows["low"]).groupby("stage")
-        cases, larger = by_stage.size(), by_stage["larger"].sum()
-        means = by_stage[["high", "low"]].mean()
-        verdicts = {
-            "holds (larger in every case)": larger.index[larger == cases],
-            "does not hold (larger in no case)": larger.index[larger == 0],
-        }
-        parts = [f"{verdict} at {_stages(stages)}" for verdict, stages in verdicts.items() if len(stages)]
-        parts += [
-            f"is undecided at stage {stage} (larger in {larger[stage]} of {cases[stage]} cases)"
-            for stage in larger.index[(larger > 0) & (larger < cases)]
-        ]
         name = "the run's own φ" if origin == "run" else "the least-squares φ"
-        values = ", ".join(f"{row.high:.2f} and {row.low:.2f} at stage {stage}" for stage, row in means.iterrows())
-        if parts:
+        claim = f"Eq. 1 of the paper, a larger norm of the mismatch in the high than in the low bands, through {name}"
+        sentences += _larger_in_the_high_bands(rows, "high_norm", "low_norm", claim, ".3g")
+        claim = f"A larger relative mismatch in the high than in the low bands, through {name}"
+        sentences += _larger_in_the_high_bands(rows, "high", "low", claim, ".2f")
+        if (rows.groupby("stage")[["high", "low"]].mean() > 1).to_numpy().any():
             sentences.append(
-                f"Eq. 1, a larger mismatch in the high than in the low bands, {'; '.join(parts)}, through {name}: "
-                f"on average {values}."
+                f"Where the relative mismatch through {name} is above 1, zeros would be closer to the teacher."
             )
-        if (means > 1).to_numpy().any():
-            sentences.append(f"Where the mismatch through {name} is above 1, zeros would be closer to the teacher.")
     return sentences
+
+
+def _larger_in_the_high_bands(rows: pd.DataFrame, high: str, low: str, claim: str, digits: str) -> list[str]:
+    """One sentence about one column of the high bands and one of the low; none if no stage has both."""
+    by_stage = rows.dropna(subset=[high, low]).assign(larger=rows[high] > rows[low]).groupby("stage")
+    cases, larger = by_stage.size(), by_stage["larger"].sum()
+    verdicts = {
+        "holds (larger in every case)": larger.index[larger == cases],
+        "does not hold (larger in no case)": larger.index[larger == 0],
+    }
+    parts = [f"{verdict} at {_stages(stages)}" for verdict, stages in verdicts.items() if len(stages)]
+    parts += [
+        f"is undecided at stage {stage} (larger in {larger[stage]} of {cases[stage]} cases)"
+        for stage in larger.index[(larger > 0) & (larger < cases)]
+    ]
+    means = by_stage[[high, low]].mean()
+    values = ", ".join(
+        f"{row[high]:{digits}} and {row[low]:{digits}} at stage {stage}" for stage, row in means.iterrows()
+    )
+    return [f"{claim}, {'; '.join(parts)}: on average {values}."] if parts else []
 
 
 def _signal(spectrum: pd.DataFrame) -> list[str]:
