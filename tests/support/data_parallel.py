@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
+from nndistill.nnunet.training.distillation_weight import gradient_norms
 
 TEACHER, STUDENT = (8, 16), (4, 8)
 
@@ -43,4 +44,13 @@ def work(rank: int, folder: str, x: torch.Tensor) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.save(gradients(distiller(_across_processes), x[rank : rank + 1]), f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
+
+
+def measure(rank: int, folder: str, x: torch.Tensor) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    weight = nn.Parameter(torch.ones(x.shape[1]))
+    loss = (weight * x[rank]).sum()
+    torch.save(gradient_norms([loss, 2 * loss], [weight]), f"{folder}/{rank}.pth")
     distributed.destroy_process_group()
