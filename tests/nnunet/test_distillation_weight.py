@@ -21,11 +21,11 @@ SAID: list[str] = []
 def _balanced(share: float = 0.5, **more) -> DistillationWeight:
     SAID.clear()
     weighting = Weighting(weight=3, balance=Balance(share=share, **more), origin="given")
-    return DistillationWeight(weighting, say=SAID.append)
+    return DistillationWeight(weighting, iterations=250, say=SAID.append)
 
 
-def _fixed(weight: float = 0.05) -> DistillationWeight:
-    return DistillationWeight(Weighting(weight=weight, origin="given"), say=SAID.append)
+def _fixed(weight: float = 0.05, *, iterations: int = 250) -> DistillationWeight:
+    return DistillationWeight(Weighting(weight=weight, origin="given"), iterations=iterations, say=SAID.append)
 
 
 def test_norms_are_those_of_the_gradients_that_backward_gives():
@@ -98,7 +98,12 @@ def test_ratio_is_smoothed_in_its_logarithm():
 
 
 def test_measured_is_every_so_many_batches_and_first_in_every_epoch():
-    for weight, every in ((_balanced(every=3), 3), (_fixed(), 50)):
+    for weight, every in (
+        (_balanced(every=3), 3),
+        (_fixed(), 50),
+        (_fixed(iterations=7), 4),
+        (_fixed(iterations=1), 1),
+    ):
         for _ in range(2):
             weight.start_epoch()
             due = []

@@ -26,8 +26,9 @@ def distiller(wrapped: Callable[[nn.Module], nn.Module]) -> Distiller:
     return whole
 
 
-def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients(module: Distiller, x: torch.Tensor) -> dict[str, torch.Tensor]:
     output, distillation = module(x)
+    gradient_norms([output.square().mean(), distillation], list(module.student.parameters()))  # leaves no trace
     (output.square().mean() + distillation).backward()
     return {
         name.replace("module.", ""): parameter.grad

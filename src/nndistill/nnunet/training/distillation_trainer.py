@@ -55,7 +55,9 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if self.setup.distillation is None:
             raise UserError(f"plans {plans['plans_name']!r} do not name a teacher; make them with `nndistill distill`.")
         self.distillation = self.setup.distillation
-        self.distillation_weight = DistillationWeight(self.distillation.weighting, say=self._say)
+        self.distillation_weight = DistillationWeight(
+            self.distillation.weighting, iterations=self.recipe.iterations, say=self._say
+        )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.

@@ -18,7 +18,7 @@ from torch.nn import Parameter
 from ...recipes import Weighting
 
 MEASURED_EVERY = 50
-"""Batches from one measurement to the next where μ is fixed, counted anew in every epoch."""
+"""Batches from one measurement to the next if μ is fixed, counted anew in every epoch; fewer in a short epoch."""
 
 TOO_LARGE, TOO_SMALL = 1.0, 0.01
 """Shares at which a run says that its weight may be wrong."""
@@ -42,12 +42,13 @@ class DistillationWeight:
 
     Args:
         weighting: As in the run's setup.
+        iterations: Batches per epoch; under a fixed μ there are at least two measurements in them.
         say: Called with a sentence if the weight cannot be balanced.
 
     Example:
         >>> from nndistill.recipes import Balance
         >>> balanced = Weighting(weight=1, balance=Balance(share=0.5), origin="given")
-        >>> weight = DistillationWeight(balanced, say=print)
+        >>> weight = DistillationWeight(balanced, iterations=250, say=print)
         >>> weight.is_due()
         True
         >>> weight.take(2.0, 8.0)  # gradients of the segmentation and of the distillation
@@ -57,8 +58,9 @@ class DistillationWeight:
         0.5
     """
 
-    def __init__(self, weighting: Weighting, *, say: Callable[[str], None]) -> None:
+    def __init__(self, weighting: Weighting, *, iterations: int, say: Callable[[str], None]) -> None:
         self._weighting = weighting
+        self._every = weighting.balance.every if weighting.balance else min(MEASURED_EVERY, (iterations + 1) // 2)
         self._say = say
         self._log_ratio: float | None = None
         self._said_zero = False
@@ -73,8 +75,7 @@ class DistillationWeight:
 
     def is_due(self) -> bool:
         """Whether the gradients of this batch are to be measured."""
-        every = self._weighting.balance.every if self._weighting.balance else MEASURED_EVERY
-        return self._waiting or len(self._weights) % every == 0
+        return self._waiting or len(self._weights) % self._every == 0
 
     def take(self, segmentation: float, distillation: float) -> None:
         """Take the norms of this batch's gradients, both without μ. Numbers that are not finite are passed over.
