@@ -79,7 +79,9 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
         _draw_positive(shares, log["distillation_weights"], color="tab:gray", ls="--", label="μ")
         shares.set(xlabel="epoch", ylabel="share of the gradient, and μ")
         for axes in (gradients, shares):
-            axes.legend(frameon=False)
+            axes.legend(
+                frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1)
+            )  # above, clear of the lines
     figure.savefig(path, dpi=90, format="png")
 
 
