@@ -107,9 +107,11 @@ def test_method_without_a_named_weight_takes_that_of_its_source_and_says_so(dist
 
 def test_parts_of_a_combination_have_their_weights_in_the_setup_and_in_the_training(distill, monkeypatch):
     built = []
-    start = nnUNetTrainerDistill.on_train_start
+    epoch = nnUNetTrainerDistill.on_train_epoch_start
     monkeypatch.setattr(
-        nnUNetTrainerDistill, "on_train_start", lambda self: built.append(self.method.named_weights) or start(self)
+        nnUNetTrainerDistill,
+        "on_train_epoch_start",
+        lambda self: built.append(self.method.named_weights) or epoch(self),
     )
     _, folder = distill("both", "--method", "dcd+cwd", "--option", "cwd.match=encoder", "--epochs", 1)
     assert _setup(folder)["parts"] == built[0] == {"dcd": 0.05, "cwd": 50}
