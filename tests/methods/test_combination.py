@@ -19,10 +19,19 @@ def test_loss_is_the_weighted_sum_of_the_parts():
     torch.testing.assert_close(method(student, teacher, target), dcd + 2 * logits + 0.5 * ifvd)
 
 
-def test_weights_are_one_each_where_none_are_given():
+def test_weights_are_those_of_the_sources_where_none_are_given():
     method = build_method("feature+cwd", **CHANNELS).double()
     student, teacher = of_network([2, 4]), of_network([4, 8], seed=5)
-    torch.testing.assert_close(method(student, teacher), sum(part(student, teacher) for part in method.parts.values()))
+    feature, cwd = (part(student, teacher) for part in method.parts.values())
+    torch.testing.assert_close(method(student, teacher), 0.05 * feature + 3 * cwd)
+    assert method.source_weight == 1
+
+
+def test_part_without_a_source_weight_counts_once_and_leaves_the_combination_without_one():
+    method = build_method("cwd+logits", **{"cwd.match": "encoder"}, **CHANNELS)
+    assert method.named_weights == {"cwd": 50, "logits": 1}
+    assert method.source_weight is None
+    assert build_method("cwd+logits", weights=[1, 2], **CHANNELS).source_weight == 1
 
 
 def test_needs_are_those_of_all_parts():

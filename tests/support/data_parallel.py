@@ -12,6 +12,7 @@ from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
 from nndistill.nnunet.training.across_processes import across_processes
+from nndistill.nnunet.training.distillation_weight import gradient_norms
 
 TEACHER, STUDENT = (8, 16), (4, 8)
 
@@ -26,8 +27,9 @@ def distiller(wrapped: Callable[[nn.Module], nn.Module]) -> Distiller:
     return whole
 
 
-def gradients(module: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients(module: Distiller, x: torch.Tensor) -> dict[str, torch.Tensor]:
     output, distillation = module(x)
+    gradient_norms([output.square().mean(), distillation], list(module.student.parameters()))  # leaves no trace
     (output.square().mean() + distillation).backward()
     return {
         name.replace("module.", ""): parameter.grad
@@ -66,4 +68,13 @@ def draw_phi(rank: int, folder: str) -> None:
         wrapped = isinstance(across_processes(method), DistributedDataParallel)
         kept[key] = (drawn, method.state_dict(), wrapped)
     torch.save(kept, f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
+
+
+def measure(rank: int, folder: str, x: torch.Tensor) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    weight = nn.Parameter(torch.ones(x.shape[1]))
+    loss = (weight * x[rank]).sum()
+    torch.save(gradient_norms([loss, 2 * loss], [weight]), f"{folder}/{rank}.pth")
     distributed.destroy_process_group()

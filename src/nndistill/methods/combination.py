@@ -20,7 +20,10 @@ class Combination(Method):
 
     Args:
         parts: The methods by name.
-        weights: $w_j$, one number per part; default: 1 each.
+        weights: $w_j$, one number per part; default: each part's `source_weight`, and 1 for a part that has none.
+
+    The combination's own `source_weight` is 1, since its parts bring their weights; if `weights` is not given and a
+    part has none, neither has the combination.
 
     Raises:
         UserError: The weights are not one number of at least zero per part.
@@ -35,8 +38,15 @@ class Combination(Method):
     def __init__(self, parts: Mapping[str, Method], *, weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(parts)
-        self.weights = [1.0] * len(parts) if weights is None else _checked(weights, list(parts))
+        own = [part.source_weight for part in parts.values()]
+        self.weights = [1.0 if w is None else w for w in own] if weights is None else _checked(weights, list(parts))
+        self.source_weight = None if weights is None and None in own else 1.0
         self.needs = frozenset().union(*(part.needs for part in parts.values()))
+
+    @property
+    def named_weights(self) -> dict[str, float]:
+        """$w_j$ by the name of the part."""
+        return dict(zip(self.parts, self.weights, strict=True))
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         losses = [part(student, teacher, target) for part in self.parts.values()]

@@ -9,10 +9,11 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from ..errors import UserError
-from ..recipes import Recipe
+from ..methods import Method, build_method
+from ..recipes import Recipe, Weighting
 from ..validation import Strict, explain
 
 KEY = "nndistill"
@@ -29,13 +30,24 @@ class Teacher(Strict):
 
 
 class Distillation(Strict):
-    """Which method compares student and teacher, with which options, and from which weights the student starts."""
+    """Which method compares student and teacher, with which options and weight, and from what the student starts."""
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     student_channels: list[int]
     teacher: Teacher
     init: Literal["random", "teacher"] = "random"
+    weighting: Weighting
+
+    def build_method(self) -> Method:
+        """Build the method of this run, the parts of a combination with their weights."""
+        weights = {"weights": list(self.weighting.parts.values())} if self.weighting.parts else {}
+        return build_method(
+            self.method,
+            student_channels=self.student_channels,
+            teacher_channels=self.teacher.channels,
+            **{**self.options, **weights},
+        )
 
 
 class RunSetup(Strict):
@@ -44,6 +56,22 @@ class RunSetup(Strict):
     recipe: Recipe
     distillation: Distillation | None = None
     nndistill_version: str = Field(default_factory=lambda: version("nndistill"))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """Older setups have no weighting: μ was the recipe's, and the parts of a combination weighed 1 each."""
+        match values:
+            case {"distillation": {"method": str(method), **rest}, "recipe": {"distillation_weight": weight}} if (
+                "weighting" not in rest
+            ):
+                weighting: dict[str, Any] = {"weight": weight, "origin": "given"}
+                if "+" in method:
+                    parts = method.split("+")
+                    weights = values["distillation"].get("options", {}).get("weights", [1.0] * len(parts))
+                    weighting["parts"] = dict(zip(parts, weights, strict=True))
+                return {**values, "distillation": {**values["distillation"], "weighting": weighting}}
+        return values
 
     def into(self, plans: dict[str, Any]) -> dict[str, Any]:
         """Return a copy of plans that contains this setup."""

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from math import cos, pi
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from torch.nn import Parameter
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -78,6 +79,37 @@ class CosineRamp(Strict):
         return (1 - cos(pi * min(1.0, max(0.0, (share - self.start) / self.length)))) / 2
 
 
+class Balance(Strict):
+    r"""A weight μ that keeps the distillation's gradient at a share of the segmentation's.
+
+    $$\mu = \rho\Big/ r, \qquad
+    \log r \leftarrow s\log r + (1 - s) \log\frac{\lVert\nabla\mathcal L_{method}\rVert_2}
+    {\lVert\nabla\mathcal L_{seg}\rVert_2}$$
+
+    The gradients are those of the student's parameters. The first measurement sets $r$; the schedule of μ multiplies
+    the result.
+
+    Args:
+        share: ρ, above 0 and at most 10.
+        every: Batches from one measurement to the next, counted anew in every epoch. A measurement costs two more
+            backward passes through the student, one for each loss.
+        smoothing: $s$, in [0, 1): how much of the earlier measurements is kept. 0 for the last one alone.
+
+    Example:
+        >>> Balance(share=0.5).every
+        25
+    """
+
+    share: float = Field(gt=0, le=10)
+    every: int = Field(default=25, ge=1)
+    smoothing: float = Field(default=0.9, ge=0, lt=1)
+
+
+def _share_alone(value: Any) -> Any:
+    """`balance: 0.5` for `balance: {share: 0.5}`."""
+    return {"share": value} if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
 class EarlyStopping(Strict):
     """Stop if nnU-Net's running validation Dice has not risen for a while.
 
@@ -112,6 +144,9 @@ class Recipe(Strict):
         method: The distillation method: a registered name such as `dcd`, or a combination such as `dcd+logits`.
         method_options: The method's options.
         distillation_weight: μ of Eq. 8, the weight of the distillation loss, which is added to the segmentation loss.
+            Default: the method's own `source_weight`; if it has none, the weight is balanced at a share of 0.5.
+        balance: Instead of a weight, the share of the segmentation's gradient at which the distillation's is kept: a
+            number, or `share`, `every` and `smoothing` of `Balance`.
         weight_schedule: How that weight changes: `constant`, or `cosine-ramp` with `start` and `length`.
         teacher_checkpoint: Which of the teacher's checkpoints teaches: `final` or `best`. Default: the one that its
             own recipe declares the result.
@@ -143,7 +178,8 @@ class Recipe(Strict):
     description: str = ""
     method: str = "dcd"
     method_options: dict[str, Any] = Field(default_factory=dict)
-    distillation_weight: float = Field(ge=0)
+    distillation_weight: float | None = Field(default=None, ge=0)
+    balance: Annotated[Balance | None, BeforeValidator(_share_alone)] = None
     weight_schedule: Annotated[Constant | CosineRamp, Field(discriminator="name")] = Constant()
     teacher_checkpoint: Checkpoint | None = None
     optimizer: Annotated[Sgd | Adamw, Field(discriminator="name")]
@@ -157,19 +193,41 @@ class Recipe(Strict):
     save_every: int = Field(default=10, ge=1)
     seed: int | None = Field(default=None, ge=0)
 
-    def weight_at(self, epoch: int) -> float:
-        """Return μ in an epoch, counted from 0."""
-        return self.distillation_weight * self.weight_schedule.factor(epoch / self.epochs)
+    @field_validator("balance")
+    @classmethod
+    def _balance_or_weight(cls, balance: Balance | None, info: ValidationInfo) -> Balance | None:
+        if balance is not None and info.data.get("distillation_weight") is not None:
+            raise PydanticCustomError("both", "distillation_weight is given as well; leave out one of the two")
+        return balance
 
-    def adjusted(self, *, learning_rate: float | None = None, **changes: Any) -> Recipe:
+    def weight_at(self, epoch: int, full: float | None = None) -> float:
+        """Return μ in an epoch, counted from 0.
+
+        Args:
+            epoch: The epoch.
+            full: What the schedule multiplies; default: `distillation_weight`.
+
+        Raises:
+            ValueError: There is neither.
+        """
+        weight = self.distillation_weight if full is None else full
+        if weight is None:
+            raise ValueError("this recipe leaves the weight to the method; give one.")
+        return weight * self.weight_schedule.factor(epoch / self.epochs)
+
+    def adjusted(
+        self, *, learning_rate: float | None = None, balance: Balance | float | None = None, **changes: Any
+    ) -> Recipe:
         """Return a copy with some values replaced; `None` keeps the recipe's value.
 
         Args:
             learning_rate: Initial learning rate of the optimiser.
-            **changes: Values of the recipe by name. Another `method` drops the options of the present one.
+            balance: Takes the place of the weight; a share alone keeps the other settings of the recipe's balance.
+            **changes: Values of the recipe by name. Another `method` drops the options and the weight of the present
+                one, and a new `distillation_weight` its balance.
 
         Raises:
-            UserError: A new value is out of range, or there is no such key.
+            UserError: A new value is out of range, there is no such key, or both a weight and a balance are given.
         """
         given = {key: value for key, value in changes.items() if value is not None}
         values = {**self.model_dump(), **given}
@@ -177,6 +235,18 @@ class Recipe(Strict):
             values["optimizer"] = {**values["optimizer"], "learning_rate": learning_rate}
         if values["method"] != self.method:
             values["method_options"] = changes.get("method_options") or {}
+            values["distillation_weight"] = given.get("distillation_weight")
+        if balance is not None:
+            if "distillation_weight" in given:
+                raise UserError(
+                    "a weight and a balance are given; the balance sets the weight, so leave out one of the two.",
+                    option=("weight", "balance"),
+                )
+            share_alone = not isinstance(balance, Balance)
+            values["distillation_weight"] = None
+            values["balance"] = {**(values["balance"] or {}), "share": balance} if share_alone else balance
+        elif "distillation_weight" in given:
+            values["balance"] = None
         try:
             return Recipe.model_validate(values)
         except ValidationError as error:

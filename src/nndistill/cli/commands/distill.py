@@ -62,7 +62,18 @@ def distill(
         ),
     ] = None,
     weight: Annotated[
-        float | None, typer.Option(min=0, help="Weight μ of the distillation, instead of the recipe's.")
+        float | None,
+        typer.Option(
+            min=0,
+            help="Weight μ of the distillation. Default: the recipe's, or the source weight of another --method.",
+        ),
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of a weight: keep the gradient of the distillation at this share of the segmentation's, "
+            "above 0 and at most 10."
+        ),
     ] = None,
     reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
     features: Features = None,
@@ -101,6 +112,7 @@ def distill(
         learning_rate=learning_rate,
         seed=seed,
         distillation_weight=weight,
+        balance=balance,
         method=method,
         method_options=_options(option or []) or None,
     )

@@ -15,7 +15,7 @@ import pandas as pd
 from ...methods.registry import default_options
 from ...recipes import Recipe
 from ..plans import features_per_stage, resolved_configuration
-from ..run_setup import KEY, RunSetup
+from ..run_setup import KEY, Distillation, RunSetup
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
@@ -26,7 +26,8 @@ class History:
 
     Args:
         setup: The recipe and the distillation; `None` for a model that nnDistill did not train.
-        log: One row per epoch: `segmentation_loss`, `distillation_loss`, `dice`, `seconds`.
+        log: One row per epoch: `segmentation_loss`, `distillation_loss`, `gradient_share`, `distillation_weight`,
+            `dice`, `seconds`.
         facts: The same in words, and where and with what it was trained, in the order in which they are shown.
     """
 
@@ -65,7 +66,7 @@ def read_history(model: Path, fold: str) -> History:
         "Data set": folder.plans["dataset_name"],
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
-        **(_method_facts(setup) if setup else {}),
+        **(_method_facts(setup, log) if setup else {}),
         "Channels": _list(features_per_stage(folder.plans, configuration)),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
@@ -85,18 +86,20 @@ def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
     """nnU-Net's log as a table; a stock training has only one loss, that of segmentation."""
     epochs = len(logging["train_losses"])
     segmentation = logging.get("segmentation_losses") or logging["train_losses"]
-    distillation = logging.get("distillation_losses") or [0.0] * epochs
+    nothing = [0.0] * epochs
     seconds = np.subtract(logging["epoch_end_timestamps"][:epochs], logging["epoch_start_timestamps"][:epochs])
     columns = {
         "segmentation_loss": segmentation,
-        "distillation_loss": distillation,
+        "distillation_loss": logging.get("distillation_losses") or nothing,
+        "gradient_share": logging.get("gradient_shares") or nothing,
+        "distillation_weight": logging.get("distillation_weights") or nothing,
         "dice": logging["ema_fg_dice"],
         "seconds": seconds,
     }
     return pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
 
 
-def _method_facts(setup: RunSetup) -> dict[str, str]:
+def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
     distillation = setup.distillation
     if distillation is None:
         return {}
@@ -104,11 +107,26 @@ def _method_facts(setup: RunSetup) -> dict[str, str]:
     facts = {"Method": ", ".join([distillation.method, *_settings(distillation.options)])}
     if distillation.method != "none":
         facts |= {
-            "μ": f"{setup.recipe.distillation_weight:g}, " + ", ".join(_settings(dict(setup.recipe.weight_schedule))),
+            "μ": _weight(distillation, setup.recipe),
+            "Share of the gradient": _share(log),
             "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}",
             "Teacher's channels": _list(teacher.channels),
         }
     return facts
+
+
+def _weight(distillation: Distillation, recipe: Recipe) -> str:
+    words = distillation.weighting.described(distillation.method).removeprefix("μ = ").removeprefix("μ ")
+    return ", ".join([words, *_settings(dict(recipe.weight_schedule))])
+
+
+def _share(log: pd.DataFrame) -> str:
+    """How strongly the distillation pulled, in the epochs in which that was measured."""
+    shares = log["gradient_share"][log["gradient_share"] > 0]
+    if not len(shares):
+        return ""
+    middle, least, most = (f"{value:.2g}" for value in (shares.median(), shares.min(), shares.max()))
+    return f"distillation / segmentation {middle} (median over epochs, {least} to {most})"
 
 
 def _recipe_facts(recipe: Recipe) -> dict[str, str]:

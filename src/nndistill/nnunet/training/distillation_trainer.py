@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -10,28 +11,38 @@ from typing import Any
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from torch import Tensor
+from torch import Tensor, autocast
 from torch.nn.utils import clip_grad_norm_
 from torch.random import fork_rng
 
 from ...distiller import Distiller
 from ...errors import UserError
 from ...files import digest
-from ...methods import Method, build_method
+from ...methods import Method
 from ...methods.base import unprepared_methods
 from ...taps import unwrapped
 from ..models.model_folder import ModelFolder
 from .across_processes import across_processes
+from .distillation_weight import (
+    TOO_LARGE,
+    TOO_SMALL,
+    DistillationWeight,
+    gradient_norms,
+    let_compiled_networks_go_backward_again,
+)
 from .initialization import initialize_from_teacher
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
+
+logger = logging.getLogger(__name__)
 
 
 class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     r"""Train a student with its frozen teacher: $\mathcal L_{seg} + \mu\,\mathcal L_{method}$ (Eq. 8).
 
     Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student unless
-    the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights.
+    the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights. The share of
+    the gradient that the distillation has is measured and logged; μ may follow it (`Balance`).
     """
 
     def __init__(  # nnU-Net looks up these very names
@@ -46,17 +57,14 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if self.setup.distillation is None:
             raise UserError(f"plans {plans['plans_name']!r} do not name a teacher; make them with `nndistill distill`.")
         self.distillation = self.setup.distillation
+        self.distillation_weight = DistillationWeight(
+            self.distillation.weighting, iterations=self.recipe.iterations, say=self._say
+        )
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
         with fork_rng(devices=[]):  # φ draws random numbers; the batches have to be the same with every method
-            method = build_method(
-                self.distillation.method,
-                student_channels=self.distillation.student_channels,
-                teacher_channels=self.distillation.teacher.channels,
-                **self.distillation.options,
-            )
-        self.method = method.to(self.device)
+            self.method = self.distillation.build_method().to(self.device)
         return super().configure_optimizers()
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
@@ -66,6 +74,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
+        let_compiled_networks_go_backward_again()
         with fork_rng(devices=[]):  # and so does a new network, before it gets its weights
             teacher = self._load_teacher() if self.method.needs or self._starts_from_teacher else None
         if teacher is not None and self._starts_from_teacher:
@@ -78,6 +87,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             )
         super().on_train_start()
         self._prepare_method()
+        if self.method.needs:
+            self.print_to_log_file(self.distillation.weighting.described(self.distillation.method))
 
     def _prepare_method(self) -> None:
         """Let the method learn from the teacher before the first epoch, unless an earlier run left what it learned."""
@@ -127,13 +138,54 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.method.train()
+        self.distillation_weight.start_epoch()
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
-        weight = self.recipe.weight_at(self.current_epoch)
-        if weight == 0:  # before the ramp begins, the teacher need not run
-            return super().losses(data, target)
+        scheduled = self.recipe.weight_at(self.current_epoch, 1.0)
+        if scheduled == 0 or self.distillation.weighting.is_nothing or not self.method.needs:
+            return super().losses(data, target)  # so the teacher does not run before the ramp begins
         output, distillation = self.distiller(data, self._reference(target))
-        return {"segmentation": self.loss(output, target), "distillation": weight * distillation}
+        segmentation = self.loss(output, target)
+        if self.distillation_weight.is_due():
+            self.distillation_weight.take(*self._gradient_norms(segmentation, distillation))
+        return {"segmentation": segmentation, "distillation": self.distillation_weight.use(scheduled) * distillation}
+
+    def _gradient_norms(self, *losses: Tensor) -> list[float]:
+        scale = self.grad_scaler.get_scale() if self.grad_scaler else 1.0
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        with autocast(self.device.type, enabled=False):  # as in the backward pass to come
+            return gradient_norms(losses, parameters, scale=scale)
+
+    def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        super().on_train_epoch_end(train_outputs)
+        shares = self.logger.get_value("gradient_shares", step=None)
+        drowned_before = bool(shares) and shares[-1] > TOO_LARGE
+        epoch = self.distillation_weight.epoch()
+        for key, value in epoch._asdict().items():
+            self.logger.log(key, value, self.current_epoch)
+            if self.method.needs:
+                self.print_to_log_file(key.removesuffix("s"), f"{value:.4g}")
+        if self.distillation_weight.drowns_the_task() and not drowned_before:
+            self._say(
+                f"throughout epoch {self.current_epoch} the gradient of the distillation on the student was larger "
+                f"than that of the segmentation, {epoch.gradient_shares:.3g} times on average: the task may drown in "
+                "it. A smaller weight, or a balance below 1, avoids that."
+            )
+
+    def on_train_end(self) -> None:
+        weights, shares = (self.logger.get_value(key, step=None) for key in ("distillation_weights", "gradient_shares"))
+        if any(weights) and max(shares) < TOO_SMALL:
+            self._say(
+                "the gradient of the distillation on the student was never more than "
+                f"{max(shares):.2g} of that of the segmentation in the mean of an epoch: the distillation did next to "
+                "nothing. A larger weight, or a balance, changes that."
+            )
+        super().on_train_end()
+
+    def _say(self, sentence: str) -> None:
+        self.print_to_log_file(sentence)
+        if self.local_rank == 0:
+            logger.warning(sentence)
 
     def _clip_gradients(self) -> None:
         super()._clip_gradients()
@@ -141,11 +193,16 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             clip_grad_norm_(phi, GRADIENT_NORM)
 
     def extra_state(self) -> dict[str, Any]:
-        return {**super().extra_state(), "method": self.method.state_dict()}
+        state = {**super().extra_state(), "method": self.method.state_dict()}
+        if weight := self.distillation_weight.state():
+            state["weight"] = weight
+        return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         super().load_extra_state(state)
         self.method.load_state_dict(state["method"])
+        if "weight" in state:
+            self.distillation_weight.load_state(state["weight"])
 
     def _reference(self, target: Any) -> Tensor:
         """The full-size target as methods read it: negative where it has the data set's ignore label."""

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nnunetv2.training.logging.nnunet_logger import LocalLogger
 
 from ...files import atomic_path
+from .distillation_weight import EpochGradients
 
 LOSSES = ("segmentation_losses", "distillation_losses")
+GRADIENTS = EpochGradients._fields
+"""Items of a distillation; the log of a training without a teacher has no entries for them."""
 
 
 class RecipeLogger(LocalLogger):  # type: ignore[misc]
-    """nnU-Net's log, one value per item and epoch, with two more items and another figure."""
+    """nnU-Net's log, one value per item and epoch, with more items and another figure."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.my_fantastic_logging.update({key: [] for key in LOSSES})
+        self.my_fantastic_logging.update({key: [] for key in (*LOSSES, *GRADIENTS)})
+
+    def load_checkpoint(self, checkpoint: dict[str, list[Any]]) -> None:
+        """Continue a log; in one that an older version began, what it did not measure is zero."""
+        epochs = len(checkpoint["train_losses"])
+        super().load_checkpoint({**{key: [0.0] * epochs for key in GRADIENTS}, **checkpoint})
 
     def plot_progress_png(self, output_folder: str) -> None:
         """Draw `progress.png`."""
@@ -33,12 +43,14 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
 
     Args:
         log: One list per item with one entry per epoch, as nnU-Net's logger keeps them, including
-            `segmentation_losses` and `distillation_losses` (weighted with μ).
+            `segmentation_losses`, `distillation_losses` (weighted with μ) and, if there is a teacher, the fields of
+            `EpochGradients`.
         path: The PNG file to write.
     """
-    figure = Figure(figsize=(10, 9), layout="constrained")
+    distilled = any(log["distillation_weights"])
+    figure = Figure(figsize=(10, 12 if distilled else 9), layout="constrained")
     FigureCanvasAgg(figure)
-    losses, rest = figure.subfigures(2, 1, height_ratios=[2, 1])  # type: ignore[misc]
+    losses, rest = figure.subfigures(2, 1, height_ratios=[1, 1] if distilled else [2, 1])  # type: ignore[misc]
     epochs = np.arange(len(log["train_losses"]))
 
     left = losses.subplots()
@@ -54,9 +66,28 @@ def draw_progress(log: dict[str, list[Any]], path: Path) -> None:
     right.set(ylabel="pseudo Dice", ylim=(0, 1))
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
-    rate, duration = rest.subplots(1, 2)
+    (rate, duration), *second_row = rest.subplots(2 if distilled else 1, 2, squeeze=False)
     rate.plot(epochs, log["lrs"], color="tab:blue")
     rate.set(xlabel="epoch", ylabel="learning rate", ylim=(0, None))
     duration.plot(epochs, np.subtract(log["epoch_end_timestamps"], log["epoch_start_timestamps"]), color="tab:blue")
     duration.set(xlabel="epoch", ylabel="seconds per epoch", ylim=(0, None))
+    for gradients, shares in second_row:
+        _draw_positive(gradients, log["segmentation_gradients"], color="tab:blue", label="segmentation")
+        _draw_positive(gradients, log["distillation_gradients"], color="tab:purple", label="distillation (× μ)")
+        gradients.set(xlabel="epoch", ylabel="gradient of the student (norm)")
+        _draw_positive(shares, log["gradient_shares"], color="tab:purple", label="distillation / segmentation")
+        _draw_positive(shares, log["distillation_weights"], color="tab:gray", ls="--", label="μ")
+        shares.set(xlabel="epoch", ylabel="share of the gradient, and μ")
+        for axes in (gradients, shares):
+            axes.legend(
+                frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1)
+            )  # above, clear of the lines
     figure.savefig(path, dpi=90, format="png")
+
+
+def _draw_positive(axes: Axes, values: Sequence[float], **looks: Any) -> None:
+    """Draw on a logarithmic axis, which has no place for the zeros of what was not measured."""
+    line = np.asarray(values, dtype=np.float64)
+    axes.plot(np.where(line > 0, line, np.nan), marker=".", **looks)
+    if (line > 0).any():
+        axes.set_yscale("log")

@@ -11,7 +11,7 @@ import torch
 
 from ...errors import UnknownName
 from ...methods import build_method, option_names
-from ...recipes import Recipe, as_recipe
+from ...recipes import Recipe, as_recipe, weighting_of
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
@@ -81,7 +81,12 @@ def prepare_student(
     teacher_features = features_per_stage(teacher.plans, configuration)
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
     options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
-    build_method(recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options)
+    method = build_method(
+        recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options
+    )
+    weighting = weighting_of(recipe, method)
+    if weighting.origin == "source" and not weighting.is_nothing:
+        logger.info("%s.", weighting.described(recipe.method))
 
     suffix = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
     suffix += "" if init == "random" else f"_init-{init}"
@@ -109,6 +114,7 @@ def prepare_student(
                 channels=teacher_features,
             ),
             init=init,
+            weighting=weighting,
         ),
     )
     run.store_plans(setup.into(plans), resume=resume)
