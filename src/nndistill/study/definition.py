@@ -281,6 +281,11 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
         raise UserError(f"method {name}: {error}") from error
 
 
+def study_trains(teacher: StudyTeacher) -> bool:
+    """Whether the study trains a teacher, rather than taking one that is there."""
+    return teacher.folder is None
+
+
 def slug(name: str) -> str:
     """A name as part of a file name: small letters, digits and hyphens.
 

@@ -67,6 +67,9 @@ def carry_out(
         if name in results:
             return
         job = _Job(study, places, run, runs, results)
+        if job.given_teacher:
+            job.keep(job.given_teacher)
+            return
         trained = job.prepared()
         train(
             trained,
@@ -75,7 +78,7 @@ def carry_out(
             on_start=on_start,
             on_iteration=on_iteration,
         )
-        job.keep(trained)
+        job.keep(trained.model_folder)
 
 
 class _Job:
@@ -96,6 +99,12 @@ class _Job:
     def reports_validation(self) -> bool:
         """Whether the fold's validation cases are what is measured."""
         return self.run.is_pilot or self.study.test is None
+
+    @property
+    def given_teacher(self) -> Path | None:
+        """The model folder of a teacher that is there, if that is what is measured."""
+        folder = self.study.teachers[self.run.teacher].folder
+        return self.places.folder / folder if folder and self.run.method is None else None
 
     def prepared(self) -> Run:
         """Write the plans of the training; its name tells it from trainings with another setup."""
@@ -148,12 +157,12 @@ class _Job:
         tried = [self.results[name] for name in self.run.needs if self.results[name].run.weight is not None]
         return chosen_weight(tried, pilot.metric)
 
-    def keep(self, trained: Run) -> None:
+    def keep(self, model: Path) -> None:
         """Measure what the trained network predicts, and write the result."""
         study, run = self.study, self.run
-        predictions, references = self._predictions(trained)
+        predictions, references = self._predictions(model)
         models, _ = gather_results(
-            [trained.model_folder],
+            [model],
             names=[run.name],
             fold=self.fold,
             predictions=[predictions] if predictions else [],
@@ -163,9 +172,9 @@ class _Job:
         metrics, patients = models[0].metrics, study_patients(study, folder=self.places.folder)
         if patients:
             metrics = metrics.assign(patient=metrics["case"].map(lambda case: patients.get(case, case)))
-        history = read_history(trained.model_folder, self.fold)
-        folder = ModelFolder.read(trained.model_folder)
-        costs = model_costs(trained.model_folder)
+        history = read_history(model, self.fold)
+        folder = ModelFolder.read(model)
+        costs = model_costs(model)
         facts = {
             "title": run.title,
             "method": run.method,
@@ -181,7 +190,7 @@ class _Job:
         }
         keep_result(self.places.results, run, facts=facts, metrics=metrics, curves=history.log)
 
-    def _predictions(self, trained: Run) -> tuple[Path | None, Path | None]:
+    def _predictions(self, model: Path) -> tuple[Path | None, Path | None]:
         """Folders of the test cases' predictions and references; neither if the validation cases are measured."""
         if self.reports_validation:
             return None, None
@@ -190,7 +199,7 @@ class _Job:
         if isinstance(self.study.test, TestCases):
             images, labels = (self.places.folder / path for path in (self.study.test.images, self.study.test.labels))
         output = self.places.predictions(f"{self.run.name}_{self.run.training_digest[:8]}")
-        predict_folder(trained.model_folder, images, output, fold=self.fold, device=self.study.device)
+        predict_folder(model, images, output, fold=self.fold, device=self.study.device)
         return output, labels
 
 

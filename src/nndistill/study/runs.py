@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .definition import Study, slug
+from .definition import Study, slug, study_trains
 
 
 @dataclass(frozen=True)
@@ -108,33 +108,34 @@ class _Expansion:
                     yield from pilots
                     chosen_by = [run for run in pilots if run.method]
                     for fold in study.folds:
-                        trained = self._teacher(teacher, fold)
-                        yield from trained
+                        yield self._teacher(teacher, fold)
                         for seed in study.seeds:
-                            yield self._student(teacher, student, method, fold, seed, trained, chosen_by)
+                            yield self._student(teacher, student, method, fold, seed, chosen_by)
 
     def _pilots(self, teacher: str, student: str, method: str) -> Iterator[StudyRun]:
         pilot = self.study.pilot
         assert pilot is not None
-        trained = self._teacher(teacher, None)
-        yield from trained
+        if study_trains(self.study.teachers[teacher]):
+            yield self._teacher(teacher, None)
         for weight in self.study.methods[method].weights:
             for seed in pilot.seeds:
-                yield self._student(teacher, student, method, None, seed, trained, [], weight=weight)
+                yield self._student(teacher, student, method, None, seed, [], weight=weight)
 
-    def _teacher(self, teacher: str, fold: int | None) -> list[StudyRun]:
-        """The training of a teacher in a fold; none if the teacher is there."""
+    def _teacher(self, teacher: str, fold: int | None) -> StudyRun:
+        """The training of a teacher in a fold; for a teacher that is there, only what it predicts is measured."""
         chosen = self.study.teachers[teacher]
-        if chosen.folder is not None:
-            return []
         seed = self.study.seeds[0]
-        recipe = self.study.teacher_recipe(teacher, seed, folder=self.folder)
-        definition = {
-            "network": chosen.model_dump(mode="json", include={"features", "patch_size", "batch_size"}),
-            "recipe": recipe.model_dump(mode="json"),
-        }
+        definition: dict[str, Any]
+        if study_trains(chosen):
+            recipe = self.study.teacher_recipe(teacher, seed, folder=self.folder)
+            definition = {
+                "network": chosen.model_dump(mode="json", include={"features", "patch_size", "batch_size"}),
+                "recipe": recipe.model_dump(mode="json"),
+            }
+        else:
+            definition = {"teacher": str(chosen.folder)}
         name = "_".join([slug(teacher), _fold(fold)])
-        return [self._run(name, teacher, None, None, fold, seed, None, (), definition)]
+        return self._run(name, teacher, None, None, fold, seed, None, (), definition)
 
     def _student(
         self,
@@ -143,17 +144,18 @@ class _Expansion:
         method: str,
         fold: int | None,
         seed: int,
-        trained: list[StudyRun],
         chosen_by: list[StudyRun],
         *,
         weight: float | None = None,
     ) -> StudyRun:
         row = self.study.methods[method]
+        teacher_run = self._teacher(teacher, fold)
+        trained = [teacher_run] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
             "network": self.study.students[student].model_dump(mode="json"),
             "recipe": recipe.model_dump(mode="json"),
-            "teacher": [run.training_digest for run in trained] or str(self.study.teachers[teacher].folder),
+            "teacher": teacher_run.training_digest,
         }
         if row.weights and weight is None:
             definition["weights"] = {"of": row.weights, "chosen_by": [run.digest for run in chosen_by]}

@@ -77,10 +77,10 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> T
     return Table(
         name="differences",
         title=f"Compared with {base}",
-        caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients and "
-        "new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of the patients' means over seeds; "
-        "p over seeds: t-test of the seeds' means over patients. Both after Holm's correction over the rows of a metric. "
-        "A method that differs only between patients and not between seeds has not been shown to be better.",
+        caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients "
+        "and new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of each patient's mean "
+        "over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the "
+        "rows of a metric. A method that differs over patients but not over seeds has not been shown to be better.",
         stubs=["Metric", "Model"],
         columns=[
             Column(base, write="{:.3g}".format),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -14,6 +14,7 @@ from ..options import AsJson, Workspace
 from ..output import print_json, show, show_rows
 
 if TYPE_CHECKING:
+    from ...study.definition import Resources
     from ...study.places import StudyPlaces
     from ...study.status import StudyStatus
 
@@ -70,7 +71,8 @@ def run(
         if as_json:
             print_json({**status.numbers, "resources": described.resources.model_dump()})
         else:
-            _show(status, described.resources.model_dump())
+            _show(status)
+            _show_resources(described.resources)
         return
     with _Watch(places, len(runs)) as watch:
         outcome = run_study(
@@ -207,21 +209,23 @@ def _seconds(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _show(status: StudyStatus, resources: dict[str, object] | None = None) -> None:
-    needs = ", ".join(f"{value} {key}" for key, value in resources.items()) if resources else None
-    show_rows(
-        ["State", "Time", *(["Resources"] if needs else [])],
-        {each.run.title: [each.state, _time(each.seconds), *([needs] if needs else [])] for each in status.runs},
-        "Runs",
-    )
-    counts = ", ".join(
-        f"{n} {s}" for s in ("done", "running", "stopped", "failed", "missing") if (n := status.count(s))
-    )
+def _show(status: StudyStatus) -> None:
+    show_rows(["State", "Time"], {each.run.title: [each.state, _time(each.seconds)] for each in status.runs}, "Runs")
+    from ...study.status import State
+
+    counts = ", ".join(f"{n} {s}" for s in get_args(State) if (n := status.count(s)))
     remaining = "not known before one run of each kind is done" if status.remaining is None else _time(status.remaining)
     print(f"\n{len(status.runs)} runs: {counts}. Time spent: {_time(status.spent)}; remaining: {remaining}.")
     for each in status.runs:
         if each.why:
             print(f"{each.run.name}: {each.why}")
+
+
+def _show_resources(resources: Resources) -> None:
+    gpus = f", {resources.gpus} GPU{'s' if resources.gpus > 1 else ''}" if resources.gpus else ""
+    print(
+        f"Each training may use {resources.cpus} cores{gpus}, {resources.memory_gb:g} GB and {resources.hours:g} hours."
+    )
 
 
 def _tell_failures(status: StudyStatus, places: StudyPlaces) -> None:
