@@ -62,7 +62,7 @@ def test_a_mistake_names_its_line(nndistill, tmp_path: Path) -> None:
 
     finished = nndistill("study", "run", file)
 
-    assert "line 4: there is no key 'wait'. Did you mean 'weight'?" in finished.err
+    assert "line 4: there is no key 'methods.dcd.wait'" in finished.err
 
 
 def test_teacher_with_a_folder_takes_no_training(tmp_path: Path) -> None:
