@@ -84,7 +84,7 @@ def difference(base: pd.DataFrame, other: pd.DataFrame, *, resamples: int = RESA
 
     Example:
         >>> base = pd.DataFrame([[0.5, 0.6], [0.7, 0.7], [0.6, 0.5]], index=["a", "b", "c"], columns=[0, 1])
-        >>> found = difference(base, base + [[0.1, 0.1], [0.0, 0.1], [0.1, 0.2]])
+        >>> found = difference(base, base + np.array([[0.1, 0.1], [0.0, 0.1], [0.1, 0.2]]))
         >>> f"{found.difference:.2f}, {found.seeds_in_favour} of {found.seeds} seeds"
         '0.10, 2 of 2 seeds'
     """
