@@ -29,12 +29,9 @@ from ..nnunet.workspace import raw_folder
 from ..runtime.machine import describe_machine
 from .data import pilot_fold, prepare_data, study_dataset, study_patients
 from .definition import Study, TestCases
-from .places import StudyPlaces
+from .places import DATA, StudyPlaces
 from .results import RunResult, keep_result, read_results
 from .runs import StudyRun, run_of, study_runs
-
-DATA = "data"
-"""Name of the job that prepares the data."""
 
 
 def carry_out(

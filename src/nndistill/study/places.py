@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+DATA = "data"
+"""Name of the job that prepares the data."""
+
 
 @dataclass(frozen=True)
 class StudyPlaces:

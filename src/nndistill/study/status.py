@@ -5,14 +5,15 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import psutil
 
 from ..files import read_json
 from ..runtime.machine import processor_name
-from .places import StudyPlaces
+from .places import DATA, StudyPlaces
 from .results import RunResult, read_results
 from .runs import StudyRun
 
@@ -82,6 +83,27 @@ def study_status(places: StudyPlaces, runs: Sequence[StudyRun]) -> StudyStatus:
         spent=sum(status.seconds or 0.0 for status in statuses),
         remaining=sum(known) if len(known) == len(times) else None,
     )
+
+
+class Failure(NamedTuple):
+    """A job that failed: its name, what went wrong, and the last lines that it printed."""
+
+    name: str
+    why: str
+    log: Sequence[str]
+
+
+def failures(places: StudyPlaces, runs: Sequence[StudyRun]) -> list[Failure]:
+    """What stopped the jobs that have no result; if no job says so, the last lines of the workflow itself."""
+    found = []
+    for name in [DATA, *(run.name for run in runs)]:
+        if places.state(name).is_file() and (said := read_json(places.state(name)))["state"] == "failed":
+            found.append(Failure(name, str(said["why"]), _last_lines(places.log(name))))
+    return found or [Failure("snakemake", "no job could be started", _last_lines(places.log("snakemake")))]
+
+
+def _last_lines(log: Path, number: int = 8) -> list[str]:
+    return log.read_text(errors="replace").splitlines()[-number:] if log.is_file() else []
 
 
 def _status(places: StudyPlaces, run: StudyRun, result: RunResult | None) -> RunStatus:

@@ -19,8 +19,7 @@ from filelock import FileLock, Timeout
 from ..errors import UserError
 from ..files import write_json
 from .definition import Study
-from .job import DATA
-from .places import StudyPlaces
+from .places import DATA, StudyPlaces
 from .results import is_done, other_setups, result_file
 from .runs import StudyRun, study_runs
 
@@ -80,8 +79,8 @@ def run_study(
     try:
         with FileLock(places.work / "study.lock", timeout=0):
             write_json(places.jobs, jobs_of(study, places, missing, workspace=workspace))
-            for run in missing:
-                places.state(run.name).unlink(missing_ok=True)
+            for name in [DATA, *(run.name for run in missing)]:
+                places.state(name).unlink(missing_ok=True)
             stopped = _run(_command(places, jobs=jobs, executor=executor), places, stop_after, watch)
     except Timeout:
         raise UserError(f"this study is being carried out by another process: {places.folder}.") from None

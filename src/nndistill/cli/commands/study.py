@@ -60,7 +60,7 @@ def run(
 
     from ...study import load_study, study_runs, write_study_report
     from ...study.places import StudyPlaces
-    from ...study.status import study_status
+    from ...study.status import failures, study_status
     from ...study.workflow import run_study
 
     described, places = load_study(file), StudyPlaces(file)
@@ -85,8 +85,10 @@ def run(
             replace=replace,
             watch=watch,
         )
+    if outcome.left and not outcome.stopped:
+        for failure in failures(places, runs):
+            console.print(f"{failure.name}: {failure.why}", *failure.log, sep="\n  ", markup=False, highlight=False)
     status = study_status(places, runs)
-    _tell_failures(status, places)
     page = (
         write_study_report(described, places).page
         if any(r.state == "done" and r.run.method for r in status.runs)
@@ -226,14 +228,6 @@ def _show_resources(resources: Resources) -> None:
     print(
         f"Each training may use {resources.cpus} cores{gpus}, {resources.memory_gb:g} GB and {resources.hours:g} hours."
     )
-
-
-def _tell_failures(status: StudyStatus, places: StudyPlaces) -> None:
-    for each in status.runs:
-        if each.state == "failed":
-            log = places.log(each.run.name)
-            lines = log.read_text(errors="replace").splitlines()[-8:] if log.is_file() else []
-            console.print(f"{each.run.name} failed: {each.why}", *lines, sep="\n  ", markup=False, highlight=False)
 
 
 def _time(seconds: float | None) -> str:
