@@ -13,8 +13,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: $(VENV)/.runtime  ## the main job on made-up data; minutes on two cores
 	$(BIN)/nndistill demo --workspace $(DEMO)
 
-test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage
-	$(BIN)/pytest -m "not slow" --cov
+test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage; one process per core, of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --cov --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes each
 	$(BIN)/pytest -m slow

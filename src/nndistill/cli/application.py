@@ -29,6 +29,7 @@ from .commands.predict import predict
 from .commands.prepare import prepare
 from .commands.recipes import recipes
 from .commands.report import report
+from .commands.study import study
 from .commands.teach import teach
 from .commands.trainer_path import trainer_path
 from .missing_extra import missing_extra
@@ -51,6 +52,7 @@ app.command()(export)
 app.command()(compare)
 app.command()(complexity)
 app.command()(report)
+app.add_typer(study, name="study")
 app.command()(recipes)
 app.command()(diagnose)
 app.command("trainer-path")(trainer_path)

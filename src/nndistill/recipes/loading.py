@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from ..errors import UnknownName, UserError
-from ..validation import explain
+from ..yaml_files import validated_yaml
 from .recipe import Recipe
 
 
@@ -57,18 +54,7 @@ def load_recipe(name_or_file: str | Path) -> Recipe:
         >>> load_recipe("paper").distillation_weight
         0.05
     """
-    text = recipe_text(name_or_file)
-    try:
-        document = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{name_or_file} is not valid YAML: {' '.join(str(error).split())}") from error
-    _refuse_repeated_keys(document, str(name_or_file))
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        keys, sentence = explain(error, Recipe, values)
-        raise UserError(f"{name_or_file}, line {_line(document, keys)}: {sentence}") from error
+    return validated_yaml(recipe_text(name_or_file), Recipe, source=str(name_or_file))
 
 
 def as_recipe(recipe: Recipe | str | Path) -> Recipe:
@@ -78,27 +64,3 @@ def as_recipe(recipe: Recipe | str | Path) -> Recipe:
 
 def _shipped() -> Iterator[Any]:
     return (file for file in files(__package__).iterdir() if file.name.endswith(".yaml"))
-
-
-def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
-    """YAML itself silently takes the last of two equal keys."""
-    if not isinstance(document, yaml.MappingNode):
-        return
-    seen = set()
-    for key, value in document.value:
-        if key.value in seen:
-            raise UserError(f"{source}, line {key.start_mark.line + 1}: the key {key.value} is given twice.")
-        seen.add(key.value)
-        _refuse_repeated_keys(value, source)
-
-
-def _line(document: yaml.Node | None, keys: Sequence[str]) -> int:
-    """Line of the innermost of nested keys that the document has, counted from 1."""
-    line = 1
-    for wanted in keys:
-        if isinstance(document, yaml.MappingNode):
-            for key, value in document.value:
-                if key.value == wanted:
-                    line, document = key.start_mark.line + 1, value
-                    break
-    return line

@@ -100,7 +100,7 @@ def write_page(page: Page, path: Path, *, figures: Path) -> None:
         return inline_svg(text, drawing.name, drawing.title)
 
     environment = Environment(
-        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FunctionLoader(page_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     html = environment.get_template("report.html.j2").render(
         {name: getattr(page, name) for name in (*(field.name for field in fields(page)), "sections")},
@@ -113,8 +113,8 @@ def write_page(page: Page, path: Path, *, figures: Path) -> None:
         provenance=_provenance(page.models),
         version=version("nndistill"),
         date=f"{date.today():%Y-%m-%d}",
-        style=_template("report.css"),
-        script=_template("report.js"),
+        style=page_file("report.css"),
+        script=page_file("report.js"),
     )
     write_file(path, html.encode())
 
@@ -141,7 +141,8 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
     return f'{tag} role="img" aria-label="{escape(title)}" stroke-linejoin="round"{natural}{body}'
 
 
-def _template(name: str) -> str:
+def page_file(name: str) -> str:
+    """A template, style or script of pages."""
     return (resources(__package__) / "template" / name).read_text(encoding="utf-8")
 
 

@@ -1,0 +1,125 @@
+"""The data of a study: generated if it is a phantom, planned, preprocessed, and with the pilot's fold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets import generate_phantom
+from ..errors import UserError
+from ..evaluation.patients import known_patients, read_patients
+from ..files import write_file
+from ..nnunet.data.preprocessing import plan_and_preprocess
+from ..nnunet.data.raw_cases import raw_cases
+from ..nnunet.data.splits import SPLIT, stock_split, stored_folds
+from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder
+from .definition import Pilot, Study
+
+PHANTOM_ID = 900
+
+
+def prepare_data(study: Study, *, folder: Path) -> Path:
+    """Bring the data set to where trainings find it; what is there already is kept.
+
+    Args:
+        study: The study.
+        folder: Folder of its file.
+
+    Returns:
+        The plans file of the planner.
+
+    Raises:
+        UserError: There is no such data set, or it does not have the folds that the study names.
+    """
+    if study.phantom is not None:
+        generate_phantom(
+            raw_folder(),
+            cases=study.phantom.cases,
+            test_cases=study.phantom.test_cases,
+            shape=study.phantom.shape,
+            spacing=study.phantom.spacing,
+            seed=study.phantom.seed,
+            dataset_id=PHANTOM_ID,
+        )
+    dataset = study_dataset(study)
+    plans_file = plan_and_preprocess(dataset, planner=study.planner, processes=study.resources.cpus)
+    folds = stored_folds(preprocessed_folder() / dataset)
+    if folds is None:
+        cases = [case.name for case in raw_cases(raw_folder() / dataset)]
+        folds = stock_split(cases)
+        _store(dataset, folds)
+    if missing := [fold for fold in study.folds if fold >= len(folds)]:
+        raise UserError(f"{dataset} has {len(folds)} folds, from 0 on; the study names fold {missing[0]}.")
+    if study.pilot is not None:
+        pilot_fold(study, folder=folder)
+    return plans_file
+
+
+def study_dataset(study: Study) -> str:
+    """The full name of the study's data set.
+
+    Raises:
+        UserError: There is no such data set in nnU-Net's raw folder.
+    """
+    return dataset_folder(raw_folder(), str(PHANTOM_ID if study.phantom else study.dataset)).name
+
+
+def pilot_fold(study: Study, *, folder: Path) -> int:
+    """Return the number of the pilot's fold, which is stored behind the data set's own folds if it is not there yet.
+
+    Raises:
+        UserError: The data set has no folds, or not the one whose training cases are split.
+    """
+    pilot = study.pilot
+    assert pilot is not None
+    dataset = study_dataset(study)
+    folds = stored_folds(preprocessed_folder() / dataset) or []
+    if pilot.fold >= len(folds):
+        raise UserError(f"{dataset} has {len(folds)} folds, from 0 on; the pilot names fold {pilot.fold}.")
+    wanted = split_again(folds[pilot.fold]["train"], pilot, study_patients(study, folder=folder))
+    if wanted not in folds:
+        folds.append(wanted)
+        _store(dataset, folds)
+    return folds.index(wanted)
+
+
+def split_again(cases: Sequence[str], pilot: Pilot, patients: Mapping[str, str]) -> dict[str, list[str]]:
+    """Split the training cases of a fold into cases to train on and cases to choose on, whole patients at a time.
+
+    The same cases and patients always give the same split.
+
+    Raises:
+        UserError: There are too few patients.
+
+    Example:
+        >>> split = split_again(["a1", "a2", "b", "c"], Pilot(share=0.4), {"a1": "a", "a2": "a"})
+        >>> sorted(split["train"] + split["val"])
+        ['a1', 'a2', 'b', 'c']
+        >>> len({"a1", "a2"} & set(split["val"])) in (0, 2)
+        True
+    """
+    of = {case: patients.get(case, case) for case in sorted(cases)}
+    order = sorted(set(of.values()))
+    number = max(1, round(pilot.share * len(order)))
+    if number >= len(order):
+        raise UserError(f"fold {pilot.fold} has {len(order)} training patients, too few to split them for the pilot.")
+    np.random.default_rng(0).shuffle(order)
+    chosen = set(order[:number])
+    return {
+        "train": [case for case in of if of[case] not in chosen],
+        "val": [case for case in of if of[case] in chosen],
+    }
+
+
+def study_patients(study: Study, *, folder: Path) -> dict[str, str]:
+    """The patient of each case, where known."""
+    if study.patients is not None:
+        return read_patients(folder / study.patients)
+    return known_patients([raw_folder() / study_dataset(study)])
+
+
+def _store(dataset: str, folds: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    write_file(preprocessed_folder() / dataset / SPLIT, json.dumps(folds, indent=4).encode())

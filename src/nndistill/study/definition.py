@@ -1,0 +1,296 @@
+"""A study as its file describes it: data, teachers, students, methods, folds, seeds, and how it is measured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ..errors import UserError
+from ..evaluation.protocols import protocol
+from ..methods import build_method
+from ..recipes import Recipe, load_recipe
+from ..validation import Strict
+from ..yaml_files import validated_yaml
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9 .,_+=-]*$"
+_STAGES = [8, 8]  # channels of two networks, to check the options of a method before the real ones are known
+
+TableName = Literal["overall", "ablations"]
+
+
+class PhantomData(Strict):
+    """A synthetic data set that the study generates: see `nndistill.datasets.generate_phantom`."""
+
+    cases: int = Field(ge=5)
+    test_cases: int = Field(default=0, ge=0)
+    shape: tuple[int, int, int] = (72, 88, 72)
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
+    seed: int = Field(default=0, ge=0)
+
+
+class StudyTeacher(Strict):
+    """A teacher: a model folder that is there, or one that the study trains in every fold.
+
+    Args:
+        folder: A trained model folder of nnU-Net; relative paths start at the study's file. The other keys are for a
+            teacher that the study trains.
+        features: Channels of each stage. Default: as planned.
+        patch_size: Voxels per patch. Default: as planned.
+        batch_size: Patches per batch. Default: as planned.
+        changes: Values of the recipe that differ for the teacher.
+    """
+
+    folder: Path | None = None
+    features: list[int] | None = None
+    patch_size: list[int] | None = None
+    batch_size: int | None = Field(default=None, ge=1)
+    changes: dict[str, Any] = Field(default_factory=dict)
+
+
+class StudyStudent(Strict):
+    """A student network: the teacher's channels divided by `reduction`, or its own `features`; its weights' start."""
+
+    reduction: int = Field(default=4, ge=1)
+    features: list[int] | None = None
+    init: Literal["random", "teacher"] = "random"
+
+
+class StudyMethod(Strict):
+    """A row of the tables: a method with its options and weight.
+
+    Args:
+        method: A registered name or a combination. Default: the name of the row.
+        options: The method's options.
+        weight: μ. Default: the method's source weight.
+        weights: Several μ, of which the pilot chooses one.
+        balance: The share of the gradient instead of a weight.
+        changes: Values of the recipe that differ for this row, such as `weight_schedule`.
+        tables: The tables in which the row is.
+    """
+
+    method: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    weight: float | None = Field(default=None, ge=0)
+    weights: list[float] = Field(default_factory=list)
+    balance: float | None = Field(default=None, gt=0, le=10)
+    changes: dict[str, Any] = Field(default_factory=dict)
+    tables: list[TableName] = Field(default=["overall"], min_length=1)
+
+
+class Pilot(Strict):
+    """Where weights are chosen: a fold's training cases, split again into cases to train on and cases to choose on.
+
+    Args:
+        fold: The fold whose training cases are split.
+        share: Share of them, by patient, on which weights are chosen.
+        seeds: Seeds of the trainings with each weight.
+        metric: The column of the metrics whose mean of labels decides; the weight with the best one is chosen.
+    """
+
+    fold: int = Field(default=0, ge=0)
+    share: float = Field(default=0.25, gt=0, lt=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    metric: Literal["dice", "nsd"] = "dice"
+
+
+class TestCases(Strict):
+    """Cases that no network is trained on: a folder of images and one of label maps, from the study's file on."""
+
+    __test__ = False  # pytest takes a class of this name for tests
+
+    images: Path
+    labels: Path
+
+
+class Resources(Strict):
+    """What one training needs, for the scheduler.
+
+    Args:
+        cpus: Processor cores.
+        memory_gb: Main memory.
+        gpus: GPUs.
+        hours: Time limit on a cluster.
+    """
+
+    cpus: int = Field(default=2, ge=1)
+    memory_gb: float = Field(default=8, gt=0)
+    gpus: int = Field(default=0, ge=0)
+    hours: float = Field(default=24, gt=0)
+
+
+class Study(Strict):
+    """A study. The keys are those of its file.
+
+    Args:
+        description: Its purpose, in one sentence; the heading of its report.
+        dataset: Name or number of a data set in nnU-Net's raw folder.
+        phantom: A synthetic data set instead, which the study generates as number 900.
+        planner: nnU-Net's experiment planner.
+        folds: The folds to train in; the validation cases of all of them are reported.
+        seeds: Seeds of the students' trainings.
+        recipe: A recipe's name or file, from the study's file on.
+        changes: Values of the recipe that differ for every training.
+        teachers: The teachers by name.
+        students: The students by name.
+        methods: The rows of the tables by name; the first one is what the others are compared with.
+        pilot: Where weights are chosen.
+        protocol: How predictions are measured.
+        test: Cases to report instead of the validation cases: `raw` for `imagesTs` and `labelsTs` of the data set, or
+            two folders.
+        patients: A table with the columns `case` and `patient`. Default: what the data set's report says.
+        device: As in `nndistill distill`.
+        resources: What one training needs.
+
+    Example:
+        >>> study = Study.model_validate({"dataset": 4, "methods": {"none": {}, "dcd": {}}, "seeds": [0, 1, 2]})
+        >>> study.recipe, study.folds, study.base
+        ('paper', [0], 'none')
+    """
+
+    description: str = "Distillation study"
+    dataset: int | str | None = None
+    phantom: PhantomData | None = None
+    planner: str = "ResEncUNetPlanner"
+    folds: list[int] = Field(default=[0], min_length=1)
+    seeds: list[int] = Field(default=[0], min_length=1)
+    recipe: str = "paper"
+    changes: dict[str, Any] = Field(default_factory=dict)
+    teachers: dict[str, StudyTeacher] = Field(default={"teacher": StudyTeacher()}, min_length=1)
+    students: dict[str, StudyStudent] = Field(default={"student": StudyStudent()}, min_length=1)
+    methods: dict[str, StudyMethod] = Field(min_length=1)
+    pilot: Pilot | None = None
+    protocol: str = "default"
+    test: Literal["raw"] | TestCases | None = None
+    patients: Path | None = None
+    device: str = "auto"
+    resources: Resources = Resources()
+
+    @property
+    def base(self) -> str:
+        """Name of the row that the others are compared with."""
+        return next(iter(self.methods))
+
+    def teacher_recipe(self, teacher: str, seed: int, *, folder: Path) -> Recipe:
+        """The recipe of a teacher that the study trains."""
+        return self._recipe(folder, self.teachers[teacher].changes, seed=seed)
+
+    def student_recipe(self, method: str, seed: int, *, folder: Path, weight: float | None = None) -> Recipe:
+        """The recipe of a student.
+
+        Args:
+            method: Name of its row.
+            seed: Seed of the training.
+            folder: Folder of the study's file.
+            weight: The μ that the pilot tries or has chosen, in a row that has several.
+        """
+        row = self.methods[method]
+        return self._recipe(
+            folder,
+            row.changes,
+            seed=seed,
+            method=row.method or method,
+            method_options=row.options or None,
+            distillation_weight=row.weight if weight is None else weight,
+            balance=row.balance,
+        )
+
+    def _recipe(self, folder: Path, changes: dict[str, Any], **values: Any) -> Recipe:
+        file = folder / self.recipe
+        recipe = load_recipe(file if file.suffix in {".yaml", ".yml"} else self.recipe)
+        return recipe.adjusted(**{**self.changes, **changes}).adjusted(**values)
+
+
+def load_study(file: Path) -> Study:
+    """Read and check a study's file, before anything is computed.
+
+    Raises:
+        UserError: It is missing or not valid, or names something that does not exist or does not go together.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"there is no study {file}; `nndistill study init` writes one.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the study {file} cannot be read: {error}.") from error
+    study = validated_yaml(text, Study, source=str(file))
+    try:
+        _check(study, file.parent)
+    except UserError as error:
+        raise UserError(f"{file}: {error}", option=error.option) from error
+    return study
+
+
+def _check(study: Study, folder: Path) -> None:
+    if (study.dataset is None) == (study.phantom is None):
+        raise UserError("a study has either a dataset or a phantom.")
+    for kind, names in (("teacher", study.teachers), ("student", study.students), ("method", study.methods)):
+        _check_names(kind, names)
+    for numbers, what in ((study.seeds, "seed"), (study.folds, "fold")):
+        if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+            raise UserError(f"every {what} has to be a number from 0 on, given once: {numbers}.")
+    protocol(study.protocol)
+    for name, teacher in study.teachers.items():
+        _check_teacher(name, teacher, folder)
+        study.teacher_recipe(name, 0, folder=folder)
+    for name, method in study.methods.items():
+        _check_method(study, name, method, folder)
+    paths = [study.test.images, study.test.labels] if isinstance(study.test, TestCases) else []
+    for path in [*paths, *([study.patients] if study.patients else [])]:
+        if not (folder / path).exists():
+            raise UserError(f"there is no {folder / path}, which the study names.")
+
+
+def _check_names(kind: str, names: dict[str, Any]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if not re.match(_NAME, name):
+            raise UserError(
+                f"{name!r} cannot name a {kind}: use letters, digits, spaces and . , _ + = -, a letter or digit first."
+            )
+        if (other := seen.setdefault(slug(name), name)) != name:
+            raise UserError(f"the {kind}s {other!r} and {name!r} would have the same files; name one differently.")
+
+
+def _check_teacher(name: str, teacher: StudyTeacher, folder: Path) -> None:
+    if teacher.folder is None:
+        return
+    if trained := sorted(teacher.model_fields_set - {"folder"}):
+        raise UserError(f"teacher {name}: a folder is given, so {', '.join(trained)} would have no effect; remove one.")
+    if not (folder / teacher.folder / "plans.json").is_file():
+        raise UserError(f"teacher {name}: {folder / teacher.folder} is not a trained nnU-Net: it has no plans.json.")
+
+
+def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) -> None:
+    given = [key for key in ("weight", "weights", "balance") if getattr(method, key) not in (None, [])]
+    if len(given) > 1:
+        raise UserError(f"method {name}: {' and '.join(given)} exclude each other; give one.")
+    if method.weights and study.pilot is None:
+        raise UserError(
+            f"method {name} has several weights but the study has no pilot, so there are no cases to choose on; add "
+            "one, such as `pilot: {fold: 0}`."
+        )
+    if len(set(method.weights)) < len(method.weights) or any(weight <= 0 for weight in method.weights):
+        raise UserError(f"method {name}: weights have to be above 0, each given once: {method.weights}.")
+    try:
+        recipe = study.student_recipe(name, 0, folder=folder)
+        build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
+    except UserError as error:
+        raise UserError(f"method {name}: {error}") from error
+
+
+def study_trains(teacher: StudyTeacher) -> bool:
+    """Whether the study trains a teacher, rather than taking one that is there."""
+    return teacher.folder is None
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name: small letters, digits and hyphens.
+
+    Example:
+        >>> slug("DCD, band S")
+        'dcd-band-s'
+    """
+    return "-".join("".join(c if c.isalnum() or c == "." else " " for c in name.lower()).split())

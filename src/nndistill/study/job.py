@@ -1,0 +1,234 @@
+"""One job of a study: train, predict and measure one run, and keep its result."""
+
+from __future__ import annotations
+
+import os
+import platform
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..analysis.costs import model_costs
+from ..errors import UserError
+from ..evaluation.aggregates import mean_of_labels
+from ..files import digest, write_json
+from ..gather import EvaluationSettings, gather_results
+from ..nnunet.models.history import read_history
+from ..nnunet.models.model_folder import ModelFolder
+from ..nnunet.models.prediction import predict_folder
+from ..nnunet.training.run import Run, train
+from ..nnunet.training.student import prepare_student
+from ..nnunet.training.teacher import prepare_teacher
+from ..nnunet.workspace import raw_folder
+from ..runtime.machine import describe_machine
+from .data import pilot_fold, prepare_data, study_dataset, study_patients
+from .definition import Study, TestCases
+from .places import DATA, StudyPlaces
+from .results import RunResult, keep_result, read_results
+from .runs import StudyRun, run_of, study_runs
+
+
+def carry_out(
+    study: Study,
+    places: StudyPlaces,
+    name: str,
+    *,
+    on_start: Callable[[int], None] = lambda iterations: None,
+    on_iteration: Callable[[Any], None] = lambda trainer: None,
+) -> None:
+    """Carry out one job, from the beginning or from where it stopped.
+
+    Args:
+        study: The study.
+        places: Where its files are.
+        name: Name of a run, or `DATA`.
+        on_start: As in `train`.
+        on_iteration: As in `train`.
+
+    Raises:
+        UserError: The data or a file is not as the study needs it.
+    """
+    with _state(places, name):
+        if name == DATA:
+            prepare_data(study, folder=places.folder)
+            return
+        runs = study_runs(study, folder=places.folder)
+        run = run_of(runs, name)
+        results = read_results([places.results], runs)
+        if name in results:
+            return
+        job = _Job(study, places, run, runs, results)
+        if job.given_teacher:
+            job.keep(job.given_teacher)
+            return
+        trained = job.prepared()
+        train(
+            trained,
+            device=study.device,
+            validate=job.reports_validation,
+            on_start=on_start,
+            on_iteration=on_iteration,
+        )
+        job.keep(trained.model_folder)
+
+
+class _Job:
+    """The steps of one run."""
+
+    def __init__(
+        self,
+        study: Study,
+        places: StudyPlaces,
+        run: StudyRun,
+        runs: list[StudyRun],
+        results: Mapping[str, RunResult],
+    ) -> None:
+        self.study, self.places, self.run, self.runs, self.results = study, places, run, runs, results
+        self.fold = str(pilot_fold(study, folder=places.folder) if run.fold is None else run.fold)
+
+    @property
+    def reports_validation(self) -> bool:
+        """Whether the fold's validation cases are what is measured."""
+        return self.run.is_pilot or self.study.test is None
+
+    @property
+    def given_teacher(self) -> Path | None:
+        """The model folder of a teacher that is there, if that is what is measured."""
+        folder = self.study.teachers[self.run.teacher].folder
+        return self.places.folder / folder if folder and self.run.method is None else None
+
+    def prepared(self) -> Run:
+        """Write the plans of the training; its name tells it from trainings with another setup."""
+        return self._teacher(self.run) if self.run.method is None else self._student()
+
+    def _teacher(self, run: StudyRun) -> Run:
+        teacher = self.study.teachers[run.teacher]
+        return prepare_teacher(
+            study_dataset(self.study),
+            prepare_data(self.study, folder=self.places.folder),
+            fold=self.fold,
+            recipe=self.study.teacher_recipe(run.teacher, run.seed, folder=self.places.folder),
+            name=_plans_name(run),
+            features=teacher.features,
+            patch_size=teacher.patch_size,
+            batch_size=teacher.batch_size,
+            resume=True,
+        )
+
+    def _student(self) -> Run:
+        assert self.run.method is not None
+        assert self.run.student is not None
+        given = self.study.teachers[self.run.teacher].folder
+        if given is not None:
+            teacher_folder = self.places.folder / given
+        else:
+            teacher_folder = self._teacher(run_of(self.runs, self.run.needs[0])).model_folder
+        student = self.study.students[self.run.student]
+        return prepare_student(
+            teacher_folder,
+            fold=self.fold,
+            recipe=self.study.student_recipe(
+                self.run.method, self.run.seed, folder=self.places.folder, weight=self.weight
+            ),
+            reduction=student.reduction,
+            features=student.features,
+            init=student.init,
+            dataset=study_dataset(self.study),
+            name=_plans_name(self.run),
+            resume=True,
+        )
+
+    @property
+    def weight(self) -> float | None:
+        """The μ that this run of the pilot tries, or that the pilot has chosen; `None` if the row has one weight."""
+        if self.run.weight is not None or self.run.method is None or not self.study.methods[self.run.method].weights:
+            return self.run.weight
+        pilot = self.study.pilot
+        assert pilot is not None
+        tried = [self.results[name] for name in self.run.needs if self.results[name].run.weight is not None]
+        return chosen_weight(tried, pilot.metric)
+
+    def keep(self, model: Path) -> None:
+        """Measure what the trained network predicts, and write the result."""
+        study, run = self.study, self.run
+        predictions, references = self._predictions(model)
+        models, _ = gather_results(
+            [model],
+            names=[run.name],
+            fold=self.fold,
+            predictions=[predictions] if predictions else [],
+            references=references,
+            measured=EvaluationSettings(protocol=study.protocol, jobs=study.resources.cpus),
+        )
+        metrics, patients = models[0].metrics, study_patients(study, folder=self.places.folder)
+        if patients:
+            metrics = metrics.assign(patient=metrics["case"].map(lambda case: patients.get(case, case)))
+        history = read_history(model, self.fold)
+        folder = ModelFolder.read(model)
+        costs = model_costs(model)
+        facts = {
+            "title": run.title,
+            "method": run.method,
+            "seed": run.seed,
+            "fold": None if run.is_pilot else run.fold,
+            "weight": self.weight,
+            "seconds": round(float(history.log["seconds"].sum()), 1),
+            "costs": {key: int(costs[key]) for key in ("parameters", "flops_patch", "flops_case")},
+            "history": dict(history.facts),
+            "checkpoint_sha256": digest(folder.checkpoint_file(self.fold)),
+            "machine": {**describe_machine(), "cpus": study.resources.cpus, "versions": _versions()},
+            "finished": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
+        }
+        keep_result(self.places.results, run, facts=facts, metrics=metrics, curves=history.log)
+
+    def _predictions(self, model: Path) -> tuple[Path | None, Path | None]:
+        """Folders of the test cases' predictions and references; neither if the validation cases are measured."""
+        if self.reports_validation:
+            return None, None
+        raw = raw_folder() / study_dataset(self.study)
+        images, labels = raw / "imagesTs", raw / "labelsTs"
+        if isinstance(self.study.test, TestCases):
+            images, labels = (self.places.folder / path for path in (self.study.test.images, self.study.test.labels))
+        output = self.places.predictions(f"{self.run.name}_{self.run.training_digest[:8]}")
+        predict_folder(model, images, output, fold=self.fold, device=self.study.device)
+        return output, labels
+
+
+def chosen_weight(tried: list[RunResult], metric: str) -> float:
+    """The weight whose runs have the best mean of labels, averaged over their seeds; the smaller one of two equals."""
+    values: dict[float, list[float]] = {}
+    for result in tried:
+        assert result.run.weight is not None
+        values.setdefault(result.run.weight, []).append(mean_of_labels(result.metrics, metric).value)
+    return max(sorted(values), key=lambda weight: sum(values[weight]) / len(values[weight]))
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("nndistill", "nnunetv2", "torch", "numpy")}
+
+
+@contextmanager
+def _state(places: StudyPlaces, name: str) -> Iterator[None]:
+    """Say in the job's state that it runs, and how it ended if it failed."""
+    file = places.state(name)
+    began = {"pid": os.getpid(), "began": psutil.Process().create_time(), "host": platform.node()}
+    write_json(file, {"state": "running", **began})
+    try:
+        yield
+    except UserError as error:
+        write_json(file, {"state": "failed", "why": str(error), **began})
+        raise
+    except Exception as error:
+        write_json(file, {"state": "failed", "why": traceback.format_exception_only(error)[-1].strip(), **began})
+        raise
+    file.unlink()
+
+
+def _plans_name(run: StudyRun) -> str:
+    return f"study_{run.name}_{run.training_digest[:8]}"

@@ -1,0 +1,182 @@
+"""The report of a study: tables over seeds and folds, statistics, figures and the page, from results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ..errors import UserError
+from ..files import write_file
+from ..reporting.figures.palette import model_styles
+from ..reporting.figures.training_curves import draw_training_curves
+from ..reporting.metrics import METRICS, Metric
+from ..reporting.model_results import ReportedModel
+from ..reporting.page.sections_page import Section, write_sections_page
+from ..reporting.tables.table import Table
+from .definition import Study
+from .places import StudyPlaces
+from .results import RunResult, read_results
+from .rows import StudyRow, base_of, study_rows
+from .runs import study_runs
+from .statistics import differences_of_rows
+from .tables import budget_table, class_table, cost_table, difference_table, results_table
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What was written.
+
+    Args:
+        page: The HTML page.
+        tables: All tables by name.
+        missing: Names of the runs that are not in it, as they are not done.
+    """
+
+    page: Path
+    tables: dict[str, Table]
+    missing: Sequence[str]
+
+
+def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[Path] = ()) -> StudyReport:
+    """Write the report of the runs that are done: `report.html`, and `tables/` and `figures/` for papers.
+
+    Args:
+        study: The study.
+        places: Where its files are.
+        results: Further folders of results, such as those of the same study on another machine.
+
+    Raises:
+        UserError: No run is done, or a result is damaged.
+    """
+    runs = study_runs(study, folder=places.folder)
+    found = read_results([places.results, *results], runs)
+    rows = study_rows(study, runs, found)
+    students = [row for row in rows if not row.is_teacher]
+    if not students:
+        raise UserError(f"no student of the study {places.file} is done yet; `nndistill study run` trains them.")
+    missing = [run.name for run in runs if run.name not in found]
+    comparisons = _comparisons(study, rows)
+
+    models = [_reported(row) for row in rows]
+    training = draw_training_curves(models)
+    drawings = [training] if training else []
+    results_tables = [results_table(rows, "overall", "Overall"), class_table(rows)]
+    ablations = results_table(rows, "ablations", "Ablations")
+    statistics = [table for base, differences in comparisons.items() if (table := difference_table(differences, base))]
+    budget, costs = budget_table(rows), cost_table(rows)
+    sections = [
+        Section("summary", "Summary", sentences=_summary(study, rows, comparisons, missing)),
+        Section("results", "Results", tables=[table for table in results_tables if table]),
+        Section("ablations", "Ablations", tables=[ablations] if ablations else []),
+        Section("statistics", "Method or seed?", tables=statistics),
+        Section("training", "Training", tables=[budget] if budget else [], drawings=drawings),
+        Section("costs", "Costs", tables=[costs]),
+        Section("provenance", "How it was made", sentences=_provenance(list(found.values()))),
+    ]
+    tables = [table for section in sections for table in section.tables]
+    for table in tables:
+        table.write(places.report / "tables")
+    for drawing in drawings:
+        drawing.write(places.report / "figures")
+    page = places.report / "report.html"
+    write_sections_page(
+        page,
+        title=study.description,
+        subtitle=f"{len(found)} of {len(runs)} runs, {len(study.seeds)} seeds, {len(study.folds)} folds, protocol "
+        f"{study.protocol}",
+        sections=sections,
+        styles=model_styles(models),
+        figures=places.report / "figures",
+    )
+    write_file(places.report / "runs.csv", _run_table(found).to_csv(index=False).encode())
+    return StudyReport(page, {table.name: table for table in tables}, missing)
+
+
+def _comparisons(study: Study, rows: Sequence[StudyRow]) -> dict[str, dict[Metric, pd.DataFrame]]:
+    """By the row that others are compared with: the differences in each metric."""
+    by_name = {row.name: row for row in rows if not row.is_teacher}
+    groups: dict[str, list[StudyRow]] = {}
+    for row in by_name.values():
+        if (base := base_of(study, row)) in by_name:
+            groups.setdefault(base, []).append(row)
+    return {
+        base: {
+            metric: differences_of_rows({row.name: row.metrics for row in members}, base, metric.column)
+            for metric in METRICS
+        }
+        for base, members in groups.items()
+        if len(members) > 1
+    }
+
+
+def _summary(
+    study: Study,
+    rows: Sequence[StudyRow],
+    comparisons: dict[str, dict[Metric, pd.DataFrame]],
+    missing: Sequence[str],
+) -> list[str]:
+    sentences = []
+    for base, differences in comparisons.items():
+        dice = differences[METRICS[0]]
+        sentences += [_sentence(str(name), base, row) for name, row in dice.iterrows()]
+    if len(study.seeds) < 3:
+        sentences.append(
+            f"The study has {len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}, too few to tell a method "
+            "from luck."
+        )
+    if incomplete := [row.name for row in rows if row.missing]:
+        sentences.append(f"Not all trainings are done of: {', '.join(incomplete)}. Their rows are of the others.")
+    if missing:
+        sentences.append(f"{len(missing)} runs have no result yet.")
+    return sentences
+
+
+def _sentence(name: str, base: str, row: pd.Series[float]) -> str:
+    """What the numbers say, with the caution that they ask for."""
+    difference, low, high = (f"{row[key]:+.3f}".replace("-", "−") for key in ("difference", "low", "high"))
+    text = (
+        f"{name}: Dice {difference} against {base} (95 % interval {low} to {high}; {int(row['seeds_in_favour'])} of "
+        f"{int(row['seeds'])} seeds agree in sign)"
+    )
+    return f"{text}; no difference has been shown." if row["low"] <= 0 <= row["high"] else f"{text}."
+
+
+def _reported(row: StudyRow) -> ReportedModel:
+    return ReportedModel(
+        name=row.name, metrics=row.metrics, role="teacher" if row.is_teacher else "student", curves=row.curves
+    )
+
+
+def _provenance(results: Sequence[RunResult]) -> list[str]:
+    """On which processors, and with which versions."""
+    counts: dict[str, int] = {}
+    for result in results:
+        made = result.facts["machine"]
+        versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+        words = f"{made['processor']}, {made['cpus']} cores{_gpu(made)}; Python {made['python']}, {versions}"
+        counts[words] = counts.get(words, 0) + 1
+    return [f"{number} runs on {words}." for words, number in counts.items()]
+
+
+def _gpu(made: dict[str, object]) -> str:
+    gpus = made.get("gpus")
+    return f", {', '.join(map(str, gpus))}" if isinstance(gpus, list) and gpus else ""
+
+
+def _run_table(found: dict[str, RunResult]) -> pd.DataFrame:
+    """One row per run, for those who compute on."""
+    return pd.DataFrame(
+        [
+            {
+                "run": name,
+                **{key: result.facts.get(key) for key in ("title", "method", "seed", "fold", "weight", "seconds")},
+                "finished": result.facts["finished"],
+                "processor": result.facts["machine"]["processor"],
+                "checkpoint_sha256": result.facts["checkpoint_sha256"],
+            }
+            for name, result in found.items()
+        ]
+    )

@@ -1,0 +1,103 @@
+"""What a finished run leaves: small files, apart from models, that can be committed, copied and merged.
+
+results/RUN/run.json       what the run was, how and where it was made, and digests
+results/RUN/metrics.csv    metrics per case and label, as `nndistill evaluate` writes them
+results/RUN/curves.csv     the training log, one row per epoch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import UserError
+from ..evaluation.metrics_file import read_metrics
+from ..files import atomic_folder, read_json, write_file, write_json
+from .runs import StudyRun
+
+_FACTS, _METRICS, _CURVES = "run.json", "metrics.csv", "curves.csv"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The result of one run.
+
+    Args:
+        run: The run.
+        facts: Content of `run.json`.
+        metrics: One row per case and label.
+        curves: One row per epoch.
+    """
+
+    run: StudyRun
+    facts: Mapping[str, Any]
+    metrics: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def result_file(results: Path, name: str) -> Path:
+    """The file that says that a run is done."""
+    return results / name / _FACTS
+
+
+def keep_result(
+    results: Path, run: StudyRun, *, facts: Mapping[str, Any], metrics: pd.DataFrame, curves: pd.DataFrame
+) -> None:
+    """Write the result of a run, complete or not at all.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    with atomic_folder(results / run.name) as folder:
+        write_file(folder / _METRICS, metrics.to_csv(index=False, float_format="%.6g").encode())
+        write_file(folder / _CURVES, curves.to_csv(index=False, float_format="%.6g").encode())
+        write_json(folder / _FACTS, {"run": run.name, "digest": run.digest, "definition": run.definition, **facts})
+
+
+def is_done(results: Sequence[Path], run: StudyRun) -> bool:
+    """Whether one of these folders has the result of this very run."""
+    return any(_is_of(result_file(folder, run.name), run) for folder in results)
+
+
+def read_results(results: Sequence[Path], runs: Sequence[StudyRun]) -> dict[str, RunResult]:
+    """Read the results of all runs that are done, by name.
+
+    Args:
+        results: Folders of results; the first one that has a run counts.
+        runs: The runs of the study.
+
+    Raises:
+        UserError: A result is damaged.
+    """
+    found = {}
+    for run in runs:
+        folder = next((folder for folder in results if _is_of(result_file(folder, run.name), run)), None)
+        if folder is not None:
+            found[run.name] = _read(folder / run.name, run)
+    return found
+
+
+def other_setups(results: Sequence[Path], runs: Sequence[StudyRun]) -> list[Path]:
+    """The results that have the name of one of these runs and another setup."""
+    files = [result_file(folder, run.name) for folder in results for run in runs]
+    return [
+        file.parent
+        for file, run in zip(files, list(runs) * len(results), strict=True)
+        if file.is_file() and not _is_of(file, run)
+    ]
+
+
+def _is_of(file: Path, run: StudyRun) -> bool:
+    return file.is_file() and read_json(file).get("digest") == run.digest
+
+
+def _read(folder: Path, run: StudyRun) -> RunResult:
+    try:
+        curves = pd.read_csv(folder / _CURVES)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / _CURVES} cannot be read: {str(error).strip()}. Delete {folder}.") from error
+    return RunResult(run, read_json(folder / _FACTS), read_metrics(folder / _METRICS), curves)

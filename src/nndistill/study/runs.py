@@ -1,0 +1,204 @@
+"""The trainings of a study: every combination of its file, what each one needs first, and what defines its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .definition import Study, slug, study_trains
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """One training of a study.
+
+    Args:
+        name: Unique in the study; the name of its folder of results.
+        teacher: Name of the teacher; the run trains it if there is no `method`.
+        student: Name of the student.
+        method: Name of the row.
+        fold: The fold; `None` for the pilot's, which has a number only when the data are there.
+        seed: Seed of the training.
+        weight: The μ that a run of the pilot tries.
+        needs: Names of the runs that have to be done first.
+        definition: Everything that decides its result, as plain values.
+    """
+
+    name: str
+    teacher: str
+    student: str | None
+    method: str | None
+    fold: int | None
+    seed: int
+    weight: float | None
+    needs: tuple[str, ...]
+    definition: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the definition: two runs with the same one are the same run."""
+        return _digest(self.definition)
+
+    @property
+    def training_digest(self) -> str:
+        """The same without how predictions are measured, which may change without another training."""
+        return _digest({key: value for key, value in self.definition.items() if key != "measured"})
+
+    @property
+    def is_pilot(self) -> bool:
+        """Whether it is only there to choose a weight."""
+        return self.fold is None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it: `DCD, student, fold 0, seed 1`."""
+        parts = [self.method or self.teacher]
+        parts += [self.student] if self.student else []
+        parts += ["pilot" if self.is_pilot else f"fold {self.fold}"]
+        parts += [f"μ = {self.weight:g}"] if self.weight is not None else []
+        return ", ".join([*parts, *([f"seed {self.seed}"] if self.method else [])])
+
+
+def study_runs(study: Study, *, folder: Path) -> list[StudyRun]:
+    """List the trainings of a study, each after those that it needs.
+
+    Args:
+        study: The study.
+        folder: Folder of its file.
+
+    Example:
+        >>> study = Study.model_validate({"dataset": 4, "methods": {"none": {}, "dcd": {}}, "seeds": [0, 1]})
+        >>> [run.name for run in study_runs(study, folder=Path())]
+        ['teacher_f0', 'none_f0_s0', 'none_f0_s1', 'dcd_f0_s0', 'dcd_f0_s1']
+    """
+    runs: dict[str, StudyRun] = {}
+    for run in _Expansion(study, folder).runs():
+        runs.setdefault(run.name, run)
+    return list(runs.values())
+
+
+def run_of(runs: list[StudyRun], name: str) -> StudyRun:
+    """The run of a name.
+
+    Raises:
+        UserError: The study has none.
+    """
+    found = next((run for run in runs if run.name == name), None)
+    if found is None:
+        raise UserError(f"the study has no run {name!r}.")
+    return found
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    study: Study
+    folder: Path
+
+    def runs(self) -> Iterator[StudyRun]:
+        study = self.study
+        for teacher in study.teachers:
+            for student in study.students:
+                for method, row in study.methods.items():
+                    pilots = list(self._pilots(teacher, student, method)) if row.weights else []
+                    yield from pilots
+                    chosen_by = [run for run in pilots if run.method]
+                    for fold in study.folds:
+                        yield self._teacher(teacher, fold)
+                        for seed in study.seeds:
+                            yield self._student(teacher, student, method, fold, seed, chosen_by)
+
+    def _pilots(self, teacher: str, student: str, method: str) -> Iterator[StudyRun]:
+        pilot = self.study.pilot
+        assert pilot is not None
+        if study_trains(self.study.teachers[teacher]):
+            yield self._teacher(teacher, None)
+        for weight in self.study.methods[method].weights:
+            for seed in pilot.seeds:
+                yield self._student(teacher, student, method, None, seed, [], weight=weight)
+
+    def _teacher(self, teacher: str, fold: int | None) -> StudyRun:
+        """The training of a teacher in a fold; for a teacher that is there, only what it predicts is measured."""
+        chosen = self.study.teachers[teacher]
+        seed = self.study.seeds[0]
+        definition: dict[str, Any]
+        if study_trains(chosen):
+            recipe = self.study.teacher_recipe(teacher, seed, folder=self.folder)
+            definition = {
+                "network": chosen.model_dump(mode="json", include={"features", "patch_size", "batch_size"}),
+                "recipe": recipe.model_dump(mode="json"),
+            }
+        else:
+            definition = {"teacher": str(chosen.folder)}
+        name = "_".join([slug(teacher), _fold(fold)])
+        return self._run(name, teacher, None, None, fold, seed, None, (), definition)
+
+    def _student(
+        self,
+        teacher: str,
+        student: str,
+        method: str,
+        fold: int | None,
+        seed: int,
+        chosen_by: list[StudyRun],
+        *,
+        weight: float | None = None,
+    ) -> StudyRun:
+        row = self.study.methods[method]
+        teacher_run = self._teacher(teacher, fold)
+        trained = [teacher_run] if study_trains(self.study.teachers[teacher]) else []
+        recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
+        definition: dict[str, Any] = {
+            "network": self.study.students[student].model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json"),
+            "teacher": teacher_run.training_digest,
+        }
+        if row.weights and weight is None:
+            definition["weights"] = {"of": row.weights, "chosen_by": [run.digest for run in chosen_by]}
+        several = [
+            slug(name)
+            for name, names in ((teacher, self.study.teachers), (student, self.study.students))
+            if len(names) > 1
+        ]
+        parts = [slug(method), *several, _fold(fold)]
+        parts += [f"w{weight:g}"] if weight is not None else []
+        needs = tuple(run.name for run in [*trained, *chosen_by])
+        name = "_".join([*parts, f"s{seed}"])
+        return self._run(name, teacher, student, method, fold, seed, weight, needs, definition)
+
+    def _run(
+        self,
+        name: str,
+        teacher: str,
+        student: str | None,
+        method: str | None,
+        fold: int | None,
+        seed: int,
+        weight: float | None,
+        needs: tuple[str, ...],
+        definition: dict[str, Any],
+    ) -> StudyRun:
+        study = self.study
+        pilot = study.pilot.model_dump(mode="json", include={"fold", "share"}) if fold is None and study.pilot else None
+        data = {
+            "data": study.phantom.model_dump(mode="json") if study.phantom else str(study.dataset),
+            "planner": study.planner,
+            "fold": pilot or fold,
+        }
+        test = study.test if isinstance(study.test, str) or study.test is None else "folders"
+        measured = {"protocol": study.protocol, "test": None if fold is None else test}
+        return StudyRun(
+            name, teacher, student, method, fold, seed, weight, needs, {**data, **definition, "measured": measured}
+        )
+
+
+def _fold(fold: int | None) -> str:
+    return "pilot" if fold is None else f"f{fold}"
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,138 @@
+r"""Is it the method or the seed? Differences between two rows of a study, over cases, patients, seeds and folds.
+
+A row has one value per case and training, a training being one seed in one fold. With validation cases, a case is in
+one fold; with test cases, every training predicts every case. Rows are compared training by training, since two
+trainings with the same seed in the same fold saw the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ..evaluation.aggregates import finite
+from ..evaluation.comparison import holm
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class StudyDifference:
+    """A row minus the row it is compared with, in one metric.
+
+    Args:
+        base: Mean of the other row over the same cases and trainings.
+        difference: Mean of the differences; every patient counts the same.
+        low: Lower end of its 95 % interval, for new patients and new seeds.
+        high: Upper end.
+        p_patients: Wilcoxon's signed-rank test over patients, each the mean of its cases and seeds: is the difference
+            there in new patients, with these very trainings?
+        p_seeds: t-test over seeds, each the mean of its patients: would it be there with other seeds? NaN with one
+            seed.
+        seeds: Number of seeds.
+        seeds_in_favour: Number of seeds whose mean difference has the sign of `difference`.
+        patients: Number of patients.
+        spread: Standard deviation of the difference between seeds; NaN with one seed.
+    """
+
+    base: float
+    difference: float
+    low: float
+    high: float
+    p_patients: float
+    p_seeds: float
+    seeds: int
+    seeds_in_favour: int
+    patients: int
+    spread: float
+
+
+def differences_of_rows(
+    rows: Mapping[str, pd.DataFrame], base: str, metric: str, *, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """Compare every row with one of them; the fields of `StudyDifference` and p-values after Holm, by row.
+
+    Args:
+        rows: Metrics of each row, all trainings together, with the columns `case`, `label`, `patient`, `seed`, `fold`
+            and the metrics.
+        base: Name of the row to compare with.
+        metric: The column to compare.
+        resamples: Resamples of the bootstrap.
+    """
+    values = {name: _by_patient_and_seed(frame, metric) for name, frame in rows.items()}
+    found = {
+        name: difference(values[base], table, resamples=resamples) for name, table in values.items() if name != base
+    }
+    table = pd.DataFrame.from_dict({name: vars(each) for name, each in found.items() if each}, orient="index")
+    for test in ("p_patients", "p_seeds"):
+        if test in table:
+            table[f"{test}_holm"] = holm(table[test].to_numpy(np.float64))
+    return table
+
+
+def difference(base: pd.DataFrame, other: pd.DataFrame, *, resamples: int = RESAMPLES) -> StudyDifference | None:
+    """Compare two tables with one row per patient and one column per seed; `None` if they have nothing in common.
+
+    The interval is that of a bootstrap that draws patients and seeds, each with replacement and independently of the
+    other: they are crossed, since every seed's networks predict every patient (Owen, The pigeonhole bootstrap, Ann.
+    Appl. Stat. 1, 386-411, 2007).
+
+    Example:
+        >>> base = pd.DataFrame([[0.5, 0.6], [0.7, 0.7], [0.6, 0.5]], index=["a", "b", "c"], columns=[0, 1])
+        >>> found = difference(base, base + np.array([[0.1, 0.1], [0.0, 0.1], [0.1, 0.2]]))
+        >>> f"{found.difference:.2f}, {found.seeds_in_favour} of {found.seeds} seeds"
+        '0.10, 2 of 2 seeds'
+    """
+    patients, seeds = base.index.intersection(other.index), base.columns.intersection(other.columns)
+    first, second = (table.loc[patients, seeds].to_numpy(np.float64) for table in (base, other))
+    matrix = second - first
+    keep = ~np.isnan(matrix).all(axis=1)
+    matrix, first = matrix[keep], np.where(np.isnan(matrix), np.nan, first)[keep]
+    if not matrix.size:
+        return None
+    of_patients, of_seeds = np.nanmean(matrix, axis=1), np.nanmean(matrix, axis=0)
+    mean = float(of_patients.mean())
+    low, high = _crossed_bootstrap(matrix, resamples)
+    several = len(of_seeds) > 1
+    return StudyDifference(
+        base=float(np.nanmean(first, axis=1).mean()),
+        difference=mean,
+        low=low,
+        high=high,
+        p_patients=_wilcoxon(of_patients),
+        p_seeds=float(stats.ttest_1samp(of_seeds, 0).pvalue) if several and np.ptp(of_seeds) > 0 else np.nan,
+        seeds=len(of_seeds),
+        seeds_in_favour=int((np.sign(of_seeds) == np.sign(mean)).sum()),
+        patients=len(matrix),
+        spread=float(of_seeds.std(ddof=1)) if several else np.nan,
+    )
+
+
+def _by_patient_and_seed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean over labels, then over a patient's cases and folds: one row per patient, one column per seed."""
+    keys = [frame[key] for key in ("patient", "case", "seed", "fold")]
+    of_cases = finite(frame[metric]).groupby(keys).mean()
+    return of_cases.groupby(["patient", "seed"]).mean().unstack("seed")
+
+
+def _crossed_bootstrap(matrix: NDArray[np.float64], resamples: int) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean under drawn patients (rows) and seeds (columns)."""
+    random = np.random.default_rng(0)
+    patients, seeds = matrix.shape
+    drawn_patients = random.multinomial(patients, np.full(patients, 1 / patients), resamples)
+    drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    defined = ~np.isnan(matrix)
+    sums = np.einsum("rp,ps,rs->r", drawn_patients, np.where(defined, matrix, 0), drawn_seeds, optimize=True)
+    counts = np.einsum("rp,ps,rs->r", drawn_patients, defined.astype(float), drawn_seeds, optimize=True)
+    low, high = np.percentile(sums[counts > 0] / counts[counts > 0], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _wilcoxon(differences: NDArray[np.float64]) -> float:
+    rounded = np.round(differences, 12)  # rounding errors are no differences
+    return float(stats.wilcoxon(rounded).pvalue) if rounded.any() else np.nan

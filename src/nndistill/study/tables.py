@@ -1,0 +1,194 @@
+"""The tables of a study: overall, per label, ablations, differences over seeds and patients, equal budgets, costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+
+import pandas as pd
+
+from ..reporting.metrics import METRICS, Metric, labels_in_order
+from ..reporting.tables.table import Cell, Column, Table
+from ..reporting.text.result_sentences import p_text
+from .definition import TableName
+from .rows import StudyRow
+
+_OVER_SEEDS = "± is the standard deviation between seeds; a number in parentheses is the number of seeds if it differs."
+
+
+def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Table | None:
+    """All labels together (the paper's Tables 1 and 4); `None` if no method is in it."""
+    shown = [row for row in rows if name in row.tables]
+    if all(row.is_teacher for row in shown):
+        return None
+    seeds = max(len({result.run.seed for result in row.results}) for row in shown)
+    columns = [Column(metric.heading, write=metric.text, cases=seeds) for metric in METRICS]
+    columns += [Column("Dice, mean of cases ↑", write=METRICS[0].text, cases=seeds), Column("μ"), Column("Trainings")]
+    cells = {row.name: [_cell(row, metric) for metric in METRICS] for row in shown}
+    for row in shown:
+        cells[row.name].append(Cell(*row.over_seeds(METRICS[0].column, by_case=True)))
+    best = _best_marked(shown, cells)
+    return Table(
+        name=name,
+        title=title,
+        caption="Mean of labels: averaged over the cases of all folds, then over the labels, as the paper's overall "
+        f"is. {_OVER_SEEDS} μ: the weight that the pilot chose.",
+        stubs=["Model"],
+        columns=columns,
+        rows=[([row.name], [*best[row.name], Cell(_weights(row)), Cell(str(len(row.results)))]) for row in shown],
+    )
+
+
+def class_table(rows: Sequence[StudyRow]) -> Table:
+    """Every label (the paper's Table 2)."""
+    labels = labels_in_order([row.metrics for row in rows])
+    seeds = max(len({result.run.seed for result in row.results}) for row in rows)
+    return Table(
+        name="classes",
+        title="Every label",
+        caption=f"Mean over cases. {_OVER_SEEDS}",
+        stubs=["Model"],
+        columns=[
+            Column(metric.heading, group=label, write=metric.text, cases=seeds)
+            for label in labels
+            for metric in METRICS
+        ],
+        rows=[([row.name], [_cell(row, metric, label) for label in labels for metric in METRICS]) for row in rows],
+    )
+
+
+def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> Table | None:
+    """Is it the method or the seed? `None` if there is nothing to compare."""
+    rows = [
+        ([metric.name, str(name)], _difference_cells(row))
+        for metric, table in differences.items()
+        for name, row in table.iterrows()
+    ]
+    if not rows:
+        return None
+    signed = [
+        Column(heading, write=_signed)
+        for heading in (
+            "Difference",
+            "95 % from",
+            "to",
+        )
+    ]
+    return Table(
+        name="differences",
+        title=f"Compared with {base}",
+        caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients "
+        "and new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of each patient's mean "
+        "over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the "
+        "rows of a metric. A method that differs over patients but not over seeds has not been shown to be better.",
+        stubs=["Metric", "Model"],
+        columns=[
+            Column(base, write="{:.3g}".format),
+            *signed,
+            Column("p, patients", write=p_text),
+            Column("p, seeds", write=p_text),
+            Column("Same sign"),
+            Column("SD between seeds", write="{:.3g}".format),
+            Column("Patients"),
+        ],
+        rows=rows,
+    )
+
+
+def budget_table(rows: Sequence[StudyRow]) -> Table | None:
+    """Pseudo Dice during the training, at equal batches and at equal time; `None` with fewer than two students."""
+    students = [row for row in rows if not row.is_teacher]
+    if len(students) < 2:
+        return None
+    curves = {row.name: row.curves for row in students}
+    epochs = min(len(curve) for curve in curves.values())
+    seconds = min(float(curve["seconds"].sum()) for curve in curves.values())
+    shares = (0.25, 0.5, 1.0)
+    rows_of_table = []
+    for name, curve in curves.items():
+        at_batches = [float(curve["dice"].iloc[max(0, round(share * epochs) - 1)]) for share in shares]
+        passed = curve["seconds"].cumsum().to_numpy()
+        at_time = [
+            float(curve["dice"].iloc[max(0, int((passed <= share * seconds + 1e-9).sum()) - 1)]) for share in shares
+        ]
+        cells = [Cell(value) for value in (*at_batches, *at_time, float(passed[-1]))]
+        rows_of_table.append(([name], cells))
+    return Table(
+        name="budget",
+        title="At equal batches and at equal time",
+        caption="nnU-Net's pseudo Dice (moving average, on validation patches), mean over trainings. Equal time: the "
+        f"time that the fastest row takes for all its batches, {seconds / 60:.3g} min.",
+        stubs=["Model"],
+        columns=[
+            *(Column(f"{share:.0%} of the batches", write="{:.3f}".format) for share in shares),
+            *(Column(f"{share:.0%} of the time", write="{:.3f}".format) for share in shares),
+            Column("Seconds", write="{:.0f}".format),
+        ],
+        rows=rows_of_table,
+    )
+
+
+def cost_table(rows: Sequence[StudyRow]) -> Table:
+    """What the networks and their trainings cost (the paper's Table 3)."""
+    return Table(
+        name="costs",
+        title="Costs",
+        caption="FLOPs of convolutions, two per multiply-add. Time: mean of a training on the machines named below.",
+        stubs=["Model"],
+        columns=[
+            Column("Parameters", write=lambda number: f"{number / 1e6:.3f} M"),
+            Column("FLOPs per patch", write=lambda number: f"{number / 1e9:.1f} G"),
+            Column("Training", write=lambda seconds: f"{seconds / 60:.1f} min"),
+        ],
+        rows=[
+            (
+                [row.name],
+                [
+                    Cell(float(row.results[0].facts["costs"]["parameters"])),
+                    Cell(float(row.results[0].facts["costs"]["flops_patch"])),
+                    Cell(row.seconds),
+                ],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _cell(row: StudyRow, metric: Metric, label: str | None = None) -> Cell:
+    value, spread, seeds = row.over_seeds(metric.column, label=label)
+    return Cell(value, spread, None if row.is_teacher else seeds)
+
+
+def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
+    """The cells, with the best student of each metric marked."""
+    marked = {row.name: list(cells[row.name]) for row in rows}
+    students = [row for row in rows if not row.is_teacher]
+    for place, metric in enumerate([*METRICS, METRICS[0]]):
+        values = {row.name: float(marked[row.name][place].value) for row in students}
+        defined = [value for value in values.values() if isfinite(value)]
+        if len(defined) < 2:
+            continue
+        best = metric.text(max(defined) if metric.higher_is_better else min(defined))
+        for name, value in values.items():
+            if metric.text(value) == best:
+                cell = marked[name][place]
+                marked[name][place] = Cell(cell.value, cell.error, cell.count, best=True)
+    return marked
+
+
+def _difference_cells(row: pd.Series[float]) -> list[Cell]:
+    return [
+        Cell(float(row["base"])),
+        *(Cell(float(row[key])) for key in ("difference", "low", "high", "p_patients_holm", "p_seeds_holm")),
+        Cell(f"{int(row['seeds_in_favour'])} of {int(row['seeds'])} seeds"),
+        Cell(float(row["spread"]) if isfinite(row["spread"]) else nan),
+        Cell(str(int(row["patients"]))),
+    ]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _weights(row: StudyRow) -> str:
+    return ", ".join(f"{weight:g}" for weight in row.weights) or "–"

@@ -1,0 +1,196 @@
+"""Carry out a study with Snakemake: on this machine, or through one of its executors on a cluster."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import UserError
+from ..files import write_json
+from .definition import Study
+from .places import DATA, StudyPlaces
+from .results import is_done, other_setups, result_file
+from .runs import StudyRun, study_runs
+
+_GRACE = 30.0
+"""Seconds that jobs have to stop before they are killed; what a kill loses is what follows the last checkpoint."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How carrying out a study ended.
+
+    Args:
+        done: Names of the runs that have a result.
+        left: Names of those that have none.
+        stopped: Whether the time was up.
+    """
+
+    done: Sequence[str]
+    left: Sequence[str]
+    stopped: bool
+
+
+def run_study(
+    study: Study,
+    places: StudyPlaces,
+    *,
+    workspace: Path | None = None,
+    jobs: int = 1,
+    executor: str = "local",
+    stop_after: float | None = None,
+    replace: bool = False,
+    watch: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Train, predict and measure all runs that have no result yet; one that fails does not stop the others.
+
+    Args:
+        study: The study.
+        places: Where its files are.
+        workspace: As in `nndistill distill`; default: nnU-Net's environment variables.
+        jobs: Number of trainings at a time.
+        executor: `local`, or the executor of a plugin of Snakemake, such as `slurm`.
+        stop_after: Seconds after which everything is stopped; the next call continues.
+        replace: Redo runs whose results are of another setup; those results are moved, not deleted.
+        watch: Called every second, to show how far the runs are.
+
+    Raises:
+        UserError: Snakemake or its executor is not installed, results are of another setup, or this study is being
+            carried out already.
+    """
+    refuse_missing_engine(executor)
+    runs = study_runs(study, folder=places.folder)
+    _settle_other_setups(places, runs, replace=replace)
+    missing = [run for run in runs if not is_done([places.results], run)]
+    if not missing:
+        return Outcome([run.name for run in runs], [], stopped=False)
+    places.work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(places.work / "study.lock", timeout=0):
+            write_json(places.jobs, jobs_of(study, places, missing, workspace=workspace))
+            for name in [DATA, *(run.name for run in missing)]:
+                places.state(name).unlink(missing_ok=True)
+            stopped = _run(_command(places, jobs=jobs, executor=executor), places, stop_after, watch)
+    except Timeout:
+        raise UserError(f"this study is being carried out by another process: {places.folder}.") from None
+    left = [run.name for run in runs if not is_done([places.results], run)]
+    return Outcome([run.name for run in runs if run.name not in left], left, stopped)
+
+
+def jobs_of(
+    study: Study, places: StudyPlaces, missing: Sequence[StudyRun], *, workspace: Path | None
+) -> dict[str, Any]:
+    """What the workflow has to know: the runs without a result, what each needs, and what each may use."""
+    names = {run.name for run in missing}
+    command = [sys.executable, "-m", "nndistill", "study", "job", str(places.file.resolve())]
+    command += ["--workspace", str(workspace.resolve())] if workspace else []
+    data = places.work.resolve() / "data.done"
+    data.unlink(missing_ok=True)  # it is cheap to see that all is there, and the file says nothing about the workspace
+    resources = study.resources
+    return {
+        "command": shlex.join(command),
+        "cpus": resources.cpus,
+        "gpus": resources.gpus,
+        "mem_mb": round(1000 * resources.memory_gb),
+        "minutes": round(60 * resources.hours),
+        "data": str(data),
+        "data_log": str(places.log(DATA).resolve()),
+        "runs": {
+            run.name: {
+                "rule": run.name.translate(str.maketrans(".-", "__")),
+                "needs": [str(data)]
+                + [str(result_file(places.results, name).resolve()) for name in run.needs if name in names],
+                "result": str(result_file(places.results, run.name).resolve()),
+                "log": str(places.log(run.name).resolve()),
+            }
+            for run in missing
+        },
+    }
+
+
+def refuse_missing_engine(executor: str) -> None:
+    """Refuse to start without Snakemake or the plugin of its executor.
+
+    Raises:
+        UserError: One of them is not installed.
+    """
+    if find_spec("snakemake") is None:
+        raise UserError('a study needs Snakemake, which is not installed: pip install "nndistill[study]"')
+    plugin = f"snakemake-executor-plugin-{executor}"
+    if executor != "local" and find_spec(plugin.replace("-", "_")) is None:
+        raise UserError(f"the executor {executor!r} is not installed: pip install {plugin}", option="executor")
+    if executor == "slurm":
+        from shutil import which
+
+        if which("sbatch") is None:
+            raise UserError("there is no Slurm on this machine: the command sbatch is missing.", option="executor")
+
+
+def _settle_other_setups(places: StudyPlaces, runs: Sequence[StudyRun], *, replace: bool) -> None:
+    found = other_setups([places.results], runs)
+    if found and not replace:
+        names = ", ".join(folder.name for folder in found[:5]) + (", …" if len(found) > 5 else "")
+        raise UserError(
+            f"{len(found)} results in {places.results} are of another setup than the study now describes: {names}. "
+            "Change the study back, or have them redone, which keeps the present ones in "
+            f"{places.replaced}.",
+            option="replace",
+        )
+    for folder in found:
+        place = places.replaced / f"{folder.name}_{time.strftime('%Y%m%d-%H%M%S')}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(place)
+
+
+def _command(places: StudyPlaces, *, jobs: int, executor: str) -> list[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(Path(__file__).parent / "Snakefile")]
+    command += ["--directory", str(places.work.resolve()), "--config", f"jobs={places.jobs.resolve()}"]
+    command += ["--keep-going", "--nolock", "--rerun-triggers", "mtime", "--scheduler", "greedy"]
+    if executor == "local":
+        return [*command, "--cores", "all", "--resources", f"trainings={jobs}", "--default-resources", "trainings=1"]
+    return [*command, "--executor", executor, "--jobs", str(jobs)]
+
+
+def _run(command: Sequence[str], places: StudyPlaces, stop_after: float | None, watch: Callable[[], None]) -> bool:
+    """Run Snakemake until it ends or the time is up; return whether the time was up."""
+    end = None if stop_after is None else time.monotonic() + stop_after
+    places.log("snakemake").parent.mkdir(parents=True, exist_ok=True)
+    with places.log("snakemake").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=_environment(os.environ), start_new_session=True
+        )
+        try:
+            while process.poll() is None and (end is None or time.monotonic() < end):
+                watch()
+                time.sleep(1)
+        finally:
+            stopped = process.poll() is None
+            if stopped:
+                _stop(process)
+    watch()
+    return stopped
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop Snakemake and everything that it started; trainings can continue from their last checkpoints."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**environment, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,131 @@
+"""A study carried out through Snakemake, on a tiny trained teacher: results, failures, time limits, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from trained_world import World
+
+CHANGES = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "save_every": 1}
+
+
+@pytest.fixture
+def study_file(world: World, tmp_path: Path) -> Path:
+    file = tmp_path / "study with spaces" / "study.yaml"
+    file.parent.mkdir()
+    content = {
+        "dataset": 900,
+        "recipe": "quick",
+        "changes": CHANGES,
+        "teachers": {"teacher": {"folder": str(world.teacher)}},
+        "methods": {"none": {}, "dcd": {}},
+        "test": "raw",
+        "device": "cpu",
+        "resources": {"cpus": 1, "memory_gb": 1},
+    }
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return file
+
+
+def run(file: Path, world: World, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "nndistill", "study", "run", str(file), "--workspace", str(world.workspace)]
+    return subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+
+
+def metrics(file: Path) -> dict[str, pd.DataFrame]:
+    return {path.parent.name: pd.read_csv(path) for path in sorted(file.parent.glob("results/*/metrics.csv"))}
+
+
+def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> None:
+    out, err = (process := run(study_file, world, "--json")).communicate(timeout=600)
+
+    assert process.returncode == 0, err
+    said = json.loads(out)
+    assert {each["state"] for each in said["runs"]} == {"done"}
+    assert Path(said["report"]).is_file()
+    assert set(metrics(study_file)) == {"teacher_f0", "none_f0_s0", "dcd_f0_s0"}
+    facts = json.loads((study_file.parent / "results" / "dcd_f0_s0" / "run.json").read_text())
+    assert facts["machine"]["versions"]["torch"]
+    assert facts["history"]["Method"].startswith("dcd")
+    size = sum(path.stat().st_size for path in study_file.parent.glob("results/dcd_f0_s0/*"))
+    assert size < 1_000_000
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_file: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole" / "study.yaml"
+    whole.parent.mkdir()
+    whole.write_text(study_file.read_text())
+    assert run(whole, world).wait(600) == 0
+    for name in ("results", "preprocessed"):
+        (world.workspace / f"nnUNet_{name}").mkdir(exist_ok=True)
+    for folder in world.results.glob("nnUNetTrainerDistill__study_*"):
+        folder.rename(tmp_path / folder.name)  # so that the other study trains, too
+
+    for seconds in (15, 25, 35):
+        process = run(study_file, world)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        subprocess.run(["pkill", "-KILL", "-f", str(study_file.parent)], check=False)
+    assert run(study_file, world).wait(600) == 0
+
+    for name, frame in metrics(whole).items():
+        pd.testing.assert_frame_equal(metrics(study_file)[name], frame, check_exact=True)
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Path) -> None:
+    content = yaml.safe_load(study_file.read_text())
+    content["methods"] = {"none": {}, "dcd": {"options": {"wavelet": "db4", "level": 1}, "changes": {}}}
+    content["students"] = {"good": {"reduction": 4}, "bad": {"features": [3, 5]}}
+    study_file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    out, err = (process := run(study_file, world)).communicate(timeout=600)
+
+    assert process.returncode == 2
+    assert "none_good_f0_s0" in metrics(study_file)
+    assert "none_bad_f0_s0 failed" in err
+    assert "runs have no result" in err
+    assert "Next:" in out
+
+
+@pytest.mark.slow
+def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_file: Path) -> None:
+    out, err = (process := run(study_file, world, "--stop-after", "5s")).communicate(timeout=120)
+
+    assert process.returncode == 0, err
+    assert "stopped as asked" in out
+    assert run(study_file, world).wait(600) == 0
+
+
+def test_a_time_that_is_none(nndistill, study_file: Path) -> None:
+    assert "is no time; write it as 2h" in nndistill("study", "run", study_file, "--stop-after", "soon").err
+
+
+def test_an_executor_that_is_not_installed(nndistill, study_file: Path) -> None:
+    finished = nndistill("study", "run", study_file, "--executor", "kubernetes")
+
+    assert finished.status == 2
+    assert "pip install snakemake-executor-plugin-kubernetes" in finished.err
+
+
+def test_snakemake_that_is_not_installed(nndistill, study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nndistill.study.workflow.find_spec", lambda name: None)
+
+    finished = nndistill("study", "run", study_file)
+
+    assert finished.status == 2
+    assert 'pip install "nndistill[study]"' in finished.err

@@ -1,0 +1,100 @@
+"""A study's file: what is in it, and every mistake as one sentence before any job starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from made_studies import write_study_file
+from nndistill.study import load_study
+from nndistill.study.init import study_names
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"methods": {"dcdd": {}}}, "there is no method 'dcdd'. Did you mean 'dcd'?"),
+        ({"methods": {"dcd": {"options": {"band": "D"}}}}, "there is no option of method 'dcd' 'band'"),
+        ({"methods": {"dcd": {"options": {"bands": "Q"}}}}, "method dcd:"),
+        ({"methods": {"dcd": {"weights": [0.1, 1]}}}, "no pilot, so there are no cases to choose on"),
+        ({"methods": {"dcd": {"weight": 1, "balance": 0.5}}}, "weight and balance exclude each other"),
+        ({"methods": {"dcd": {"weights": [0.0, 1]}}, "pilot": {}}, "weights have to be above 0"),
+        ({"methods": {"dcd": {}, "DCD": {"method": "dcd"}}}, "would have the same files"),
+        ({"methods": {"../dcd": {"method": "dcd"}}}, "cannot name a method"),
+        ({"methods": {}}, "methods:"),
+        ({"dataset": None}, "either a dataset or a phantom"),
+        ({"phantom": {"cases": 5}}, "either a dataset or a phantom"),
+        ({"folds": [0, 0]}, "every fold has to be a number from 0 on, given once"),
+        ({"seeds": []}, "seeds:"),
+        ({"protocol": "brats"}, "there is no protocol 'brats'"),
+        ({"recipe": "papr"}, "there is no recipe 'papr'. Did you mean 'paper'?"),
+        ({"changes": {"epoch": 3}}, "there is no key 'epoch'. Did you mean 'epochs'?"),
+        ({"test": {"images": "here", "labels": "there"}}, "which the study names"),
+        ({"patients": "patients.csv"}, "patients.csv, which the study names"),
+        ({"teachers": {"t": {"folder": "nowhere"}}}, "is not a trained nnU-Net"),
+        ({"metods": {}}, "there is no key 'metods'. Did you mean 'methods'?"),
+        ({"pilot": {"fold": 0, "share": 1.5}}, "pilot.share"),
+    ],
+)
+def test_mistakes_are_one_sentence(nndistill, tmp_path: Path, keys: dict[str, object], words: str) -> None:
+    places = write_study_file(tmp_path, **keys)
+
+    finished = nndistill("study", "run", places.file)
+
+    assert finished.status == 2
+    assert words in finished.err
+    assert str(places.file) in finished.err
+    assert "Traceback" not in finished.err
+    assert not places.work.exists()
+
+
+def test_missing_file_says_what_writes_one(nndistill, tmp_path: Path) -> None:
+    finished = nndistill("study", "status", tmp_path / "study.yaml")
+
+    assert finished.status == 2
+    assert "nndistill study init" in finished.err
+
+
+def test_a_mistake_names_its_line(nndistill, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("dataset: 4\nmethods:\n  none: {}\n  dcd: {wait: 3}\n")
+
+    finished = nndistill("study", "run", file)
+
+    assert "line 4: there is no key 'methods.dcd.wait'" in finished.err
+
+
+def test_teacher_with_a_folder_takes_no_training(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    places = write_study_file(tmp_path, teachers={"t": {"folder": "model", "batch_size": 2}})
+
+    with pytest.raises(Exception, match="batch_size would have no effect"):
+        load_study(places.file)
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_written_studies_are_valid(nndistill, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "study.yaml"
+    arguments = ["--dataset", "4"] if name == "decathlon" else []
+
+    finished = nndistill("study", "init", name, "--out", file, *arguments)
+
+    assert finished.status == 0
+    assert load_study(file).base == "none"
+    assert nndistill("study", "run", file, "--dry-run").status == 0
+
+
+def test_init_overwrites_nothing(nndistill, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("mine")
+
+    finished = nndistill("study", "init", "phantom", "--out", file)
+
+    assert finished.status == 2
+    assert file.read_text() == "mine"
+
+
+def test_init_asks_for_the_data_set(nndistill, tmp_path: Path) -> None:
+    assert "needs a data set" in nndistill("study", "init", "decathlon", "--out", tmp_path / "s.yaml").err

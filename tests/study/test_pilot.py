@@ -1,0 +1,80 @@
+"""Where weights are chosen: cases that are split off a fold's training cases, and the choice itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made_studies import made_result, write_study_file
+from nndistill.errors import UserError
+from nndistill.study import load_study, study_runs
+from nndistill.study.data import split_again
+from nndistill.study.definition import Pilot
+from nndistill.study.job import chosen_weight
+from nndistill.study.results import RunResult, read_results
+
+
+@given(
+    scans=st.dictionaries(st.text("abcdef", min_size=1, max_size=4), st.integers(1, 3), min_size=2, max_size=12),
+    share=st.floats(0.01, 0.6),
+)
+def test_the_split_is_a_partition_by_patient(scans: dict[str, int], share: float) -> None:
+    patients = {f"{patient}_{scan}": patient for patient, number in scans.items() for scan in range(number)}
+
+    split = split_again(list(patients), Pilot(share=share), patients)
+
+    assert sorted(split["train"] + split["val"]) == sorted(patients)
+    assert not {patients[case] for case in split["train"]} & {patients[case] for case in split["val"]}
+    assert split["train"]
+    assert split["val"]
+
+
+def test_the_split_does_not_depend_on_the_order() -> None:
+    cases = [f"case_{number}" for number in range(9)]
+
+    assert split_again(cases, Pilot(), {}) == split_again(cases[::-1], Pilot(), {})
+
+
+def test_one_patient_cannot_be_split() -> None:
+    with pytest.raises(UserError, match="too few to split"):
+        split_again(["a", "b"], Pilot(), {"a": "p", "b": "p"})
+
+
+def results_with(tmp_path: Path, dice: dict[tuple[float, int], float]) -> list[RunResult]:
+    places = write_study_file(
+        tmp_path, methods={"none": {}, "dcd": {"weights": [0.1, 1.0, 10.0]}}, pilot={"seeds": [0, 1]}
+    )
+    runs = [run for run in study_runs(load_study(places.file), folder=tmp_path) if run.weight is not None]
+    for run in runs:
+        assert run.weight is not None
+        made_result(places, run, dice=dice[run.weight, run.seed])
+    return list(read_results([places.results], runs).values())
+
+
+def test_the_best_mean_over_seeds_is_chosen(tmp_path: Path) -> None:
+    dice = {(0.1, 0): 0.6, (0.1, 1): 0.6, (1.0, 0): 0.9, (1.0, 1): 0.2, (10.0, 0): 0.7, (10.0, 1): 0.6}
+
+    assert chosen_weight(results_with(tmp_path, dice), "dice") == 10.0
+
+
+def test_the_smaller_of_two_equal_weights_is_chosen(tmp_path: Path) -> None:
+    dice = dict.fromkeys(((weight, seed) for weight in (0.1, 1.0, 10.0) for seed in (0, 1)), 0.5)
+
+    assert chosen_weight(results_with(tmp_path, dice), "dice") == 0.1
+
+
+def test_a_pilot_is_in_no_table(tmp_path: Path) -> None:
+    from nndistill.study import write_study_report
+
+    places = write_study_file(tmp_path, methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, pilot={})
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run, dice=0.1 if run.is_pilot else 0.8)
+
+    overall = pd.DataFrame(write_study_report(study, places).tables["overall"].records)
+
+    assert overall["Dice"].tolist() == pytest.approx([0.8, 0.8, 0.8])

@@ -1,0 +1,100 @@
+"""The trainings of a study, and what a change of its file redoes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nndistill.study import Study, StudyRun, study_runs
+from nndistill.study.definition import load_study
+from nndistill.study.init import write_study
+
+
+def runs_of(**keys: Any) -> dict[str, StudyRun]:
+    study = Study.model_validate({"dataset": 4, "methods": {"none": {}, "dcd": {}}, "seeds": [0, 1], **keys})
+    return {run.name: run for run in study_runs(study, folder=Path())}
+
+
+def redone(before: dict[str, StudyRun], after: dict[str, StudyRun]) -> set[str]:
+    return {name for name, run in after.items() if name not in before or before[name].digest != run.digest}
+
+
+@pytest.mark.parametrize(("name", "fold"), [("brats2024", 3), ("isles2022", 0)])
+def test_the_studies_of_the_paper(tmp_path: Path, name: str, fold: int) -> None:
+    """Table 1: seven students. Table 4: five rows, of which no distillation and band D are those of Table 1."""
+    write_study(name, tmp_path / "study.yaml")
+    study = load_study(tmp_path / "study.yaml")
+
+    runs = study_runs(study, folder=tmp_path)
+
+    students = [run for run in runs if run.method]
+    tables = {method: row.tables for method, row in study.methods.items()}
+    per_seed = Counter(run.seed for run in students)
+    assert [run.name for run in runs if not run.method] == [f"teacher_f{fold}"]
+    assert sum("overall" in row for row in tables.values()) == 7
+    assert sum("ablations" in row for row in tables.values()) == 5
+    assert {method for method, row in tables.items() if len(row) == 2} == {"none", "dcd"}
+    assert set(per_seed.values()) == {7 + 5 - 2}
+    assert all(run.needs == (f"teacher_f{fold}",) for run in students)
+
+
+def test_a_run_comes_after_those_it_needs() -> None:
+    runs = runs_of(pilot={}, methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, folds=[0, 1])
+
+    order = list(runs)
+
+    assert all(order.index(need) < order.index(name) for name, run in runs.items() for need in run.needs)
+
+
+def test_a_grid_is_tried_in_the_pilot_only() -> None:
+    runs = runs_of(pilot={"seeds": [0, 1]}, methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, folds=[0, 1])
+
+    tried = {name: run.weight for name, run in runs.items() if run.weight is not None}
+
+    assert tried == {
+        "dcd_pilot_w0.1_s0": 0.1,
+        "dcd_pilot_w0.1_s1": 0.1,
+        "dcd_pilot_w1_s0": 1.0,
+        "dcd_pilot_w1_s1": 1.0,
+    }
+    assert set(runs["dcd_f1_s0"].needs) == {"teacher_f1", *tried}
+    assert runs["none_f0_s0"].needs == ("teacher_f0",)
+    assert all(runs[name].needs == ("teacher_pilot",) for name in tried)
+
+
+def test_a_changed_method_redoes_its_own_runs_only() -> None:
+    changed = redone(runs_of(), runs_of(methods={"none": {}, "dcd": {"options": {"bands": "A"}}}))
+
+    assert changed == {"dcd_f0_s0", "dcd_f0_s1"}
+
+
+def test_a_changed_teacher_redoes_its_students() -> None:
+    assert redone(runs_of(), runs_of(teachers={"teacher": {"features": [8, 16]}})) == set(runs_of())
+
+
+def test_a_further_seed_redoes_nothing() -> None:
+    assert redone(runs_of(), runs_of(seeds=[0, 1, 2])) == {"none_f0_s2", "dcd_f0_s2"}
+
+
+def test_another_protocol_measures_again_and_trains_nothing() -> None:
+    before, after = runs_of(), runs_of(protocol="laboratory")
+
+    assert redone(before, after) == set(before)
+    assert all(before[name].training_digest == after[name].training_digest for name in before)
+
+
+def test_another_grid_chooses_again() -> None:
+    keys = {"pilot": {}, "seeds": [0]}
+    before = runs_of(methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, **keys)
+    after = runs_of(methods={"none": {}, "dcd": {"weights": [0.1, 1.0, 10.0]}}, **keys)
+
+    assert redone(before, after) == {"dcd_pilot_w10_s0", "dcd_f0_s0"}
+
+
+def test_table_and_description_are_no_setup() -> None:
+    after = runs_of(description="other", methods={"none": {}, "dcd": {"tables": ["ablations"]}})
+
+    assert redone(runs_of(), after) == set()
