@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import nn
@@ -86,13 +88,16 @@ def test_products_in_place_count_as_products():
     ],
 )
 def test_what_the_host_waits_for_is_counted(wait):
+    with count_operations() as counts, suppress(RuntimeError):  # there is nothing to wait for on meta
+        wait(meta(8))
+    assert counts.syncs == 1
     with count_operations() as counts:
         wait(torch.rand(8))
-    assert counts.syncs == 1
+    assert counts.syncs == 0
 
 
 def test_a_step_on_the_device_alone_has_no_sync():
-    x = torch.rand(8, requires_grad=True)
+    x = meta(8, gradient=True)
     with count_operations() as counts:
         torch.where(x > 0.5, x, 0).sum().backward()
     assert counts.syncs == 0
@@ -105,3 +110,13 @@ def test_a_number_of_a_meta_tensor_is_what_the_caller_says():
     assert counts.syncs == 2
     with count_operations(), pytest.raises(RuntimeError):
         meta(8).max().item()
+
+
+def test_memory_is_what_is_held_at_the_same_time_and_made_inside():
+    outside = meta(1000)
+    with count_operations() as counts:
+        one = outside * 2
+        del one
+        two, three = outside + 1, outside[:500].clone()
+        two.add_(three[:1])
+    assert counts.peak_bytes == 4 * (1000 + 500)

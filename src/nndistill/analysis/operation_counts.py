@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,7 +40,9 @@ class OperationCounts:
         flops: Floating-point operations of convolutions and matrix products, a multiply-add counted as two.
         bytes: What the kernels read and write, every kernel's tensors in full and none of them from a cache. An element
             that an expanded tensor repeats counts once.
-        syncs: How often the host has to wait for a number from the device.
+        peak_bytes: The most that tensors made inside held at the same time, without the memory that an operation takes
+            for itself.
+        syncs: How often the host has to wait for a number from a device that is not the host itself.
         names: Calls by the operation's name.
     """
 
@@ -47,6 +50,7 @@ class OperationCounts:
     views: int = 0
     flops: int = 0
     bytes: int = 0
+    peak_bytes: int = 0
     syncs: int = 0
     names: Counter[str] = field(default_factory=Counter)
 
@@ -78,6 +82,7 @@ class _Counting(TorchDispatchMode):
     def __init__(self, counts: OperationCounts, read: Callable[[Tensor], bool | int | float] | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts, self.read = counts, read
+        self.held: dict[int, int] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -90,7 +95,9 @@ class _Counting(TorchDispatchMode):
         if packet is aten._local_scalar_dense and args[0].is_meta and self.read is not None:
             counts.kernels += 1
             return self.read(args[0])
+        known = {_storage(x) for x in tree_leaves([args, kwargs]) if isinstance(x, Tensor)}
         result = func(*args, **kwargs)
+        self._hold(x for x in tree_leaves(result) if isinstance(x, Tensor) and _storage(x) not in known)
         if func.is_view or packet in ALLOCATES:
             counts.views += 1
         else:
@@ -101,14 +108,26 @@ class _Counting(TorchDispatchMode):
             counts.flops += formula(*args, **kwargs, out_val=result)
         return result
 
+    def _hold(self, made: Iterable[Tensor]) -> None:
+        for storage in {x.untyped_storage() for x in made}:
+            if storage._cdata not in self.held:
+                self.held[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.held.pop, storage._cdata)
+        self.counts.peak_bytes = max(self.counts.peak_bytes, sum(self.held.values()))
+
+
+def _storage(x: Tensor) -> int:
+    return x.untyped_storage()._cdata
+
 
 def _waits(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    if not isinstance(args[0] if args else None, Tensor) or args[0].device.type == "cpu":
+        return False
     if packet in READS_A_NUMBER or packet in SIZE_FROM_VALUES:
         return True
     if packet is aten.index:
         return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-    to_host = packet is aten._to_copy and str(kwargs.get("device", "")) == "cpu"
-    return to_host and args[0].device.type != "cpu"
+    return packet is aten._to_copy and str(kwargs.get("device", "")) == "cpu"
 
 
 def _traffic(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> int:
