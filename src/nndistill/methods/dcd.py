@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from ..errors import UserError
 from ..wavelets import SubbandProjection, wavedec3
 from ..wavelets.subbands import pywavelets_key
+from ..wavelets.transform import working_precision
 from .base import StagewiseMethod
 from .parts.domain import Domain, checked_domain
 from .parts.projected_distance import projected_distance
@@ -89,7 +90,7 @@ class DCD(StagewiseMethod):
         return loss
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = teacher - student
+        difference = working_precision(teacher) - student
         if self.domain == "spatial":
             projected = self.projection(difference)
             return mse_loss(projected, projected.new_zeros(()).expand_as(projected))
