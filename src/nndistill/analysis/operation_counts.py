@@ -117,7 +117,8 @@ class _Counting(TorchDispatchMode):
 
 
 def _storage(x: Tensor) -> int:
-    return x.untyped_storage()._cdata
+    identity: int = x.untyped_storage()._cdata
+    return identity
 
 
 def _waits(packet: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -128,5 +128,6 @@ class _DivergenceOverPositions(torch.autograd.Function):
 
 
 def _soft_rows(student: Tensor, teacher: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    for rows in chunked(*student.shape, student.device, in_cache=CHUNK_ELEMENTS):
+    number, positions = student.shape
+    for rows in chunked(number, positions, student.device, in_cache=CHUNK_ELEMENTS):
         yield rows, widened(student[rows]) / temperature, widened(teacher[rows]) / temperature

@@ -102,7 +102,7 @@ class FreeKD(StagewiseMethod):
             for channels in teacher_channels
         )
         self.register_buffer("learnt", torch.tensor(False))
-        self.register_load_state_dict_post_hook(FreeKD._look_whether_learned)
+        self.register_load_state_dict_post_hook(FreeKD._look_whether_learned)  # type: ignore[no-untyped-call]
         self._look_whether_learned()
         self.prompt_options: dict[str, Any] = {"iterations": prompt_iterations, "learning_rate": prompt_learning_rate}
         self.feature_weight = feature_weight

@@ -77,10 +77,10 @@ class _ChannelEnergy(torch.autograd.Function):
         ctx.save_for_backward(features)
         by_position = features.flatten(2)
         batch, channels, positions = by_position.shape
-        energy = torch.empty_like(widened(by_position[:, 0]))
+        energy = features.new_empty((batch, positions), dtype=torch.promote_types(features.dtype, torch.float32))
         for n in chunked(positions, batch * channels, features.device, in_cache=CHUNK_ELEMENTS):
             torch.sum(widened(by_position[..., n]).square(), dim=1, out=energy[:, n])
-        return energy.unflatten(1, features.shape[2:])
+        return energy.view(batch, *features.shape[2:])
 
     @staticmethod
     @once_differentiable
