@@ -3,6 +3,7 @@
     python benchmarks/projection.py                 # the six stages of the BraTS networks
     python benchmarks/projection.py --quick         # small stages, seconds
     python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute per call at the first
+    python benchmarks/projection.py --counts        # what a GPU would be asked for, batch 2; needs none
 
 Times are medians of interleaved runs, so that a busy machine slows all variants alike; ratios are medians of the
 ratios within a round. Memory is what one call adds to the resident set at its peak, each in a process of its own that
@@ -28,6 +29,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from nndistill.analysis.operation_counts import count_operations
 from nndistill.methods import DCD, Activations, Feature
 from nndistill.methods.base import StagewiseMethod
 from nndistill.wavelets import wavedec3, waverec3
@@ -80,9 +82,15 @@ VARIANTS: dict[str, Callable[[list[int], list[int]], nn.Module]] = {
     "feature": Feature,
     "dcd symmetric": DCD,
     "dcd periodization": lambda s, t: DCD(s, t, mode="periodization"),
+    "dcd symmetric, loss_every=8": lambda s, t: DCD(s, t, loss_every=8),
+    "dcd periodization, loss_every=8": lambda s, t: DCD(s, t, mode="periodization", loss_every=8),
     "plain": lambda s, t: Plain(s, t, project_with_nndistill),
     "ptwt": lambda s, t: Plain(s, t, project_with_ptwt),
 }
+
+
+COUNTED = [name for name in VARIANTS if name not in {"plain", "ptwt"}]
+BATCH = 2
 
 
 def build(variant: str, channels: int, *shape: int) -> Callable[[], None]:
@@ -152,6 +160,27 @@ def resident(field: str) -> float:
     return int(found[1]) / 1e3
 
 
+def counts_table() -> Table:
+    """Operations of all stages together, forward and backward, counted on the meta device."""
+    view = Table("variant", title=f"all six stages, batch {BATCH}, counted on the meta device")
+    for heading in ("kernels", "with views", "GFLOP", "GB read and written"):
+        view.add_column(heading, justify="right")
+    channels = [channels for channels, *_ in BRATS]
+    for name in COUNTED:
+        method = VARIANTS[name]([c // REDUCTION for c in channels], channels).to("meta")
+        student, teacher = (
+            Activations([torch.empty(BATCH, c // r, *shape, device="meta", requires_grad=r > 1) for c, *shape in BRATS])
+            for r in (REDUCTION, 1)
+        )
+        method(student, teacher)  # the first call makes the matrices
+        with count_operations() as found:
+            method(student, teacher).backward()
+        view.add_row(
+            name, str(found.kernels), str(found.operations), f"{found.flops / 1e9:.0f}", f"{found.bytes / 1e9:.1f}"
+        )
+    return view
+
+
 def totals(measurements: list[Measurement]) -> list[Measurement]:
     """Sums over the stages, for the variants that were run at every one."""
     stages = len({m.stage for m in measurements})
@@ -180,6 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="three small stages")
     parser.add_argument("--full", action="store_true", help="ptwt at every stage")
+    parser.add_argument("--counts", action="store_true", help="operations, FLOPs and bytes instead of times")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds per stage (more at small ones)")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
@@ -188,6 +218,9 @@ def main() -> None:
     if arguments.memory_of:
         variant, *stage = arguments.memory_of
         report_memory(variant, [int(size) for size in stage])
+        return
+    if arguments.counts:
+        Console(width=100).print(counts_table())
         return
     measurements = []
     for stage in QUICK if arguments.quick else BRATS:

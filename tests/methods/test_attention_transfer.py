@@ -84,6 +84,15 @@ def test_half_precision_features_are_compared_in_single():
     torch.testing.assert_close(half, loss(s.float(), t.float()))
 
 
+@pytest.mark.parametrize("shape", [(2, 3, *SPACE), (1, 7, 5), (2, 1, 1, 3, 1)])
+@pytest.mark.parametrize("chunk", [1, 20, 1 << 19])
+def test_energy_is_the_sum_of_squares_whatever_the_chunks(shape, chunk, monkeypatch):
+    monkeypatch.setattr("nndistill.methods.parts.reductions.CHUNK_ELEMENTS", chunk)
+    features = volume(*shape)
+    torch.testing.assert_close(channel_energy(features), features.square().sum(1))
+    torch.testing.assert_close(channel_energy(features.half()), features.half().float().square().sum(1))
+
+
 def test_energy_saves_nothing_beside_the_features():
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x.data_ptr()) or x, lambda x: x):

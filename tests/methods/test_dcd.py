@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nndistill.errors import StageMismatch, UnknownName
+from nndistill.errors import StageMismatch, UnknownName, UserError
 from nndistill.methods import DCD, Activations
 from nndistill.methods.parts.projected_distance import projected_distance
+from nndistill.wavelets import band_filter
 from nndistill.wavelets.band_filter import BandFilter
 from nndistill.wavelets.subbands import parse_bands
 from plain_wavelets import decompose, projection_matrix
@@ -83,12 +86,123 @@ def test_frozen_phi_saves_transforms_of_the_student(monkeypatch: pytest.MonkeyPa
     assert volumes[False] == 7 + 3  # the difference, and the way back
     assert volumes[True] > volumes[False]
 
+    transformed.clear()
+    stage_loss(DCD([3], [7], loss_every=7).double(), student, teacher).backward()
+    assert sum(transformed) == 1 + 4 * 3  # one channel of the difference; the student's there and back, twice
 
-def test_many_groups_and_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_ELEMENTS", 1)
-    monkeypatch.setattr("nndistill.methods.parts.projected_distance.GROUP_CHANNELS", 3)
+
+@pytest.mark.parametrize("bands", ["D", "A"])  # a bias that has no part in the distance, and one that has
+def test_many_tiles_and_chunks_give_the_same(bands: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nndistill.methods.parts.projected_distance.TILE_ELEMENTS", 1)
+    monkeypatch.setattr("nndistill.methods.parts.projected_distance.TILE_CHANNELS", 3)
+    monkeypatch.setattr("nndistill.methods.parts.projected_distance.COLUMN_ELEMENTS", 7 * 11)
     monkeypatch.setattr("nndistill.wavelets.band_filter.CHUNK_ELEMENTS", 2 * 4 * 5 * 7)
-    test_loss_and_gradients_equal_the_plain_definition("D", "symmetric")
+    monkeypatch.setattr("nndistill.wavelets.band_filter.LARGEST_DENSE_VOLUME", 0)
+    test_loss_and_gradients_equal_the_plain_definition(bands, "symmetric")
+    test_value_of_some_channels_has_the_gradients_of_all(bands, "symmetric")
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "periodization", "zero"])
+@pytest.mark.parametrize("bands", ["D", "A", "A+D"])
+def test_value_of_some_channels_has_the_gradients_of_all(bands: str, mode: str) -> None:
+    for shape in SHAPES:
+        method = DCD([3], [7], bands=bands, mode=mode, loss_every=3).double()
+        student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 7, *shape, seed=1)
+        phi = method.phi[0]
+        value = stage_loss(method, student, teacher)
+
+        third = nn.Conv3d(3, 3, 1).double()
+        third.load_state_dict({name: x[::3] for name, x in phi.state_dict().items()})
+        assert torch.allclose(value, plain_loss(third, student, teacher[:, ::3], bands, mode), rtol=1e-10, atol=1e-14)
+        inputs = [student, phi.weight, phi.bias]
+        expected = torch.autograd.grad(plain_loss(phi, student, teacher, bands, mode), inputs)
+        for mine, plain in zip(torch.autograd.grad(value, inputs), expected, strict=True):
+            assert torch.allclose(mine, plain, rtol=1e-9, atol=1e-12)
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 12)] * 3),
+    wavelet=st.sampled_from(["haar", "db4", "bior2.2"]),
+    mode=st.sampled_from(["symmetric", "periodization", "zero", "constant"]),
+    bands=st.sampled_from(["D", "A", "S", "A+D"]),
+    every=st.integers(2, 9),
+)
+@settings(max_examples=25, deadline=None)
+def test_gradients_do_not_depend_on_the_channels_of_the_value(shape, wavelet, mode, bands, every) -> None:
+    spec = BandFilter(parse_bands(bands), wavelet, 2, mode)
+    inputs = [volume(*s).requires_grad_() for s in [(2, 2, *shape), (5, 2), (5,)]]
+    teacher = volume(2, 5, *shape, seed=1)
+    whole, some = (torch.autograd.grad(projected_distance(*inputs, teacher, spec, every=n), inputs) for n in (1, every))
+    for a, b in zip(whole, some, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("mode", ["symmetric", "periodization"])
+def test_single_precision_is_as_exact_as_it_can_be(mode: str, every: int) -> None:
+    spec = BandFilter(parse_bands("D"), "db4", 3, mode)
+    wide = [volume(*s).requires_grad_() for s in [(2, 4, 16, 24, 8), (16, 4), (16,)]]
+    narrow = [x.detach().float().requires_grad_() for x in wide]
+    teacher = volume(2, 16, 16, 24, 8, seed=1)
+    reference, loss = (
+        projected_distance(*inputs, teacher.to(inputs[0].dtype), spec, every=every) for inputs in (wide, narrow)
+    )
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
+    for mine, expected in zip(
+        torch.autograd.grad(loss, narrow[:2]), torch.autograd.grad(reference, wide[:2]), strict=True
+    ):
+        assert (mine - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("options", [{}, {"bands": "A"}, {"loss_every": 2}])
+def test_phi_without_a_bias(options: dict[str, object]) -> None:
+    method = DCD([3], [7], **options)
+    method.phi[0] = nn.Conv3d(3, 7, 1, bias=False)
+    method.double()
+    student, teacher = volume(2, 3, 4, 5, 7).requires_grad_(), volume(2, 7, 4, 5, 7, seed=1)
+    reference = plain_loss(method.phi[0], student, teacher, str(options.get("bands", "D")), "symmetric")
+    inputs = [student, method.phi[0].weight]
+    mine = torch.autograd.grad(stage_loss(method, student, teacher), inputs)
+    for a, b in zip(mine, torch.autograd.grad(reference, inputs), strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_gradients_can_be_asked_for_twice_and_accumulate(every: int) -> None:
+    """Balanced weights ask for the gradient's norm before the step's own backward pass."""
+    method = DCD([2], [4], loss_every=every)
+    student, teacher = volume(1, 2, 8, 8, 8).float().requires_grad_(), volume(1, 4, 8, 8, 8, seed=1).float()
+    loss = stage_loss(method, student, teacher)
+    (alone,) = torch.autograd.grad(loss, student, retain_graph=True)
+    (3 * loss).backward()
+    torch.testing.assert_close(student.grad, 3 * alone)
+    stage_loss(method, student, teacher).backward()
+    torch.testing.assert_close(student.grad, 4 * alone)
+
+
+@pytest.mark.parametrize("train_phi", [True, False])
+@pytest.mark.parametrize("channel", [0, 1])
+def test_a_feature_that_is_not_finite_shows_in_the_value_of_some_channels(channel: int, train_phi: bool) -> None:
+    student, teacher = volume(1, 2, 4, 4, 4).requires_grad_(), volume(1, 4, 4, 4, 4, seed=1)
+    teacher[0, channel, 1, 2, 3] = torch.inf
+    value = stage_loss(DCD([2], [4], loss_every=2, train_phi=train_phi).double(), student, teacher)
+    assert not value.isfinite()
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_projection_of_a_constant_is_computed_once(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[bool] = []
+    apply = band_filter._apply
+    monkeypatch.setattr(band_filter, "_apply", lambda plan, x: alone.append(len(x) == 1) or apply(plan, x))
+    method = DCD([2], [4], mode="zero", loss_every=every).double()  # ones are not zero beyond the border: detail
+    student, teacher = volume(1, 2, 5, 3, 9).requires_grad_(), volume(1, 4, 5, 3, 9, seed=1)
+    found = []
+    for _ in range(3):
+        alone.clear()
+        stage_loss(method, student, teacher).backward()
+        found.append(sum(alone))
+    assert found[0] > 0
+    assert found[1:] == [0, 0]
 
 
 def test_stages_are_summed() -> None:
@@ -209,6 +323,9 @@ def test_compiles() -> None:
         ({"domain": "spacial"}, UnknownName, "Did you mean 'spatial'?"),
         ({"wavelet": "db44"}, UnknownName, "Did you mean 'db4'?"),
         ({"bands": "Q"}, UnknownName, "no subband 'Q'"),
+        ({"loss_every": 0}, UserError, "at least 1, not 0"),
+        ({"loss_every": 2.5}, UserError, "a whole number"),
+        ({"loss_every": 4, "domain": "coefficients"}, UserError, "Leave one of the two out"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(options, error, sentence) -> None:

@@ -175,6 +175,14 @@ def test_prompts_are_kept_and_not_trained_with_the_student() -> None:
     assert torch.equal(prompts_of(copy)[0], prompts_of(method)[0])
 
 
+def test_a_method_within_another_knows_from_its_checkpoint_that_it_has_learned() -> None:
+    trained, resumed = (torch.nn.ModuleDict({"part": FreeKD([2], [4])}) for _ in range(2))
+    with_prompts(trained["part"])
+    assert not resumed["part"].prepared
+    resumed.load_state_dict(trained.double().state_dict())
+    assert resumed["part"].prepared
+
+
 def test_prompts_of_another_teacher_are_refused() -> None:
     method = FreeKD([2], [4])
     with pytest.raises(ValueError, match="other shapes"):

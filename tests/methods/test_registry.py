@@ -7,7 +7,7 @@ import torch
 
 from activations import labels, of_network
 from nndistill.errors import StageMismatch, UnknownName, UserError
-from nndistill.methods import METHODS, build_method
+from nndistill.methods import METHODS, build_method, option_names
 
 KINDS = ("encoder", "decoder", "logits")
 
@@ -81,3 +81,29 @@ def test_value_of_a_wrong_type_names_the_option(name, options):
 def test_value_of_few_suggests_the_nearest(name, option, near):
     with pytest.raises(UnknownName, match=rf"no {option} of method '{name}' .* Did you mean '{near}'\? Known: "):
         build_method(name, student_channels=[1], teacher_channels=[1], **{option: near[:-1]})
+
+
+def test_what_is_known_of_the_targets_goes_to_the_methods_that_ask_and_is_no_option():
+    known = {"student_channels": [2], "teacher_channels": [4], "classes": 3, "ignores": True}
+    assert build_method("ifvd", **known).classes == 3
+    assert build_method("logits", **known).ignores
+    assert not hasattr(build_method("feature", **known), "classes")
+    parts = build_method("emkd+dist", **known).parts
+    assert (parts["emkd"].classes, parts["emkd"].logits.ignores, parts["dist"].ignores) == (3, True, True)
+    assert not {"classes", "ignores"} & {option.split(".")[-1] for name in METHODS for option in option_names(name)}
+
+
+@pytest.mark.parametrize("name", ["ifvd", "emkd", "reco-kd", "logits", "dist", "cirkd"])
+@pytest.mark.parametrize("left_out", [False, True])
+def test_knowing_the_targets_beforehand_changes_nothing(name, left_out):
+    target = labels(3, space=(8, 8, 8))
+    if left_out:
+        target[:, :, :3] = -1
+    torch.manual_seed(0)
+    looks = build_method(name, student_channels=[2, 4], teacher_channels=[4, 8]).double()
+    knows = build_method(
+        name, student_channels=[2, 4], teacher_channels=[4, 8], classes=5, ignores=left_out
+    ).double()  # two of the five classes are missing in this target
+    knows.load_state_dict(looks.state_dict())
+    student, teacher = of_network([2, 4]), of_network([4, 8], seed=5)
+    torch.testing.assert_close(knows(student, teacher, target), looks(student, teacher, target))

@@ -118,11 +118,12 @@ def regions(nndistill, world) -> str:
 
 
 def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, world, monkeypatch):
-    seen = []
+    seen, told = [], []
     losses = nnUNetTrainerDistill.losses
 
     def spy(trainer, data, target):
         distiller = trainer.distiller
+        told.append((trainer.method.parts["ifvd"].classes, trainer.method.parts["dist"].ignores))
         trainer.distiller = lambda x, reference: seen.append((target[0], reference)) or distiller(x, reference)
         terms = losses(trainer, data, target)
         trainer.distiller = distiller
@@ -138,6 +139,7 @@ def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, wor
     plans = json.loads((results / "nnUNetTrainerDistill__tried__3d_fullres" / "plans.json").read_text())
     options = plans["nndistill"]["distillation"]["options"]
     assert options == {"dist.regions": True, "logits.regions": True}
+    assert set(told) == {(3, True)}  # two regions, and what is in neither
     assert any(ignored.any() for ignored in (target[:, -1] for target, _ in seen))
     for target, reference in seen:
         assert reference.shape[1] == 2

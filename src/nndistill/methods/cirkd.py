@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
 from ..errors import StageMismatch, UnknownName, UserError
+from ..wavelets.without_autocast import without_autocast
 from .base import Activations, Method, check_numbers_of_stages, check_sizes
 from .parts.softening import checked_temperature
 from .parts.target import counted
@@ -38,6 +39,8 @@ class CIRKD(Method):
             `"encoder"` all encoder stages, and averages over them.
         positions: The most positions per image. Blocks are the smallest cubes of 1, 2, 4, 8, … voxels along an axis
             with which they suffice; memory grows with the square of their number.
+        ignores: Whether targets may leave voxels out. Default: each is looked through, for which the device has to be
+            waited for.
 
     Shape:
         Stages `(B, C_i, D_i, H_i, W_i)` of both networks, with equal sizes in space; returns a scalar. Voxels that a
@@ -65,7 +68,14 @@ class CIRKD(Method):
     matches = "how alike any two positions of the batch are"
     source_weight = 1.0
 
-    def __init__(self, *, temperature: float = 0.1, match: Match = "decoder", positions: int = 1024) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.1,
+        match: Match = "decoder",
+        positions: int = 1024,
+        ignores: bool | None = None,
+    ) -> None:
         if match not in get_args(Match):
             raise UnknownName("value of match", str(match), get_args(Match))
         if positions < 1:
@@ -75,6 +85,7 @@ class CIRKD(Method):
         self.source_weight = 1.0 if match == "decoder" else 0.1
         self.temperature = checked_temperature(temperature)
         self.positions = positions
+        self.ignores = ignores
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         if "encoder" in self.needs:
@@ -85,8 +96,8 @@ class CIRKD(Method):
         if not students or not teachers:
             raise StageMismatch(f"cirkd reads {' and '.join(self.needs)} stages, and the taps name none.")
         check_sizes(students, teachers)
-        voxels = counted(target)
-        with torch.autocast(students[0].device.type, enabled=False):
+        voxels = counted(target, ignores=self.ignores)
+        with without_autocast(students[0].device):
             losses = [self._compare(s, t, voxels) for s, t in zip(students, teachers, strict=True)]
         return torch.stack(losses).mean()
 

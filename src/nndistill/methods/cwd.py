@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ..errors import UnknownName
 from .base import Activations, StagewiseMethod
+from .parts.chunking import chunked
 from .parts.reductions import widened
 from .parts.softening import checked_temperature, matching_logits
 from .registry import register
@@ -18,7 +19,7 @@ from .registry import register
 Match = Literal["logits", "encoder"]
 
 CHUNK_ELEMENTS = 1 << 20
-"""Voxels, over all channels, whose probabilities exist at the same time."""
+"""Voxels, over all channels, whose probabilities exist at the same time on a CPU."""
 
 
 @register
@@ -106,7 +107,7 @@ class _DivergenceOverPositions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         divergences, partitions = [], []
-        for s, t in _soft_rows(student, teacher, temperature):
+        for _, s, t in _soft_rows(student, teacher, temperature):
             log_z = torch.stack([s.logsumexp(1), t.logsumexp(1)], dim=1)
             divergences.append(log_z[:, 0] - log_z[:, 1] - (t.softmax(1) * (s - t)).sum(1))
             partitions.append(log_z)
@@ -120,16 +121,13 @@ class _DivergenceOverPositions(torch.autograd.Function):
         student, teacher, log_z = ctx.saved_tensors
         scale = gradient / ctx.temperature
         result = torch.empty_like(student)
-        first = 0
-        for s, t in _soft_rows(student, teacher, ctx.temperature):
-            rows = slice(first, first + len(s))
+        for rows, s, t in _soft_rows(student, teacher, ctx.temperature):
             p_s, p_t = (s - log_z[rows, :1]).exp_(), (t - log_z[rows, 1:]).exp_()
             result[rows] = p_s.sub_(p_t).mul_(scale[rows, None])
-            first = rows.stop
         return result, None, None
 
 
-def _soft_rows(student: Tensor, teacher: Tensor, temperature: float) -> Iterator[tuple[Tensor, Tensor]]:
-    rows = max(1, CHUNK_ELEMENTS // max(1, student.shape[1]))
-    for s, t in zip(torch.split(student, rows), torch.split(teacher, rows), strict=True):
-        yield widened(s) / temperature, widened(t) / temperature
+def _soft_rows(student: Tensor, teacher: Tensor, temperature: float) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    number, positions = student.shape
+    for rows in chunked(number, positions, student.device, in_cache=CHUNK_ELEMENTS):
+        yield rows, widened(student[rows]) / temperature, widened(teacher[rows]) / temperature

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from ..errors import UserError
 from ..wavelets import SubbandProjection, wavedec3
 from ..wavelets.subbands import pywavelets_key
+from ..wavelets.transform import working_precision
 from .base import StagewiseMethod
 from .parts.domain import Domain, checked_domain
 from .parts.projected_distance import projected_distance
@@ -34,6 +36,8 @@ class DCD(StagewiseMethod):
             `"coefficients"` compares the coefficients themselves, its ablation. Both divide by the number of feature
             elements $N_i$, so that under periodization, where energy is preserved, they are the same number.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
+        loss_every: 1 returns the loss as above. A larger number saves time: the value returned is that of every
+            `loss_every`-th teacher channel alone, while the gradients stay those of all. For `domain="spatial"`.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
@@ -41,7 +45,7 @@ class DCD(StagewiseMethod):
     Raises:
         StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
         UnknownName: No such wavelet, mode, band or domain.
-        UserError: A size that PyWavelets refuses in this mode.
+        UserError: A size that PyWavelets refuses in this mode, or an impossible `loss_every`.
 
     Source:
         Fan et al., Detail Consistent Stage-Wise Distillation for Efficient 3D MRI Segmentation, MICCAI 2026, Eq. 7.
@@ -70,19 +74,23 @@ class DCD(StagewiseMethod):
         mode: str = "symmetric",
         domain: Domain = "spatial",
         train_phi: bool = True,
+        loss_every: int = 1,
     ) -> None:
         super().__init__(student_channels, teacher_channels, train_phi=train_phi)
         self.domain = checked_domain(domain)
+        self.loss_every = _checked_loss_every(loss_every, self.domain)
         self.projection = SubbandProjection(bands, wavelet=wavelet, level=level, mode=mode)
 
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-        if self.domain == "coefficients" or not isinstance(phi, nn.Conv3d) or phi.bias is None:
+        if self.domain == "coefficients" or not isinstance(phi, nn.Conv3d):
             return self.stage_loss(phi(student), teacher)
-        loss: Tensor = projected_distance(student, phi.weight.flatten(1), phi.bias, teacher, self.projection.filter)
+        loss: Tensor = projected_distance(
+            student, phi.weight.flatten(1), phi.bias, teacher, self.projection.filter, every=self.loss_every
+        )
         return loss
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = teacher - student
+        difference = working_precision(teacher) - student
         if self.domain == "spatial":
             projected = self.projection(difference)
             return mse_loss(projected, projected.new_zeros(()).expand_as(projected))
@@ -100,3 +108,14 @@ class DCD(StagewiseMethod):
         for band in chosen[1:]:
             energy = energy + band.square().sum()
         return energy
+
+
+def _checked_loss_every(value: int, domain: Domain) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"loss_every must be a whole number of at least 1, not {value!r}.")
+    if value > 1 and domain == "coefficients":
+        raise UserError(
+            "loss_every saves transforms of domain 'spatial', and domain 'coefficients' needs them all. "
+            "Leave one of the two out."
+        )
+    return value

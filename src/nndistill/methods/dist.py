@@ -28,6 +28,8 @@ class DIST(Method):
         intra: $\gamma$, weight of the relation between voxels.
         temperature: $T$; 1 in the source's segmentations.
         regions: The networks predict regions, each softened by a sigmoid; a run of nnU-Net sets this itself.
+        ignores: Whether targets may leave voxels out. Default: each is looked through, for which the device has to be
+            waited for.
 
     Shape:
         Logits `(B, classes, D, H, W)` of both networks; returns a scalar. Voxels that a target leaves out are in
@@ -55,27 +57,44 @@ class DIST(Method):
     needs = frozenset({"logits"})
 
     def __init__(
-        self, *, inter: float = 1.0, intra: float = 1.0, temperature: float = 1.0, regions: bool = False
+        self,
+        *,
+        inter: float = 1.0,
+        intra: float = 1.0,
+        temperature: float = 1.0,
+        regions: bool = False,
+        ignores: bool | None = None,
     ) -> None:
         super().__init__()
         self.inter, self.intra = inter, intra
         self.temperature = checked_temperature(temperature)
         self.regions = regions
+        self.ignores = ignores
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
-        voxels = counted(target)
         s, t = (
-            _by_class(z.sigmoid() if self.regions else z.softmax(1), voxels)
+            (z.sigmoid() if self.regions else z.softmax(1)).transpose(0, 1).flatten(1)  # (K, N)
             for z in soft_logits(student, teacher, self.temperature)
         )
-        return self.temperature**2 * (self.inter * _unlike(s, t, dim=0) + self.intra * _unlike(s, t, dim=1))
+        voxels = counted(target, ignores=self.ignores)
+        shares = None if voxels is None else voxels.flatten().to(s.dtype) / voxels.sum().clamp_min(1)
+        return self.temperature**2 * (
+            self.inter * _unlike_at_voxels(s, t, shares) + self.intra * _unlike_in_classes(s, t, shares)
+        )
 
 
-def _by_class(probabilities: Tensor, voxels: Tensor | None) -> Tensor:
-    """`(B, K, D, H, W)` → `(K, N)`, with the voxels that count."""
-    rows = probabilities.transpose(0, 1).flatten(1)
-    return rows if voxels is None else rows[:, voxels.flatten()]
+def _unlike_at_voxels(s: Tensor, t: Tensor, shares: Tensor | None) -> Tensor:
+    """`shares` is what each voxel contributes to a mean, `(N,)`: zero, where it is left out."""
+    unlike = 1 - cosine_similarity(s - s.mean(0), t - t.mean(0), dim=0)
+    return unlike.mean() if shares is None else (unlike * shares).sum()
 
 
-def _unlike(s: Tensor, t: Tensor, dim: int) -> Tensor:
-    return 1 - cosine_similarity(s - s.mean(dim, keepdim=True), t - t.mean(dim, keepdim=True), dim=dim).mean()
+def _unlike_in_classes(s: Tensor, t: Tensor, shares: Tensor | None) -> Tensor:
+    return 1 - cosine_similarity(_centred(s, shares), _centred(t, shares), dim=1).mean()
+
+
+def _centred(rows: Tensor, shares: Tensor | None) -> Tensor:
+    """Subtract each row's mean; a voxel that is left out has the value zero."""
+    if shares is None:
+        return rows - rows.mean(1, keepdim=True)
+    return (rows - (rows * shares).sum(1, keepdim=True)) * (shares > 0)

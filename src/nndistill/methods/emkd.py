@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from ..errors import StageMismatch, UserError
+from ..wavelets.without_autocast import without_autocast
 from .base import Activations, Method, check_numbers_of_stages, check_sizes
 from .logits import Logits
 from .parts.reductions import channel_energy, widened
@@ -44,6 +44,9 @@ class EMKD(Method):
         low: The encoder stage of low-level features, counted from 0, the finest.
         high: The stage of high-level features. Where a network has fewer stages, its last is taken.
         regions: The networks predict regions; a run of nnU-Net sets this itself.
+        classes: Number of classes, the background included. Default: the highest label of each target plus one, for
+            which the device has to be waited for.
+        ignores: Whether targets may leave voxels out. Default: each is looked through, with the same wait.
 
     Shape:
         Logits `(B, classes, D, H, W)` and stages `(B, C_i, D_i, H_i, W_i)` of both networks, with equal sizes in space,
@@ -83,6 +86,8 @@ class EMKD(Method):
         low: int = 1,
         high: int = 3,
         regions: bool = False,
+        classes: int | None = None,
+        ignores: bool | None = None,
     ) -> None:
         super().__init__()
         weights = {"prediction": prediction, "importance": importance, "affinity": affinity}
@@ -95,8 +100,9 @@ class EMKD(Method):
                 option="option",
             )
         self.prediction, self.importance, self.affinity = prediction, importance, affinity
-        self.logits = Logits(temperature=temperature, regions=regions)
+        self.logits = Logits(temperature=temperature, regions=regions, ignores=ignores)
         self.low, self.high = low, high
+        self.classes = classes
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         if target is None:
@@ -109,12 +115,18 @@ class EMKD(Method):
         students, teachers = ([network.encoder[i] for i in stages] for network in (student, teacher))
         check_sizes(students, teachers)
         loss: Tensor = self.prediction * self.logits(student, teacher, target)
-        with torch.autocast(loss.device.type, enabled=False):  # sums over a class's voxels overflow half precision
+        with without_autocast(loss.device):  # sums over a class's voxels overflow half precision
             for s, t in zip(students, teachers, strict=True):
                 s, t = widened(s), widened(t)
                 loss = loss + self.importance * _difference_of_importance(s, t)
-                loss = loss + self.affinity * _difference_of_affinities(s, t, target)
+                loss = loss + self.affinity * _difference_of_affinities(s, t, self._belongs(target, s))
         return loss
+
+    def _belongs(self, target: Tensor, features: Tensor) -> Tensor:
+        """To which classes the positions of a stage belong, `(B, K, N)`."""
+        if target.shape[2:] != features.shape[2:]:
+            target = interpolate(target.float(), features.shape[2:], mode="nearest")
+        return memberships(target, features.dtype, classes=self.classes).flatten(2)
 
 
 def _difference_of_importance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -129,10 +141,7 @@ def _importance(features: Tensor) -> Tensor:
     return normalize(channel_energy(scaled.square()).flatten(1), dim=1)
 
 
-def _difference_of_affinities(student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
-    if target.shape[2:] != student.shape[2:]:
-        target = interpolate(target.float(), student.shape[2:], mode="nearest")
-    belongs = memberships(target, torch.promote_types(student.dtype, teacher.dtype)).flatten(2)
+def _difference_of_affinities(student: Tensor, teacher: Tensor, belongs: Tensor) -> Tensor:
     there = belongs.any(2)
     pairs = (there.unsqueeze(1) & there.unsqueeze(2)).triu(1)
     squares = (_affinities(student, belongs) - _affinities(teacher, belongs)).square() * pairs

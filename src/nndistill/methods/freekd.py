@@ -102,12 +102,14 @@ class FreeKD(StagewiseMethod):
             for channels in teacher_channels
         )
         self.register_buffer("learnt", torch.tensor(False))
+        self.register_load_state_dict_post_hook(FreeKD._look_whether_learned)  # type: ignore[no-untyped-call]
+        self._look_whether_learned()
         self.prompt_options: dict[str, Any] = {"iterations": prompt_iterations, "learning_rate": prompt_learning_rate}
         self.feature_weight = feature_weight
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         self._check(student.encoder, teacher.encoder)
-        if not self.learnt:
+        if not self._has_learned:
             _warn_once()
         return sum(  # type: ignore[return-value]
             self._compare(phi(s), t, prompts)
@@ -135,11 +137,16 @@ class FreeKD(StagewiseMethod):
 
     @property
     def prepared(self) -> bool:
-        return bool(self.learnt)
+        return self._has_learned
+
+    def _look_whether_learned(self, *_: object) -> None:
+        """Once, so that no step has to wait for the device to tell."""
+        self._has_learned = bool(self.learnt)
 
     def prepare(self, task: TeacherTask) -> None:
         train_prompts(self.prompts, task, **self.prompt_options)  # type: ignore[arg-type]
         self.learnt.fill_(True)
+        self._look_whether_learned()
 
     def learning_key(self) -> Mapping[str, Any]:
         return {
@@ -160,6 +167,7 @@ class FreeKD(StagewiseMethod):
         for key, prompts in own.items():
             prompts.copy_(state[key])
         self.learnt.fill_(True)
+        self._look_whether_learned()
 
 
 @cache

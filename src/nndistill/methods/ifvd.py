@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from ..errors import StageMismatch, UserError
+from ..wavelets.without_autocast import without_autocast
 from .base import Activations, Method, check_sizes
 from .parts.reductions import channel_energy, widened
 from .parts.target import memberships
@@ -29,6 +29,10 @@ class IFVD(Method):
     networks' numbers of channels need not agree and there is no projection. Regions may overlap: each has its
     prototype, all voxels outside of them share one, and the mean is over all pairs of a voxel and a region that
     contains it.
+
+    Args:
+        classes: Number of classes, the background included. Default: the highest label of each target plus one, for
+            which the device has to be waited for.
 
     Shape:
         The finest decoder stage `(B, C, D, H, W)` of both networks, with equal sizes in space, and the target, which is
@@ -55,6 +59,10 @@ class IFVD(Method):
     source_weight = 200.0
     needs = frozenset({"decoder"})
 
+    def __init__(self, *, classes: int | None = None) -> None:
+        super().__init__()
+        self.classes = classes
+
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         if target is None:
             raise UserError("ifvd compares class by class and needs the target: call distiller(x, target).")
@@ -64,9 +72,9 @@ class IFVD(Method):
         s, t = student.decoder[0], teacher.decoder[0]
         if target.shape[2:] != s.shape[2:]:
             target = interpolate(target.float(), s.shape[2:], mode="nearest")
-        with torch.autocast(s.device.type, enabled=False):  # sums over a class's voxels overflow half precision
+        with without_autocast(s.device):  # sums over a class's voxels overflow half precision
             s, t = widened(s).flatten(2), widened(t).flatten(2)
-            belongs = memberships(target, s.dtype).flatten(2)
+            belongs = memberships(target, s.dtype, classes=self.classes).flatten(2)
             difference = _similarities(s, belongs) - _similarities(t, belongs.to(t.dtype))
             return (difference.square() * belongs).sum() / belongs.sum().clamp_min(1)
 

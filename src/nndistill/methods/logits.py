@@ -24,6 +24,8 @@ class Logits(Method):
     Args:
         temperature: $T$. The source found 2.5 to 4 best for a student far smaller than its teacher.
         regions: The networks predict regions; a run of nnU-Net sets this itself.
+        ignores: Whether targets may leave voxels out. Default: each is looked through, for which the device has to be
+            waited for.
 
     Shape:
         Logits `(B, classes, D, H, W)` of both networks; returns a scalar. Voxels that a target leaves out are not
@@ -48,15 +50,16 @@ class Logits(Method):
     matches = "the softened prediction"
     needs = frozenset({"logits"})
 
-    def __init__(self, *, temperature: float = 4.0, regions: bool = False) -> None:
+    def __init__(self, *, temperature: float = 4.0, regions: bool = False, ignores: bool | None = None) -> None:
         super().__init__()
         self.temperature = checked_temperature(temperature)
         self.regions = regions
+        self.ignores = ignores
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         s, t = soft_logits(student, teacher, self.temperature)
         divergence = _divergence_of_regions(s, t) if self.regions else _divergence_of_classes(s, t)
-        voxels = counted(target)
+        voxels = counted(target, ignores=self.ignores)
         if voxels is None:
             return self.temperature**2 * divergence.mean()
         return self.temperature**2 * (divergence * voxels).sum() / voxels.sum().clamp_min(1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..errors import UserError
+from ..wavelets.without_autocast import without_autocast
 from .base import Activations, StagewiseMethod, check_numbers_of_stages
 from .parts.attended_distance import attended_distance
 from .parts.reductions import widened
@@ -48,6 +49,8 @@ class ReCoKD(StagewiseMethod):
         temperature: $T$.
         stage_alpha: $\alpha$ in the weights of the stages; 0 weighs all alike.
         drop_last_stage: Leave out the last stage, unless it is the only one.
+        classes: Number of classes, the background included. Default: the highest label of each target plus one, for
+            which the device has to be waited for.
         train_phi: Train φ and $R$. Without, as in the public code, φ stays the random map it is at first, and $R$ the
             identity.
 
@@ -84,6 +87,7 @@ class ReCoKD(StagewiseMethod):
         temperature: float = 0.5,
         stage_alpha: float = 0.4,
         drop_last_stage: bool = True,
+        classes: int | None = None,
         train_phi: bool = False,
     ) -> None:
         if not 0 <= stage_alpha < float("inf"):
@@ -97,6 +101,7 @@ class ReCoKD(StagewiseMethod):
         self.phi.requires_grad_(train_phi)
         self.contexts = nn.ModuleList(ContextPair(c) for c in teacher_channels[:used] if train_phi)
         self.temperature = checked_temperature(temperature)
+        self.classes = classes
         decays = [2 ** (-3 * stage_alpha * k) for k in range(used)]
         self.stage_weights = [decay / sum(decays) for decay in decays]
 
@@ -113,9 +118,10 @@ class ReCoKD(StagewiseMethod):
 
     def _compare(self, stage: int, student: Tensor, teacher: Tensor, target: Tensor) -> Tensor:
         # A gradient of a mean over millions of voxels is too small for half precision, which therefore ends before φ.
-        with torch.autocast(student.device.type, enabled=False):
+        with without_autocast(student.device):
             projected = self.phi[stage](widened(student))
-            loss: Tensor = attended_distance(projected, teacher, _shares(target, projected), self.temperature)
+            shares = _shares(target, projected, self.classes)
+            loss: Tensor = attended_distance(projected, teacher, shares, self.temperature)
             if self.contexts:
                 loss = loss + self.contexts[stage](projected, widened(teacher))
         return loss
@@ -174,7 +180,7 @@ class Context(nn.Module):
         return context
 
 
-def _shares(target: Tensor, features: Tensor) -> Tensor:
+def _shares(target: Tensor, features: Tensor, number: int | None) -> Tensor:
     r"""$\sum_r M_r / \sum_{b,n} M_r$: what a position contributes to the means over foreground and background.
 
     Shape:
@@ -182,7 +188,7 @@ def _shares(target: Tensor, features: Tensor) -> Tensor:
     """
     if target.shape[2:] != features.shape[2:]:
         target = interpolate(target.float(), features.shape[2:], mode="nearest-exact")
-    belongs = memberships(target, features.dtype)
+    belongs = memberships(target, features.dtype, classes=number)
     belongs = belongs / belongs.sum((2, 3, 4), keepdim=True).clamp_min(1)
     background, classes = belongs[:, 0], belongs[:, 1:]
     foreground = classes.amax(1) if classes.shape[1] else torch.zeros_like(background)

@@ -20,7 +20,8 @@ from .names import REGISTERED, installed_methods, method_names, package_of, ship
 logger = logging.getLogger(__name__)
 
 _M = TypeVar("_M", bound=type[Method])
-_CHANNELS = ("student_channels", "teacher_channels")
+_FACTS = ("student_channels", "teacher_channels", "classes", "ignores")
+"""Parameters of a constructor that are no options: what is known of the networks and the targets."""
 
 
 def register(method: _M) -> _M:
@@ -31,7 +32,8 @@ def register(method: _M) -> _M:
 
     Args:
         method: A subclass of `Method` that declares `name` and `title`. The keyword-only parameters of its constructor
-            are its options; if it has the parameters `student_channels` or `teacher_channels`, it is given these.
+            are its options; but parameters that are called `student_channels`, `teacher_channels`, `classes` or
+            `ignores` are given the arguments of these names of `build_method`.
 
     Raises:
         TypeError: The declaration is not complete.
@@ -84,7 +86,13 @@ METHODS: Mapping[str, type[Method]] = _Methods()
 
 
 def build_method(
-    name: str, *, student_channels: Sequence[int], teacher_channels: Sequence[int], **options: Any
+    name: str,
+    *,
+    student_channels: Sequence[int],
+    teacher_channels: Sequence[int],
+    classes: int | None = None,
+    ignores: bool | None = None,
+    **options: Any,
 ) -> Method:
     """Build a distillation method for two networks.
 
@@ -92,6 +100,9 @@ def build_method(
         name: One of `METHODS`, or several joined with `+`, such as `dcd+logits`: a `Combination`.
         student_channels: Channels of each student encoder stage, fine to coarse.
         teacher_channels: Channels of each teacher encoder stage, fine to coarse.
+        classes: Number of classes in the targets, the background included. With this and `ignores` no step has to wait
+            for a GPU; default: a method that needs to know looks into every target.
+        ignores: Whether targets may leave voxels out; default: the same.
         **options: The method's own keyword options, such as `bands="D"` for `dcd`; for a combination, `weights`, and
             the parts' own options preceded by the part's name, such as `**{"dcd.bands": "D"}`.
 
@@ -111,16 +122,16 @@ def build_method(
     for option in options:
         if option not in known:
             raise UnknownName(f"option of method {name!r}", option, known, option="option")
-    channels = {"student_channels": student_channels, "teacher_channels": teacher_channels}
+    facts = dict(zip(_FACTS, (student_channels, teacher_channels, classes, ignores), strict=True))
     parts = _parts(name)
     if len(parts) == 1:
         method = METHODS[name]
         _refuse_wrong_types(name, options)
         asked = inspect.signature(method.__init__).parameters
         build: Callable[..., Method] = method
-        return build(**{key: value for key, value in channels.items() if key in asked}, **options)
+        return build(**{key: value for key, value in facts.items() if key in asked}, **options)
     return Combination(
-        {part: build_method(part, **channels, **_of_part(options, part)) for part in parts},
+        {part: build_method(part, **facts, **_of_part(options, part)) for part in parts},  # type: ignore[arg-type]
         weights=options.get("weights"),
     )
 
@@ -198,7 +209,7 @@ def _place(method: type[Method]) -> str:
 
 def _options(method: type[Method]) -> dict[str, inspect.Parameter]:
     parameters = inspect.signature(method.__init__).parameters
-    return {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key not in _CHANNELS}
+    return {key: p for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY and key not in _FACTS}
 
 
 def _parts(name: str) -> list[str]:

@@ -39,13 +39,20 @@ class Distillation(Strict):
     init: Literal["random", "teacher"] = "random"
     weighting: Weighting
 
-    def build_method(self) -> Method:
-        """Build the method of this run, the parts of a combination with their weights."""
+    def build_method(self, *, classes: int | None = None, ignores: bool | None = None) -> Method:
+        """Build the method of this run, the parts of a combination with their weights.
+
+        Args:
+            classes: Number of classes in the targets, the background included.
+            ignores: Whether targets may leave voxels out.
+        """
         weights = {"weights": list(self.weighting.parts.values())} if self.weighting.parts else {}
         return build_method(
             self.method,
             student_channels=self.student_channels,
             teacher_channels=self.teacher.channels,
+            classes=classes,
+            ignores=ignores,
             **{**self.options, **weights},
         )
 

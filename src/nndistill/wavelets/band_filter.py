@@ -4,76 +4,52 @@ The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three thing
 
 - Perfect reconstruction: $\mathcal P$ of some bands is the identity minus $\mathcal P$ of the others, so only the
   smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each).
-- Separability: bands share their path, `L → LL → LLL`, and each step halves the remaining data.
-- Each axis is a banded matrix: long axes are split into blocks of rows that read only the samples they need. A step
-  reads the last axis and writes it as the first (or the reverse, alternating from level to level), so that every block
-  is one large matrix product over all channels, without copies.
+- Separability: a band of level $k$ is one matrix per axis, $A_{x,k} = A_x A_L^{k-1}$ there and $S_{x,k}$ back, the
+  product of those of its levels. The pyramid is never built level by level.
+- Bands share their way: all matrices of the first axis are one product on the way there and one on the way back. Along
+  the last axis, there and back is one square matrix. A product reads the last axis and writes it as the first (and the
+  reverse on the way back), so that each is one large matrix product over all channels, without copies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
-from itertools import pairwise
-from typing import TypeVar
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
+from .full_precision import full_precision
 from .operators import analysis_matrix, inversion_error, synthesis_matrix
 from .subbands import SUBBANDS
-
-T = TypeVar("T", str, tuple[int, ...])
-
-ROWS_PER_BLOCK = 16
-"""Rows of an analysis block (twice as many for synthesis, which doubles the samples); 8 and 32 measured slower."""
-
-LONGEST_DENSE_AXIS = 40
-"""An axis of at most this many samples is one dense product."""
+from .without_autocast import without_autocast
 
 LARGEST_DENSE_VOLUME = 640
 """For at most this many voxels (deep stages) the whole map is one matrix, as the time would be that of calls alone."""
 
-NARROWEST_PRODUCT = 16
-"""A product with fewer columns than this is slow in BLAS; its transpose, with as few rows, is fast."""
+CHUNK_ELEMENTS = 1 << 22
+"""Samples per chunk on a CPU, at least those of one channel: few enough to stay in the cache."""
 
-SHORTEST_GAP = 16
-"""More zero columns than this between two runs are worth a second product."""
-
-CHUNK_ELEMENTS = 1 << 23
-"""Samples per chunk, at least those of one channel. Smaller chunks stay in the cache and are slightly faster on an idle
-machine; larger ones mean fewer calls, and so fewer waits of one thread for another on a busy machine."""
+Step = tuple[str, int]
+"""What happens along one axis of a band: its letter, at its level."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Some rows of a banded matrix, restricted to one run of the columns they touch.
+class Split:
+    """One axis split into the steps that the wanted bands take along it.
 
-    Rows that wrap around the ends touch two runs; the second block is added to the first.
+    Args:
+        there: The matrices of all steps, one below the other, `(coefficients, samples)`.
+        back: Those that lead back, transposed, in the same order, `(coefficients, samples)`.
+        parts: For each step, its rows of `there`, and what follows along the next axis: another split, or for the last
+            axis the matrix of all its steps there and back, transposed.
     """
 
-    rows: slice
-    columns: slice
-    entries: Tensor
-    adds: bool
-
-
-@dataclass(frozen=True)
-class Banded:
-    """A matrix as blocks of rows."""
-
-    height: int
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class AxisStep:
-    """Analysis and synthesis of one axis at one level, one matrix each per letter."""
-
-    analysis: dict[str, Banded]
-    synthesis: dict[str, Banded]
+    there: Tensor
+    back: Tensor
+    parts: tuple[tuple[slice, Split | Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -81,18 +57,12 @@ class Plan:
     """Everything that `BandFilter` needs for one size, device and precision.
 
     Args:
-        levels: Per level, the steps of the three axes, in the order in which that level takes the axes.
-        wanted: Per level, the bands to compute, letters in that order; `LLL` if the path continues deeper.
-        complement: Whether the bands are subtracted from the volume instead of kept.
+        split: The last axis of the volume, and all that follows; `None` if no band is computed.
+        complement: Whether the computed bands are subtracted from the volume instead of kept.
     """
 
-    levels: tuple[tuple[AxisStep, ...], ...]
-    wanted: tuple[frozenset[str], ...]
+    split: Split | None
     complement: bool
-
-    @property
-    def is_identity(self) -> bool:
-        return self.complement and not any(self.wanted)
 
 
 @dataclass(frozen=True)
@@ -113,22 +83,32 @@ class BandFilter:
 
     def __call__(self, x: Tensor, *, transposed: bool = False) -> Tensor:
         """Filter `(C, D, H, W)` of any floating point type; returns the same type, computed in at least float32."""
-        out = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for channels in chunks(x):
-            work = x[channels].to(torch.promote_types(x.dtype, torch.float32), copy=True).contiguous()
-            out[channels].copy_(self.apply_(work, transposed=transposed))
-        return out
+        work = x.to(torch.promote_types(x.dtype, torch.float32), memory_format=torch.contiguous_format, copy=True)
+        return self.apply_(work, transposed=transposed).to(x.dtype)
 
     def apply_(self, x: Tensor, *, transposed: bool = False) -> Tensor:
-        """Filter a contiguous float32 or float64 chunk in place."""
-        plan = _plan(self, tuple(x.shape[1:]), x.device, x.dtype, transposed)
-        if plan.is_identity:
-            return x
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            if x[0].numel() <= LARGEST_DENSE_VOLUME:
-                matrix = _dense(self, tuple(x.shape[1:]), x.device, x.dtype, transposed)
-                return x.copy_((x.flatten(1) @ matrix).view_as(x))
-            return _part(x, plan, 0, out=x, sign=-1.0 if plan.complement else 1.0, keep=plan.complement)
+        """Filter a contiguous float32 or float64 tensor in place, and return it."""
+        shape, place = tuple(x.shape[1:]), (x.device, x.dtype)
+        with torch.no_grad(), without_autocast(x.device), full_precision():
+            if math.prod(shape) <= LARGEST_DENSE_VOLUME:
+                return x.copy_((x.flatten(1) @ _dense(self, shape, *place, transposed)).view_as(x))
+            plan = _plan(self, shape, *place, transposed)
+            for channels in chunks(x):
+                _apply(plan, x[channels])
+        return x
+
+    def of_constant(
+        self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, *, and_back: bool = False
+    ) -> Tensor | None:
+        """What is left of a volume of ones, `(D, H, W)`, computed once in float64; `None` if that is nothing.
+
+        Args:
+            shape: `(D, H, W)`.
+            device: Of the result.
+            dtype: Of the result.
+            and_back: Whether the transposed filter follows.
+        """
+        return _of_constant(self, shape, device, dtype, and_back)
 
     def is_orthogonal_projection(self, shape: tuple[int, ...]) -> bool:
         """Return whether the map is its own transpose and its own square, up to rounding, on volumes of this size.
@@ -141,100 +121,102 @@ class BandFilter:
 
 
 def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
-    """Split the channels of `(C, …)` into chunks of `elements`, by default `CHUNK_ELEMENTS`; into one on a GPU."""
+    """Split the channels of `(C, …)` into chunks of `elements`, by default `CHUNK_ELEMENTS`; on a CPU only.
+
+    Elsewhere, where calls are what costs, they are one chunk.
+    """
     channels, *volume = x.shape
-    step = channels if x.is_cuda else max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume)))
+    on_cpu = x.device.type == "cpu"
+    step = max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume))) if on_cpu else channels
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
 
 
-def _part(
-    x: Tensor, plan: Plan, level: int, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
-) -> Tensor:
-    """The wanted bands of one level and of the deeper ones, transformed back to the volume.
-
-    They are written to `out` (which may be `x`), or added to it if `keep`. Even levels take and return `(C, D, H, W)`,
-    odd ones `(D, H, W, C)`.
-    """
-    return _along_axis(x, plan, level, "", out, sign, keep)
-
-
-def _along_axis(
-    x: Tensor, plan: Plan, level: int, path: str, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
-) -> Tensor:
-    """Split the next axis into its wanted halves, process each, and merge them again.
-
-    Args:
-        x: The axis to split is the last and becomes the first (even levels), or the reverse (odd levels).
-        path: Letters of the axes already split.
-    """
-    if len(path) == 3:
-        return _part(x, plan, level + 1) if path == "LLL" and level + 1 < len(plan.levels) else x
-    step, from_last = plan.levels[level][len(path)], level % 2 == 0
-    analyse, synthesise = (_last_to_first, _first_to_last) if from_last else (_first_to_last, _last_to_first)
-    letters = [letter for letter in "LH" if any(band.startswith(path + letter) for band in plan.wanted[level])]
-    halves = [analyse(x, step.analysis[letter]) for letter in letters]
-    if out is None:
-        out = torch.empty_like(x) if halves else torch.zeros_like(x)
-    for letter in letters:
-        half = _along_axis(halves.pop(0), plan, level, path + letter)
-        synthesise(half, step.synthesis[letter], out, sign, keep)
-        keep = True
-    return out
+def _apply(plan: Plan, x: Tensor) -> None:
+    """Filter `(C, D, H, W)` in place."""
+    if plan.split is None:
+        if not plan.complement:
+            x.zero_()
+        return
+    y = _there(x, plan.split)
+    rows, lines = y.flatten(1).t(), x.view(-1, x.shape[-1])
+    if plan.complement:
+        lines.addmm_(rows, plan.split.back, alpha=-1)
+    else:
+        torch.mm(rows, plan.split.back, out=lines)
 
 
-def _last_to_first(
-    x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
-) -> Tensor:
-    """Map `(…, n)` to `(height, …)`: a new tensor, or `out`, which is overwritten or, if `keep`, added to."""
-    if out is None:
-        out = x.new_empty((matrix.height, *x.shape[:-1]))
-    source, target = x.view(-1, x.shape[-1]).t(), out.view(matrix.height, -1)
-    for block in matrix.blocks:
-        beta = float(keep or block.adds)
-        target[block.rows].addmm_(block.entries, source[block.columns], beta=beta, alpha=sign)
-    return out
-
-
-def _first_to_last(
-    x: Tensor, matrix: Banded, out: Tensor | None = None, sign: float = 1.0, keep: bool = False
-) -> Tensor:
-    """Map `(n, …)` to `(…, height)`: a new tensor, or `out`, which is overwritten or, if `keep`, added to."""
-    if out is None:
-        out = x.new_empty((*x.shape[1:], matrix.height))
-    source, target = x.view(x.shape[0], -1).t(), out.view(-1, matrix.height)
-    if matrix.height < NARROWEST_PRODUCT and len(matrix.blocks) == 1:
-        (block,) = matrix.blocks
-        product = torch.mm(block.entries, source[:, block.columns].t()).t()
-        target.add_(product, alpha=sign) if keep else torch.mul(product, sign, out=target)
-        return out
-    for block in matrix.blocks:
-        target[:, block.rows].addmm_(
-            source[:, block.columns], block.entries.t(), beta=float(keep or block.adds), alpha=sign
-        )
-    return out
+def _there(x: Tensor, split: Split) -> Tensor:
+    """Split the last axis of `(…, n)` and filter what comes of it along the axes before: `(coefficients, …)`."""
+    y = torch.mm(split.there, x.view(-1, x.shape[-1]).t()).view(-1, *x.shape[:-1])
+    filtered = y if isinstance(split.parts[0][1], Split) else torch.empty_like(y)
+    for rows, following in split.parts:
+        lines = filtered[rows].view(-1, y.shape[-1])
+        if isinstance(following, Split):
+            torch.mm(_there(y[rows], following).flatten(1).t(), following.back, out=lines)
+        else:
+            torch.mm(y[rows].view(lines.shape), following, out=lines)
+    return filtered
 
 
 @lru_cache(maxsize=256)
 def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, transposed: bool) -> Plan:
-    sizes = [shape]
-    for _ in range(spec.level):
-        sizes.append(tuple(analysis_matrix(spec.wavelet, spec.mode, size).shape[1] for size in sizes[-1]))
+    sizes = [_sizes(spec, size) for size in shape]
     tolerance = 1e-13 if dtype == torch.float64 else 1e-9
-    inverts = all(inversion_error(spec.wavelet, spec.mode, size) <= tolerance for level in sizes[:-1] for size in level)
+    inverts = all(inversion_error(spec.wavelet, spec.mode, size) <= tolerance for axis in sizes for size in axis)
     others = frozenset(SUBBANDS) - spec.bands
     complement = inverts and len(others) < len(spec.bands)
-    bands = others if complement else spec.bands
-    wanted = [bands if level == spec.level - 1 else bands - {"LLL"} for level in range(spec.level)]
-    for level in range(spec.level - 2, -1, -1):
-        if wanted[level + 1]:
-            wanted[level] |= {"LLL"}
-    place = partial(_banded, device=device, dtype=dtype)
-    step = partial(_axis_step, spec.wavelet, spec.mode, transposed=transposed, place=place)
+    wanted = [
+        tuple((letter, level) for letter in reversed(band))
+        for band in (others if complement else spec.bands)
+        for level in range(1, spec.level + 1)
+        if band != "LLL" or level == spec.level
+    ]
     with torch.inference_mode(False):
-        levels = tuple(tuple(step(size) for size in _in_turn(level, axes)) for level, axes in enumerate(sizes[:-1]))
-    return Plan(
-        levels, tuple(frozenset(_in_turn(i, band) for band in bands) for i, bands in enumerate(wanted)), complement
-    )
+        axes = [_steps(spec, axis, transposed) for axis in reversed(sizes)]
+        split = _split(wanted, axes, device, dtype) if wanted else None
+    assert not isinstance(split, Tensor)
+    return Plan(split, complement)
+
+
+def _sizes(spec: BandFilter, size: int) -> list[int]:
+    """The samples along one axis before each level."""
+    sizes = [size]
+    for _ in range(spec.level - 1):
+        sizes.append(analysis_matrix(spec.wavelet, spec.mode, sizes[-1]).shape[1])
+    return sizes
+
+
+def _steps(spec: BandFilter, sizes: Sequence[int], transposed: bool) -> dict[Step, tuple[Tensor, Tensor]]:
+    """The matrices there and back of every step along one axis, in float64: the products of those of its levels."""
+    steps: dict[Step, tuple[Tensor, Tensor]] = {}
+    low = low_back = torch.eye(sizes[0], dtype=torch.float64)
+    for level, size in enumerate(sizes, start=1):
+        analysis = analysis_matrix(spec.wavelet, spec.mode, size)
+        synthesis = synthesis_matrix(spec.wavelet, spec.mode, analysis.shape[1], size)
+        steps["H", level] = analysis[1] @ low, low_back @ synthesis[1]
+        low, low_back = analysis[0] @ low, low_back @ synthesis[0]
+        steps["L", level] = low, low_back
+    return {step: (back.mT, there.mT) if transposed else (there, back) for step, (there, back) in steps.items()}
+
+
+def _split(
+    bands: Sequence[tuple[Step, ...]],
+    axes: Sequence[dict[Step, tuple[Tensor, Tensor]]],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Split | Tensor:
+    """Bands, as their steps along the axes that are left, by the first of them."""
+    steps = sorted({band[0] for band in bands})
+    there = [axes[0][step][0] for step in steps]
+    back = [axes[0][step][1].mT for step in steps]
+    if len(axes) == 1:
+        return (torch.cat(there).mT @ torch.cat(back)).to(device, dtype)
+    parts, first = [], 0
+    for step, matrix in zip(steps, there, strict=True):
+        following = _split([band[1:] for band in bands if band[0] == step], axes[1:], device, dtype)
+        parts.append((slice(first, first + len(matrix)), following))
+        first += len(matrix)
+    return Split(torch.cat(there).to(device, dtype), torch.cat(back).to(device, dtype), tuple(parts))
 
 
 @lru_cache(maxsize=64)
@@ -245,49 +227,22 @@ def _dense(
     with torch.inference_mode(False):
         voxels = math.prod(shape)
         impulses = torch.eye(voxels, dtype=torch.float64).view(voxels, *shape)
-        plan = _plan(spec, shape, impulses.device, impulses.dtype, transposed)
-        sign = -1.0 if plan.complement else 1.0
-        responses = _part(impulses, plan, 0, out=impulses, sign=sign, keep=plan.complement)
-        return responses.view(voxels, voxels).to(device, dtype)
+        _apply(_plan(spec, shape, impulses.device, impulses.dtype, transposed), impulses)
+        return impulses.view(voxels, voxels).to(device, dtype)
 
 
-def _in_turn(level: int, axes: T) -> T:
-    """D, H, W in the order in which a level takes them."""
-    return axes[::-1] if level % 2 == 0 else axes
-
-
-def _axis_step(
-    wavelet: str, mode: str, size: int, transposed: bool, place: Callable[[Tensor, int], Banded]
-) -> AxisStep:
-    analysis = analysis_matrix(wavelet, mode, size)
-    synthesis = synthesis_matrix(wavelet, mode, analysis.shape[1], size)
-    if transposed:
-        analysis, synthesis = synthesis.mT, analysis.mT
-    return AxisStep(
-        {letter: place(matrix, ROWS_PER_BLOCK) for letter, matrix in zip("LH", analysis, strict=True)},
-        {letter: place(matrix, 2 * ROWS_PER_BLOCK) for letter, matrix in zip("LH", synthesis, strict=True)},
-    )
-
-
-def _banded(matrix: Tensor, rows: int, device: torch.device, dtype: torch.dtype) -> Banded:
-    height = matrix.shape[0]
-    if device.type != "cpu" or max(matrix.shape) <= LONGEST_DENSE_AXIS:
-        rows = height
-    blocks = []
-    for first in range(0, height, rows):
-        part = matrix[first : first + rows]
-        for i, columns in enumerate(_runs(part)):
-            entries = part[:, columns].to(device, dtype).contiguous()
-            blocks.append(Block(slice(first, first + len(part)), columns, entries, adds=i > 0))
-    return Banded(height, tuple(blocks))
-
-
-def _runs(matrix: Tensor) -> list[slice]:
-    """The nonzero columns as runs; a short gap does not end a run."""
-    touched = matrix.abs().amax(0).nonzero().flatten().tolist() or [0]
-    starts = [touched[0], *(b for a, b in pairwise(touched) if b - a > SHORTEST_GAP)]
-    stops = [*(a for a, b in pairwise(touched) if b - a > SHORTEST_GAP), touched[-1]]
-    return [slice(start, stop + 1) for start, stop in zip(starts, stops, strict=True)]
+@lru_cache(maxsize=64)
+def _of_constant(
+    spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, and_back: bool
+) -> Tensor | None:
+    with torch.inference_mode(False), torch.no_grad():
+        left = torch.ones(1, *shape, dtype=torch.float64)
+        _apply(_plan(spec, shape, left.device, left.dtype, False), left)
+        if left.abs().max() <= (1e-12 if dtype == torch.float64 else 1e-9):
+            return None  # rounding alone
+        if and_back:
+            _apply(_plan(spec, shape, left.device, left.dtype, True), left)
+        return left[0].to(device, dtype)
 
 
 @cache

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .full_precision import full_precision
 from .operators import analysis_matrix_on, check_level, check_mode, check_wavelet, synthesis_matrix_on
 from .subbands import SUBBANDS, pywavelets_key
+from .without_autocast import without_autocast
 
 Coefficients = list[Any]
 """`[approximation, coarsest details, …, finest details]`, as in `pywt.wavedecn`: a tensor, then dictionaries."""
@@ -49,7 +51,7 @@ def wavedec3(x: Tensor, wavelet: str = "db4", *, mode: str = "symmetric", level:
     if mode == "smooth":  # extrapolating a slope far beyond the signal loses too many digits for float32
         x = x.double()
     details: list[dict[str, Tensor]] = []
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device), full_precision():
         for _ in range(level):
             bands = _analyse(x, wavelet, mode)
             x = bands.pop("aaa")
@@ -91,7 +93,7 @@ def waverec3(
     if not coeffs or not isinstance(coeffs[0], Tensor):
         raise UserError("coefficients start with the approximation, a tensor; pass what wavedec3 returned.")
     x = working_precision(coeffs[0])
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device), full_precision():
         for details in coeffs[1:]:
             if not isinstance(details, Mapping):
                 raise UserError("each level of coefficients is a dictionary such as {'aad': …}; use wavedec3's.")

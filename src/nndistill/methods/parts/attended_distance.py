@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .chunking import chunked
 from .reductions import CHUNK_ELEMENTS, widened
 
 
@@ -54,16 +55,15 @@ class _AttendedDistance(torch.autograd.Function):
         of_space = _slope(space_s, space_t, temperature) / channels
         of_channel = _slope(channel_s, channel_t, temperature) / positions
 
-        for sample in range(len(student)):
-            weights = 2 * channel_t[sample].unsqueeze(1)
-            for n in _blocks(student):
-                F = student[sample, :, n]
-                D = F - widened(teacher[sample, :, n])
-                squares = D.square()
-                loss += channel_t[sample] @ (squares @ emphasis[sample, n]) + squares.sum() / elements
-                if gradient is not None:
-                    towards = F.sign().mul_(of_space[sample, n] + of_channel[sample].unsqueeze(1))
-                    gradient[sample, :, n] = towards.addcmul_(D, (weights * emphasis[sample, n]).add_(2 / elements))
+        weights = 2 * channel_t.unsqueeze(2)
+        for n in _blocks(student):
+            F, emphasised = student[..., n], emphasis[:, n].unsqueeze(1)
+            D = F - widened(teacher[..., n])
+            squares = D.square()
+            loss += (channel_t * (squares @ emphasised.mT).squeeze(2)).sum() + squares.sum() / elements
+            if gradient is not None:
+                towards = F.sign().mul_(of_space[:, n].unsqueeze(1) + of_channel.unsqueeze(2))
+                gradient[..., n] = towards.addcmul_(D, (weights * emphasised).add_(2 / elements))
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return loss
@@ -81,19 +81,17 @@ def _attention(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     kept = torch.promote_types(features.dtype, torch.float32)
     of_positions = features.new_zeros((batch, positions), dtype=kept)
     of_channels = features.new_zeros((batch, channels), dtype=kept)
-    for sample in range(batch):
-        for n in _blocks(features):
-            sizes = widened(features[sample, :, n]).abs()
-            of_positions[sample, n] = sizes.mean(0)
-            of_channels[sample] += sizes.sum(1) / positions
+    for n in _blocks(features):
+        sizes = widened(features[..., n]).abs()
+        of_positions[:, n] = sizes.mean(1)
+        of_channels += sizes.sum(2) / positions
     return positions * (of_positions / temperature).softmax(1), channels * (of_channels / temperature).softmax(1)
 
 
 def _blocks(features: Tensor) -> list[slice]:
-    """Runs of positions of `(B, C, N)` whose channels stay in the cache together; all of them on a GPU."""
-    _, channels, positions = features.shape
-    step = positions if features.is_cuda else max(1, CHUNK_ELEMENTS // channels)
-    return [slice(first, first + step) for first in range(0, positions, step)]
+    """Runs of positions of `(B, C, N)`, all samples and channels together."""
+    batch, channels, positions = features.shape
+    return chunked(positions, batch * channels, features.device, in_cache=CHUNK_ELEMENTS)
 
 
 def _slope(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

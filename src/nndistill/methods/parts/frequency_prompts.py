@@ -20,6 +20,7 @@ from ...errors import UserError
 from ...wavelets import wavedec3, waverec3
 from ...wavelets.operators import check_level, check_mode, check_wavelet
 from ...wavelets.transform import KEYS
+from ...wavelets.without_autocast import without_autocast
 from ..teacher_task import TeacherTask
 
 _FIRST_DEVIATION = 0.01
@@ -54,7 +55,7 @@ class FrequencyPrompts(nn.Module):
         self.register_buffer("prompts", torch.zeros(bands, number, channels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             approximation, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
             prompt, *prompts = self._by_level()
             masks = _attend(prompt, approximation)
@@ -74,7 +75,7 @@ class FrequencyPrompts(nn.Module):
         """
         _, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
         _, *prompts = self._by_level()
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             return [
                 {key: _attend(p, bands[key]).mean(1, keepdim=True) for key, p in zip(KEYS[1:], of_bands, strict=True)}
                 for bands, of_bands in zip(details, prompts, strict=True)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...wavelets.band_filter import chunks
+from .chunking import chunked
 
 CHUNK_ELEMENTS = 1 << 19
-"""Values per chunk: autograd keeps several copies of them."""
+"""Values per chunk on a CPU: autograd keeps several copies of them."""
 
 
 def widened(x: Tensor) -> Tensor:
@@ -40,8 +40,8 @@ class _SumOverChannels(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(x) if wanted else None
-        total = x.new_zeros(())
-        for channels in chunks(x.transpose(0, 1), CHUNK_ELEMENTS):
+        total = widened(x.new_zeros(()))
+        for channels in chunked(x.shape[1], x[:, :1].numel(), x.device, in_cache=CHUNK_ELEMENTS):
             with torch.set_grad_enabled(wanted):
                 part = x[:, channels].detach().requires_grad_(wanted)
                 value = loss(part)
@@ -62,8 +62,7 @@ class _SumOverChannels(torch.autograd.Function):
 def channel_energy(features: Tensor) -> Tensor:
     r"""Return $\sum_c F_c^2$, in single precision at least.
 
-    `features.square().sum(1)` stores all squares first, which takes as much memory as the features and, on a CPU,
-    several times as long.
+    `features.square().sum(1)` stores all squares first, which takes as much memory as the features.
 
     Shape:
         `(B, C, *positions)` → `(B, *positions)`.
@@ -76,10 +75,12 @@ class _ChannelEnergy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
-        energy = widened(features[:, 0]).square()
-        for channel in features.unbind(1)[1:]:
-            energy.addcmul_(widened(channel), widened(channel))
-        return energy
+        by_position = features.flatten(2)
+        batch, channels, positions = by_position.shape
+        energy = features.new_empty((batch, positions), dtype=torch.promote_types(features.dtype, torch.float32))
+        for n in chunked(positions, batch * channels, features.device, in_cache=CHUNK_ELEMENTS):
+            torch.sum(widened(by_position[..., n]).square(), dim=1, out=energy[:, n])
+        return energy.view(batch, *features.shape[2:])
 
     @staticmethod
     @once_differentiable

@@ -28,12 +28,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import UserError
-from ...wavelets.band_filter import chunks
 from ...wavelets.subbands import SUBBANDS
+from ...wavelets.without_autocast import without_autocast
+from .chunking import chunked
 from .domain import Domain
 
 CHUNK_ELEMENTS = 1 << 19
-"""Values per chunk: their coefficients, padded at both ends, are several times as many."""
+"""Values per chunk on a CPU: their coefficients, padded at both ends, are several times as many."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class _PyramidEnergy(torch.autograd.Function):
         volumes = x.flatten(0, 1)
         gradient = torch.empty_like(volumes) if ctx.needs_input_grad[0] else None
         energy = x.new_zeros(())
-        with torch.autocast(x.device.type, enabled=False):
-            for channels in chunks(volumes, CHUNK_ELEMENTS):
+        with without_autocast(x.device):
+            for channels in chunked(len(volumes), x[:1, :1].numel(), x.device, in_cache=CHUNK_ELEMENTS):
                 part, its_gradient = _energy_and_gradient(volumes[channels], pyramid, len(volumes))
                 energy += part
                 if gradient is not None:

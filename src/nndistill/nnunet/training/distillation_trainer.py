@@ -64,7 +64,12 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
         with fork_rng(devices=[]):  # φ draws random numbers; the batches have to be the same with every method
-            self.method = self.distillation.build_method().to(self.device)
+            labels = self.label_manager
+            method = self.distillation.build_method(
+                classes=labels.num_segmentation_heads + labels.has_regions,  # what is in no region is one more class
+                ignores=labels.has_ignore_label,
+            )
+            self.method = method.to(self.device)
         return super().configure_optimizers()
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
