@@ -12,19 +12,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...nnunet.data.raw_format import FILE_ENDING
 from ...volumes.grid import Grid, check_right_angles, check_same_grid, is_equal_grid, is_same_grid, times
+from ...volumes.label_values import Labels, is_whole, not_whole, whole_numbers
 from ...volumes.nifti import Volume, read_volume
 from ..source import Case, LabelValues, Source
 from .alignment import check_alignable, check_overlap, resample_onto
 
 T = TypeVar("T")
 
-MANY = 1000
-"""How many values of a label map to note; no task has as many labels."""
+LARGEST_LABEL = 32767
+"""nnU-Net preprocesses label maps in 16 bits with a sign."""
+
+MANY = 10
+"""How many values of a label map to note that cannot be labels."""
 
 OUTSIDE = 0.05
 """Share of a label that may be outside the image onto which it is resampled."""
@@ -83,6 +86,7 @@ def check_case(case: Case, rules: Rules) -> Finding:
     if reference is None:
         return found
 
+    found.remarks += [volume.place.remark for volume in (*images, label) if volume and volume.place.remark]
     grid = reference.grid
     found.shape, found.spacing = list(grid.shape), np.round(grid.spacing, 4).tolist()
     others = [volume for volume in (*images, label) if volume and volume is not reference]
@@ -101,6 +105,8 @@ def check_case(case: Case, rules: Rules) -> Finding:
     same = is_same_grid if rules.onto is None else is_equal_grid
     files = [*images, label] if case.label else images
     found.as_is = [volume is not None and _usable(volume) and same(volume.grid, grid) for volume in files]
+    if label:
+        found.as_is[-1] &= _holds_whole_numbers(label)
     return found
 
 
@@ -115,12 +121,19 @@ def unfit_content(case: Case, found: Finding, values: Mapping[int, str], *, empt
     """
     unfit = [f"{path} is empty: all voxels are equal." for path in found.empty]
     unknown = [value for value in found.labels if value not in values]
-    if unknown:
-        known = ", ".join(f"{value} {name}" for value, name in values.items())
-        unfit.append(f"{case.label} holds the label {unknown[0]:g}, which is not known (known are {known}).")
+    if unknown and case.label:
+        unfit.append(_unknown_label(case.label, unknown[0], values))
     elif found.labels == [0] and not empty_labels:
         unfit.append(f"{case.label} holds nothing but background.")
     return unfit
+
+
+def _unknown_label(path: Path, value: float, values: Mapping[int, str]) -> str:
+    if value != int(value):
+        return not_whole(path, value)
+    listed = [f"{value} {name}" for value, name in values.items()]
+    known = ", ".join(listed if len(listed) <= MANY + 1 else [*listed[:MANY], f"… {listed[-1]}"])
+    return f"{path} holds the label {int(value)}, which is not known (known are {known})."
 
 
 def fingerprint(case: Case) -> list[list[Any]]:
@@ -168,41 +181,57 @@ def _image(path: Path, case: Case, rules: Rules, found: Finding) -> Volume:
 
 def _label(path: Path, found: Finding) -> Volume:
     volume = read_volume(path)
+    if volume.stored.ndim != 3:
+        raise UserError(f"{path} has shape {times(volume.stored.shape)}: a label map has three dimensions.")
     _check_values(volume)
     slope, intercept = volume.scale
-    present = sorted((pd.unique(volume.stored.ravel(order="K")) * slope + intercept).tolist())[:MANY]
-    found.labels = [int(value) if value == int(value) else value for value in present]
+    present = np.sort(pd.unique(volume.stored.ravel(order="K")) * slope + intercept)
+    labels = np.rint(present)
+    fitting = is_whole(present) & (labels >= 0) & (labels <= LARGEST_LABEL)
+    found.labels = [int(value) for value in labels[fitting]]
+    found.labels += [float(value) for value in present[~fitting][:MANY]]
     return volume
 
 
 def _check_values(volume: Volume) -> None:
-    if volume.stored.dtype.kind in "fc" and not np.isfinite(volume.stored).all():
+    if volume.stored.dtype.kind == "f" and not np.isfinite(volume.stored).all():
         raise UserError(f"{volume.path} holds NaN or infinite values; fix or leave out this case.")
+    largest = max(abs(float(value) * volume.scale[0] + volume.scale[1]) for value in _range(volume))
+    if largest > np.finfo(np.float32).max:
+        raise UserError(f"{volume.path} holds the value {largest!r}, too large for single precision: fix this case.")
     check_right_angles(volume.grid)
+
+
+def _range(volume: Volume) -> tuple[Any, Any]:
+    return volume.stored.min(), volume.stored.max()
 
 
 def _compare_label(label: Volume, onto: Grid, found: Finding) -> None:
     """Note the label's volume before and after resampling, and refuse a label that is cut off."""
-    inside = np.argwhere(label.stored != 0)
+    labels = whole_numbers(label.array, label.path)
+    inside = np.argwhere(labels != 0)
     points = np.linalg.inv(onto.affine) @ label.affine @ np.c_[inside, np.ones(len(inside))].T
     outside = ((points[:3] < -0.5) | (points[:3] > np.array(onto.shape)[:, None] - 0.5)).any(axis=0)
     if len(inside) and outside.mean() > OUTSIDE:
         raise UserError(f"{outside.mean():.0%} of the label in {label.path} are outside {onto.path}.")
-    moved = (
-        label.stored
-        if is_same_grid(label.grid, onto)
-        else resample_onto(label.stored, label.affine, onto, nearest=True)
-    )
-    found.label_ml = [round(_millilitres(label.stored, label.grid), 4), round(_millilitres(moved, onto), 4)]
+    moved = labels if is_same_grid(label.grid, onto) else resample_onto(labels, label.affine, onto, nearest=True)
+    found.label_ml = [round(_millilitres(labels, label.grid), 4), round(_millilitres(moved, onto), 4)]
     before, after = found.label_ml
     if before and not after:
         found.remarks.append(f"{label.path} is lost on the grid of {onto.path}: its {before:g} ml fall between voxels.")
 
 
-def _millilitres(label: NDArray[Any], grid: Grid) -> float:
+def _millilitres(label: Labels, grid: Grid) -> float:
     return float(np.count_nonzero(label) * grid.spacing.prod() / 1000)
 
 
 def _usable(volume: Volume) -> bool:
     """Whether nnU-Net can read the file itself."""
-    return volume.path.name.endswith(FILE_ENDING) and volume.stored.ndim == 3
+    named = volume.path.name.endswith(FILE_ENDING)
+    return named and volume.is_compressed and volume.place.axes == 3 and not volume.place.is_vector
+
+
+def _holds_whole_numbers(label: Volume) -> bool:
+    """Whether nnU-Net reads whole numbers from a label map, not values that rounding may move to another label."""
+    whole = label.stored.dtype.kind in "iu" or bool((label.stored == np.rint(label.stored)).all())
+    return whole and label.scale == (1, 0)
