@@ -109,8 +109,8 @@ def read_image(
         if _is_empty(file, array[channel]):
             if not allow_empty_channel:
                 raise UserError(
-                    f"{file} is empty: all its voxels are 0. If this contrast was not acquired, allow an empty channel; "
-                    "the network was trained with it, so compare the result with care.",
+                    f"{file} is empty: all its voxels are 0. If this contrast was not acquired, allow an empty "
+                    "channel; a network that was trained without such cases may make anything of it.",
                     option="allow_empty_channel",
                 )
             remarks.append(f"the channel {description.channels[channel].name} is empty: all voxels of {file} are 0.")

@@ -56,16 +56,18 @@ def whole_numbers(values: NDArray[Any], path: Path) -> Labels:
         return values.astype(np.uint8)
     whole = is_whole(values)
     if not whole.all():
-        raise UserError(not_whole(path, float(values[~whole].flat[0])))
+        first = float(values[~whole].flat[0])
+        raise UserError(
+            f"{path} holds other values than whole numbers: it is not a label map. The first is {first!r}. {TO_MEND}"
+        )
     return in_smallest_type(np.rint(values).astype(np.int64))
 
 
-def not_whole(path: Path, value: float) -> str:
-    """The sentence on a label map with a value that is no label."""
-    return (
-        f"{path} holds other values than whole numbers: it is not a label map. The first is {value!r}. If it was "
-        "resampled, repeat that with the nearest neighbour; if it is stored scaled, save whole numbers without a scale."
-    )
+TO_MEND = (
+    "If it was resampled, repeat that with the nearest neighbour; if it is stored scaled, save whole numbers without "
+    "a scale."
+)
+"""What to do about a label map that holds other values than whole numbers."""
 
 
 def in_smallest_type(labels: Labels) -> Labels:

@@ -157,11 +157,10 @@ def write_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:
         UserError: It cannot be written.
     """
     header = nib.Nifti1Header()
-    header.set_data_shape(array.shape)
     header.set_qform(affine, code=1)
     header.set_sform(affine, code=1)
     header.set_xyzt_units("mm")
-    _write(path, array, header)
+    _write(path, array, _in_four_bytes(array), header)
 
 
 def write_nifti_like(path: Path, array: NDArray[Any], header: Any) -> None:
@@ -169,16 +168,19 @@ def write_nifti_like(path: Path, array: NDArray[Any], header: Any) -> None:
 
     nnU-Net warns even if two headers differ by rounding only.
     """
-    own = nib.Nifti1Header()
-    own.set_data_shape(array.shape)
-    for field in _POSITION:
-        own[field] = header[field]
-    _write(path, array, own)
+    _write(path, array, _in_four_bytes(array), _at_the_place_of(header))
 
 
 def write_labels_like(path: Path, labels: Labels, header: Any) -> None:
     """As `write_nifti_like`, in the smallest type that holds every value of a label map."""
-    write_nifti_like(path, in_smallest_type(labels), header)
+    _write(path, labels, in_smallest_type(labels), _at_the_place_of(header))
+
+
+def _at_the_place_of(header: Any) -> Any:
+    own = nib.Nifti1Header()
+    for field in _POSITION:
+        own[field] = header[field]
+    return own
 
 
 _POSITION = ("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
@@ -187,14 +189,12 @@ _POSITION = ("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow
 """Fields of a header that hold the position of the voxels in space."""
 
 
-def _write(path: Path, array: NDArray[Any], header: Any) -> None:
-    array = _in_four_bytes(array)
-    header.set_data_dtype(array.dtype)
-    content = nib.Nifti1Image(array, None, header).to_bytes()
-    if array.dtype.kind in "iu":
-        written = nib.Nifti1Image.from_bytes(content).dataobj
-        if not np.array_equal(np.asarray(written), array):
-            raise RuntimeError(f"{path}: the values after writing are not the values before")
+def _write(path: Path, array: NDArray[Any], stored: NDArray[Any], header: Any) -> None:
+    """Write an array as `stored`, the same in another type, and compare whole numbers with what was asked for."""
+    header.set_data_dtype(stored.dtype)
+    content = nib.Nifti1Image(stored, None, header).to_bytes()
+    if array.dtype.kind in "iu" and not np.array_equal(nib.Nifti1Image.from_bytes(content).dataobj, array):
+        raise RuntimeError(f"{path}: the values after writing are not those before")
     write_file(path, gzip.compress(content, compresslevel=1, mtime=0))
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ...errors import UserError
 from ...nnunet.data.raw_format import FILE_ENDING
 from ...volumes.grid import Grid, check_right_angles, check_same_grid, is_equal_grid, is_same_grid, times
-from ...volumes.label_values import Labels, is_whole, not_whole, whole_numbers
+from ...volumes.label_values import TO_MEND, Labels, is_whole, whole_numbers
 from ...volumes.nifti import Volume, read_volume
 from ..source import Case, LabelValues, Source
 from .alignment import check_alignable, check_overlap, resample_onto
@@ -130,7 +130,7 @@ def unfit_content(case: Case, found: Finding, values: Mapping[int, str], *, empt
 
 def _unknown_label(path: Path, value: float, values: Mapping[int, str]) -> str:
     if value != int(value):
-        return not_whole(path, value)
+        return f"{path} holds the label {value!r}, which is not a whole number. {TO_MEND}"
     listed = [f"{value} {name}" for value, name in values.items()]
     known = ", ".join(listed if len(listed) <= MANY + 1 else [*listed[:MANY], f"… {listed[-1]}"])
     return f"{path} holds the label {int(value)}, which is not known (known are {known})."

@@ -1,0 +1,272 @@
+"""Any files, whole and damaged, through prepare, predict and evaluate: right values, or a sentence; never a fault.
+
+The same laws hold for 25 random inputs per command here, and for 500 if the slow tests run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+
+from any_nifti import LAYOUTS, NAMES, SCALES, SHAPES, Layout, damages, place_by_itk, voxels_by_itk, voxels_by_nibabel
+from nndistill.cli import main
+from nndistill.files import digest, read_json
+
+ENDINGS = st.sampled_from([".nii.gz", ".nii.gz", ".nii"])
+LEVEL = 300.0
+"""The network's label is 1 where the image is above this."""
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit status, and what the command printed on both streams."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out), pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return int(stop.value.code or 0), out.getvalue()
+
+
+def ended_well(status: int, printed: str) -> bool:
+    """Whether the command is done; a mistake is a sentence, and nothing is ever a fault."""
+    event(f"exit {status}")
+    assert status in (0, 2), printed
+    assert "Traceback" not in printed
+    assert "fault of nnDistill" not in printed
+    if status:
+        assert "error: " in printed
+        assert len(printed.split("error: ")[-1].strip()) > 20
+    return status == 0
+
+
+@contextlib.contextmanager
+def empty_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@st.composite
+def layouts(draw: st.DrawFn, **changes: object) -> Layout:
+    slope, intercept = draw(SCALES)
+    return replace(draw(LAYOUTS), slope=slope, intercept=intercept, **changes)
+
+
+def labels_of(layout: Layout, largest: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Label values from 0 to `largest`, all of them if there are as many voxels."""
+    return np.arange(np.prod(shape)).reshape(shape) % (largest + 1)
+
+
+def usable(layout: Layout, array: np.ndarray) -> bool:
+    """Whether the type holds the values as they are to be stored."""
+    if layout.slope == 0:
+        return False
+    stored = array if np.isnan(layout.slope) else (array - layout.intercept) / layout.slope
+    if "f" in layout.dtype:
+        return True
+    limits = np.iinfo(layout.dtype)
+    return bool(limits.min <= stored.min() and stored.max() <= limits.max)
+
+
+def examples(number: int) -> Callable:
+    return settings(
+        max_examples=number,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+    )
+
+
+both_sizes = pytest.mark.parametrize("number", [25, pytest.param(500, marks=pytest.mark.slow)])
+
+
+@both_sizes
+def test_prepare_keeps_every_value_or_says_why_not(number):
+    @examples(number)
+    @given(data=st.data(), name=NAMES, ending=ENDINGS, largest=st.sampled_from([1, 2, 255, 256, 300, 40000]))
+    def law(data, name, ending, largest):
+        shape = data.draw(st.sampled_from(SHAPES))
+        of_image, of_label = data.draw(layouts()), data.draw(layouts())
+        place = {
+            key: getattr(of_image, key) for key in ("units", "qform_code", "sform_code", "shift", "turn", "spacing")
+        }
+        if data.draw(st.booleans()):
+            of_label = replace(of_label, **place)
+        labels = labels_of(of_label, min(largest, 300) if largest < 40000 else 300, shape)
+        image = np.random.default_rng(0).integers(0, 100, shape).astype(np.float64)
+        assume(usable(of_image, image) and usable(of_label, labels))
+        contents = {
+            "imagesTr": data.draw(damages(of_image.content(image))),
+            "labelsTr": data.draw(damages(of_label.content(labels))),
+        }
+        with empty_folder() as folder:
+            for part, content in contents.items():
+                (folder / "task" / part).mkdir(parents=True)
+                (folder / "task" / part / f"{name}{ending}").write_bytes(content)
+            pair = {"image": f"imagesTr/{name}{ending}", "label": f"labelsTr/{name}{ending}"}
+            known = {str(value): f"v{value}" if value else "background" for value in range(301)}
+            description = {"name": "Any", "modality": {"0": "MRI"}, "labels": known, "training": [pair]}
+            (folder / "task" / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+            status, printed = run(
+                "prepare", "decathlon", folder / "task", "--dataset-id", 7, "--workspace", folder / "work", "--jobs", 1
+            )
+            if not ended_well(status, printed):
+                assert name in printed
+                return
+            raw = folder / "work" / "nnUNet_raw" / "Dataset007_Any"
+            made = read_json(raw / "dataset.json")
+            assert list(made.get("dataset", {name: 0})) == [name]
+            files = made.get("dataset", {}).get(name) or {
+                "images": [f"imagesTr/{name}_0000.nii.gz"],
+                "label": f"labelsTr/{name}.nii.gz",
+            }
+            image_file, label_file = raw / files["images"][0], raw / files["label"]
+            np.testing.assert_allclose(
+                voxels_by_itk(image_file), voxels_by_nibabel(contents["imagesTr"]), rtol=1e-5, atol=1e-4
+            )
+            read, meant = voxels_by_itk(label_file), voxels_by_nibabel(contents["labelsTr"])
+            np.testing.assert_array_equal(read.astype(np.float32), np.rint(meant))
+            assert np.abs(meant - np.rint(meant)).max() < 1e-3
+            for file, content in ((image_file, contents["imagesTr"]), (label_file, contents["labelsTr"])):
+                spacing, affine = place_by_itk(content, folder)
+                found_spacing, found = place_by_itk(file.read_bytes(), folder)
+                np.testing.assert_allclose(found_spacing, spacing, rtol=1e-5)
+                np.testing.assert_allclose(found, affine, rtol=1e-5, atol=1e-3 * min(spacing))
+
+    law()
+
+
+@pytest.fixture(scope="module")
+def thresholding(tmp_path_factory) -> Path:
+    """An exported model of two channels that labels what is above a level in the first: values can be foretold."""
+    folder = tmp_path_factory.mktemp("thresholding")
+    weight = onnx.numpy_helper.from_array(np.array([[0, 0], [1, 0]], np.float32).reshape(2, 2, 1, 1, 1), "weight")
+    bias = onnx.numpy_helper.from_array(np.array([0, -LEVEL], np.float32), "bias")
+    node = onnx.helper.make_node("Conv", ["image", "weight", "bias"], ["logits"])
+    patch = (1, 2, 8, 8, 8)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, patch) for name in ("image", "logits")]
+    graph = onnx.helper.make_graph([node], "thresholding", ends[:1], ends[1:], [weight, bias])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "model.onnx")
+    plain = {"scheme": "NoNormalization"}
+    description = {
+        "name": "thresholding",
+        "format": "onnx",
+        "files": {"model.onnx": digest(folder / "model.onnx")},
+        "channels": [{"name": "T1", "normalization": plain}, {"name": "T2", "normalization": plain}],
+        "file_ending": ".nii.gz",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "spacing": [1, 1, 1],
+        "patch_size": [8, 8, 8],
+        "labels": {"background": 0, "bright": 1},
+        "resample_data": {"order": 3, "order_z": 0},
+        "resample_probabilities": {"order": 1, "order_z": 0},
+    }
+    (folder / "nndistill.json").write_text(json.dumps(description))
+    return folder
+
+
+@both_sizes
+def test_predict_labels_what_the_files_hold_or_says_why_not(number, thresholding):
+    @examples(number)
+    @given(data=st.data(), name=NAMES)
+    def law(data, name):
+        shape = data.draw(st.sampled_from(SHAPES))
+        first = data.draw(layouts(spacing=(1.0, 1.0, 1.0), units=2))
+        second = data.draw(st.sampled_from([first, data.draw(layouts())]))
+        image = np.random.default_rng(0).integers(1, 120, shape).astype(np.float64)
+        image[0] *= 5
+        empty = data.draw(st.booleans())
+        arrays = [image, image * 0 if empty else image]
+        assume(usable(first, arrays[0]) and usable(second, arrays[1]))
+        contents = [
+            data.draw(damages(each.content(array))) for each, array in zip((first, second), arrays, strict=True)
+        ]
+        allowed = data.draw(st.booleans())
+        with empty_folder() as folder:
+            (folder / "images").mkdir()
+            for channel, content in enumerate(contents):
+                (folder / "images" / f"{name}_{channel:04d}.nii.gz").write_bytes(content)
+            options = ["--allow-empty-channel"] if allowed else []
+            status, printed = run("predict", thresholding, folder / "images", folder / "out", *options)
+            record = read_json(folder / "out" / "nndistill_prediction.json")["cases"][name]
+            label_map = folder / "out" / f"{name}.nii.gz"
+            assert ended_well(status, printed) == ("failed" not in record) == label_map.exists()
+            if status:
+                assert name in record["failed"]
+                return
+            (folder / "first.nii.gz").write_bytes(contents[0])
+            spacing, affine = place_by_itk(contents[0], folder)
+            found_spacing, found = place_by_itk(label_map.read_bytes(), folder)
+            np.testing.assert_allclose(found_spacing, spacing, rtol=1e-5)
+            np.testing.assert_allclose(found, affine, rtol=1e-5, atol=1e-3 * min(spacing))
+            read = voxels_by_itk(folder / "first.nii.gz").astype(np.float32)
+            np.testing.assert_allclose(read, voxels_by_nibabel(contents[0]), rtol=1e-5, atol=1e-4)
+            assert voxels_by_itk(label_map).shape == read.shape
+            if np.allclose(spacing, 1, rtol=1e-6):
+                np.testing.assert_array_equal(voxels_by_itk(label_map), read > LEVEL)
+            if not voxels_by_nibabel(contents[1]).any():
+                assert allowed
+                assert "the channel T2 is empty" in record["remark"]
+
+    law()
+
+
+@both_sizes
+def test_evaluate_measures_what_the_files_hold_or_says_why_not(number):
+    @examples(number)
+    @given(data=st.data(), name=NAMES, ending=ENDINGS)
+    def law(data, name, ending):
+        shape = data.draw(st.sampled_from(SHAPES))
+        of_reference, other = data.draw(layouts()), data.draw(layouts())
+        place = ("units", "qform_code", "sform_code", "shift", "turn", "spacing")
+        of_prediction = replace(other, **{key: getattr(of_reference, key) for key in place})
+        reference = labels_of(of_reference, 2, shape)
+        prediction = np.roll(reference, 1, axis=-1)
+        assume(usable(of_reference, reference) and usable(of_prediction, prediction))
+        contents = [
+            data.draw(damages(of_reference.content(reference))),
+            data.draw(damages(of_prediction.content(prediction))),
+        ]
+        with empty_folder() as folder:
+            for part, content in zip(("references", "predictions"), contents, strict=True):
+                (folder / part).mkdir()
+                (folder / part / f"{name}{ending}").write_bytes(content)
+            labels = {"labels": {"background": 0, "a": 1, "b": 2}}
+            (folder / "references" / "dataset.json").write_text(json.dumps(labels))
+            status, printed = run(
+                *("evaluate", folder / "predictions", folder / "references"),
+                *("--out", folder / "metrics.csv", "--jobs", 1),
+            )
+            if not ended_well(status, printed):
+                assert name in printed
+                return
+            rows = list(csv.DictReader((folder / "metrics.csv").open(encoding="utf-8")))
+            spacing, _ = place_by_itk(contents[0], folder)
+            meant = [np.rint(voxels_by_nibabel(content)) for content in contents]
+            assert [row["case"] for row in rows] == [name, name]
+            for value, row in enumerate(rows, start=1):
+                masks = [array == value for array in meant]
+                total = masks[0].sum() + masks[1].sum()
+                assert (int(row["reference_voxels"]), int(row["predicted_voxels"])) == tuple(m.sum() for m in masks)
+                assert float(row["reference_ml"]) == pytest.approx(masks[0].sum() * np.prod(spacing) / 1000, rel=1e-4)
+                if total:
+                    assert float(row["dice"]) == pytest.approx(2 * (masks[0] & masks[1]).sum() / total)
+                diagonal = float(np.linalg.norm(np.multiply(meant[0].shape, spacing)))
+                assert not row["hd95_mm"] or float(row["hd95_mm"]) <= diagonal * 1.001
+            json.loads((folder / "summary.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+
+    law()
