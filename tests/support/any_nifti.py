@@ -15,9 +15,7 @@ import SimpleITK
 from hypothesis import strategies as st
 
 SHAPES = [(5, 6, 7), (8, 8, 8), (1, 9, 8), (9, 4, 11)]
-NAMES = (
-    st.text("aB1 .-_[]'äé", min_size=1, max_size=10).map(str.strip).filter(lambda name: name and name[0] not in ".-")
-)
+NAMES = st.from_regex(r"[aB1é][aB1 ._\[\]'äé-]{0,8}[aB1]", fullmatch=True)
 """Of cases: with spaces, dots, brackets, quotation marks and accents."""
 
 

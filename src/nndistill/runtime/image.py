@@ -172,9 +172,11 @@ def _check_header(file: Path) -> str | None:
     """Refuse a NIfTI file that is cut short or not clear; return a remark on what it states twice."""
     if not file.is_file():
         raise UserError(missing(file))
-    length = _length(file)
-    if not file.name.endswith(NIFTI):
+    length, compressed = _length(file)
+    if not file.name.lower().endswith(NIFTI):
         return None
+    if compressed and not file.name.lower().endswith(".gz"):  # which ITK does not recognise
+        raise UserError(f"{file} is compressed, though its name does not end in .gz: rename it, or decompress it.")
     header = read_nifti_header(file)
     if length < header.length:  # ITK silently reads zeros in place of what is cut off
         raise UserError(f"{file} is cut short: it has {length} of {header.length} bytes; copy it again.")
@@ -199,14 +201,14 @@ def _read_geometry(file: Path) -> Geometry:
     return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
 
 
-def _length(file: Path) -> int:
-    """Bytes of a file when unpacked, up to the checksum at its end, which ITK ignores."""
+def _length(file: Path) -> tuple[int, bool]:
+    """Bytes of a file when unpacked, up to the checksum at its end, which ITK ignores; and whether it was packed."""
     try:
         with file.open("rb") as content:
             if content.read(2) != GZIP:
-                return file.stat().st_size
+                return file.stat().st_size, False
         with gzip.open(file) as content:
-            return sum(map(len, iter(lambda: content.read(1 << 20), b"")))
+            return sum(map(len, iter(lambda: content.read(1 << 20), b""))), True
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is cut short or damaged ({error}); copy it again.") from error
 

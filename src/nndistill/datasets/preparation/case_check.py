@@ -92,14 +92,14 @@ def check_case(case: Case, rules: Rules) -> Finding:
     others = [volume for volume in (*images, label) if volume and volume is not reference]
     if rules.onto is None:
         for volume in others:
-            _attempt(found, check_same_grid, volume.grid, grid)
+            _attempt(found, _check_same_place, volume, reference)
     else:
         for volume in (reference, *others):
             _attempt(found, check_alignable, volume)
             _attempt(found, check_overlap, volume.grid, grid)
         drawn_on = images[rules.drawn_on]
         if label and drawn_on:
-            _attempt(found, check_same_grid, label.grid, drawn_on.grid)
+            _attempt(found, _check_same_place, label, drawn_on)
         if label and not found.damage:
             _attempt(found, _compare_label, label, grid, found)
     same = is_same_grid if rules.onto is None else is_equal_grid
@@ -141,6 +141,18 @@ def fingerprint(case: Case) -> list[list[Any]]:
     return [[str(path.absolute()), *_status(path)] for path in case.files]
 
 
+def check_label_values(values: Mapping[int, str]) -> None:
+    """Refuse labels that nnU-Net cannot hold.
+
+    Raises:
+        UserError: One is negative or too large.
+    """
+    if beyond := [value for value in values if not 0 <= value <= LARGEST_LABEL]:
+        raise UserError(
+            f"the label {values[beyond[-1]]} has the value {beyond[-1]}: nnU-Net holds values from 0 to {LARGEST_LABEL}."
+        )
+
+
 def names_by_value(labels: LabelValues) -> dict[int, str]:
     """Map values to names of labels; a value of several regions has all their names."""
     names: dict[int, str] = {}
@@ -165,6 +177,15 @@ def _attempt(found: Finding, step: Callable[..., T], *arguments: Any) -> T | Non
     except UserError as error:
         found.damage.append(str(error))
         return None
+
+
+def _check_same_place(volume: Volume, expected: Volume) -> None:
+    """Refuse two files on different grids, and name qform and sform if one of them states two places."""
+    try:
+        check_same_grid(volume.grid, expected.grid)
+    except UserError as error:
+        forms = [each.place.remark for each in (volume, expected) if each.place.remark]
+        raise UserError(" ".join([str(error), *forms])) from None
 
 
 def _image(path: Path, case: Case, rules: Rules, found: Finding) -> Volume:

@@ -12,7 +12,7 @@ from ...errors import UserError
 from ...files import update_json
 from ...nnunet.data.raw_format import new_dataset_folder, write_dataset_json
 from ..source import Source
-from .case_check import Finding, Rules, names_by_value, unfit_content
+from .case_check import Finding, Rules, check_label_values, names_by_value, unfit_content
 from .case_plan import CasePlan, plan_case
 from .dataset_check import check_cases, duplicates, processors
 from .provenance import RECORD, check_made_here, update_provenance
@@ -84,6 +84,7 @@ def prepare(
     """
     folder = _free_folder(Path(raw), dataset_id, source.name)
     check_split(split)
+    check_label_values(names_by_value(source.labels))
     made_from = {"maker": source.found_by}
     steps = 2 * len(source.cases)
     tell = progress or (lambda done, total: None)
