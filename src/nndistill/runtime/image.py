@@ -152,8 +152,8 @@ def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, 
         with TemporaryDirectory(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent) as folder:
             whole = Path(folder) / path.name
             SimpleITK.WriteImage(image, str(whole), True)
-            written = SimpleITK.GetArrayViewFromImage(SimpleITK.ReadImage(str(whole)))
-            if not np.array_equal(written, SimpleITK.GetArrayViewFromImage(image)):
+            written = SimpleITK.ReadImage(str(whole))  # kept as long as its view
+            if not np.array_equal(*map(SimpleITK.GetArrayViewFromImage, (written, image))):
                 raise UserError(f"{path} was not written: what was read back differs. Check the disk.")
             with atomic_path(path) as temporary:
                 whole.replace(temporary)

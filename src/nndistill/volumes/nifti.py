@@ -33,7 +33,7 @@ class Volume:
     Args:
         path: The file.
         stored: The voxels as they are stored, before scaling, `(X, Y, Z)` or `(X, Y, Z, channels)`, without trailing
-            axes of one voxel.
+            axes of one voxel, in the machine's byte order.
         scale: Slope and intercept of the stored values.
         place: Where they are.
         is_compressed: Whether the file is.
@@ -100,6 +100,7 @@ def read_volume(path: Path) -> Volume:
             )
         image = nib.Nifti1Image.from_bytes(content)
         stored = image.dataobj.get_unscaled().reshape(place.grid.shape, order="F")
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # pandas refuses the other byte order
     if stored.dtype.kind not in "iuf":
         raise UserError(f"{path} holds {stored.dtype} and not real numbers.")
     return Volume(

@@ -149,7 +149,8 @@ def check_label_values(values: Mapping[int, str]) -> None:
     """
     if beyond := [value for value in values if not 0 <= value <= LARGEST_LABEL]:
         raise UserError(
-            f"the label {values[beyond[-1]]} has the value {beyond[-1]}: nnU-Net holds values from 0 to {LARGEST_LABEL}."
+            f"the label {values[beyond[-1]]} has the value {beyond[-1]}: "
+            f"nnU-Net holds values from 0 to {LARGEST_LABEL}."
         )
 
 
