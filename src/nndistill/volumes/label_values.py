@@ -32,8 +32,8 @@ def is_whole(values: NDArray[Any]) -> NDArray[np.bool_]:
     if values.dtype.kind in "iub":
         return np.ones(values.shape, np.bool_)
     with np.errstate(invalid="ignore"):  # NaN and infinity
-        near: NDArray[np.bool_] = np.abs(values - np.rint(values)) <= ROUNDING * np.maximum(1, np.abs(values))
-    return near & (np.abs(values) < 2**53)
+        near = np.abs(values - np.rint(values)) <= ROUNDING * np.maximum(1, np.abs(values))
+    return np.asarray(near & (np.abs(values) < 2**53))
 
 
 def whole_numbers(values: NDArray[Any], path: Path) -> Labels:

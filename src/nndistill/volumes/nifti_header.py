@@ -160,8 +160,8 @@ def _fields(path: Path, content: bytes) -> np.void:
         raise UserError(f"{path} is cut short or damaged: it is empty.")
     if len(content) < LENGTH:
         raise _refused(path, f"it has {len(content)} bytes, fewer than a header")
-    for order in "<>":
-        fields: np.void = np.frombuffer(content, _FIELDS.newbyteorder(order), 1)[0]
+    for layout in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):
+        fields: np.void = np.frombuffer(content, layout, 1)[0]
         if fields["sizeof_hdr"] == 540:
             raise UserError(f"{path} is a NIfTI-2 file, which ITK and so nnU-Net do not read: save it as NIfTI-1.")
         if fields["sizeof_hdr"] == LENGTH:

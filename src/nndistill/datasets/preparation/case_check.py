@@ -60,6 +60,7 @@ class Finding:
         shape: Shape of the finished case in voxels.
         spacing: Size of its voxels in mm.
         labels: Values in the label map, whole numbers or not.
+        exact_labels: Whether the values in the label map are whole numbers to the last bit, as nnU-Net reads them.
         empty: Images in which all voxels are equal.
         label_ml: Volume of all labels before and after resampling.
     """
@@ -72,6 +73,7 @@ class Finding:
     shape: list[int] = field(default_factory=list)
     spacing: list[float] = field(default_factory=list)
     labels: list[float] = field(default_factory=list)
+    exact_labels: bool = True
     empty: list[str] = field(default_factory=list)
     label_ml: list[float] = field(default_factory=list)
 
@@ -106,7 +108,7 @@ def check_case(case: Case, rules: Rules) -> Finding:
     files = [*images, label] if case.label else images
     found.as_is = [volume is not None and _usable(volume) and same(volume.grid, grid) for volume in files]
     if label:
-        found.as_is[-1] &= _holds_whole_numbers(label)
+        found.as_is[-1] &= found.exact_labels and label.scale == (1, 0)
     return found
 
 
@@ -207,8 +209,11 @@ def _label(path: Path, found: Finding) -> Volume:
         raise UserError(f"{path} has shape {times(volume.stored.shape)}: a label map has three dimensions.")
     _check_values(volume)
     slope, intercept = volume.scale
-    present = np.sort(pd.unique(volume.stored.ravel(order="K")) * slope + intercept)
+    stored = np.sort(pd.unique(volume.stored.ravel(order="K")))
+    present = stored * slope + intercept
     labels = np.rint(present)
+    in_single = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    found.exact_labels = bool((present == labels).all() and (in_single == labels).all())
     fitting = is_whole(present) & (labels >= 0) & (labels <= LARGEST_LABEL)
     found.labels = [int(value) for value in labels[fitting]]
     found.labels += [float(value) for value in present[~fitting][:MANY]]
@@ -251,9 +256,3 @@ def _usable(volume: Volume) -> bool:
     """Whether nnU-Net can read the file itself."""
     named = volume.path.name.endswith(FILE_ENDING)
     return named and volume.is_compressed and volume.place.axes == 3 and not volume.place.is_vector
-
-
-def _holds_whole_numbers(label: Volume) -> bool:
-    """Whether nnU-Net reads whole numbers from a label map, not values that rounding may move to another label."""
-    whole = label.stored.dtype.kind in "iu" or bool((label.stored == np.rint(label.stored)).all())
-    return whole and label.scale == (1, 0)

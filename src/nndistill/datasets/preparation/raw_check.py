@@ -55,3 +55,8 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
         found = replace(findings[case.name], empty=[])  # some people fill a missing channel with zeros
         for sentence in found.damage + unfit_content(case, found, values, empty_labels=True):
             raise UserError(sentence)
+        if not found.exact_labels:
+            raise UserError(
+                f"{case.label} holds labels that are whole numbers up to rounding only, and nnU-Net cuts off decimals: "
+                "save it as whole numbers without a scale."
+            )
