@@ -21,10 +21,11 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from any_nifti import LAYOUTS, NAMES, SCALES, SHAPES, Layout, damages, place_by_itk, voxels_by_itk, voxels_by_nibabel
+from any_nifti import LAYOUTS, NAMES, SCALES, SHAPES, Layout, any_file, place_by_itk, voxels_by_itk, voxels_by_nibabel
 from nndistill.cli import main
 from nndistill.files import digest, read_json
 
+MOSTLY = st.sampled_from([True, True, True, False])
 ENDINGS = st.sampled_from([".nii.gz", ".nii.gz", ".nii"])
 LEVEL = 300.0
 """The network's label is 1 where the image is above this."""
@@ -105,14 +106,14 @@ def test_prepare_keeps_every_value_or_says_why_not(number):
     def law(data, name, ending, largest):
         shape = data.draw(st.sampled_from(SHAPES))
         of_image, of_label = data.draw(layouts()), data.draw(layouts())
-        if data.draw(st.booleans()):
+        if data.draw(MOSTLY):
             of_label = at_the_place_of(of_image, of_label)
         labels = labels_up_to(largest, shape)
         image = np.random.default_rng(0).integers(0, 100, shape).astype(np.float64)
         assume(usable(of_image, image) and usable(of_label, labels))
         contents = {
-            "imagesTr": data.draw(damages(of_image.content(image))),
-            "labelsTr": data.draw(damages(of_label.content(labels))),
+            "imagesTr": data.draw(any_file(of_image, image)),
+            "labelsTr": data.draw(any_file(of_label, labels)),
         }
         with empty_folder() as folder:
             for part, content in contents.items():
@@ -189,15 +190,15 @@ def test_predict_labels_what_the_files_hold_or_says_why_not(number, thresholding
     def law(data, name):
         shape = data.draw(st.sampled_from(SHAPES))
         first = data.draw(layouts(spacing=(1.0, 1.0, 1.0), units=2))
-        second = data.draw(st.sampled_from([first, data.draw(layouts())]))
+        second = data.draw(layouts())
+        if data.draw(MOSTLY):
+            second = at_the_place_of(first, second)
         image = np.random.default_rng(0).integers(1, 120, shape).astype(np.float64)
         image[0] *= 5
-        empty = data.draw(st.booleans())
+        empty = not data.draw(MOSTLY)
         arrays = [image, image * 0 if empty else image]
         assume(usable(first, arrays[0]) and usable(second, arrays[1]))
-        contents = [
-            data.draw(damages(each.content(array))) for each, array in zip((first, second), arrays, strict=True)
-        ]
+        contents = [data.draw(any_file(each, array)) for each, array in zip((first, second), arrays, strict=True)]
         allowed = data.draw(st.booleans())
         with empty_folder() as folder:
             (folder / "images").mkdir()
@@ -217,7 +218,8 @@ def test_predict_labels_what_the_files_hold_or_says_why_not(number, thresholding
             np.testing.assert_allclose(found_spacing, spacing, rtol=1e-5)
             np.testing.assert_allclose(found, affine, rtol=1e-5, atol=1e-3 * min(spacing))
             read = voxels_by_itk(folder / "first.nii.gz").astype(np.float32)
-            np.testing.assert_allclose(read, voxels_by_nibabel(contents[0]), rtol=1e-5, atol=1e-4)
+            meant = np.nan_to_num(voxels_by_nibabel(contents[0]), posinf=0, neginf=0)  # as ITK reads what is no number
+            np.testing.assert_allclose(read, meant, rtol=1e-5, atol=1e-4)
             assert voxels_by_itk(label_map).shape == read.shape
             if np.allclose(spacing, 1, rtol=1e-6):
                 np.testing.assert_array_equal(voxels_by_itk(label_map), read > LEVEL)
@@ -240,8 +242,8 @@ def test_evaluate_measures_what_the_files_hold_or_says_why_not(number):
         prediction = np.roll(reference, 1, axis=-1)
         assume(usable(of_reference, reference) and usable(of_prediction, prediction))
         contents = [
-            data.draw(damages(of_reference.content(reference))),
-            data.draw(damages(of_prediction.content(prediction))),
+            data.draw(any_file(of_reference, reference)),
+            data.draw(any_file(of_prediction, prediction)),
         ]
         with empty_folder() as folder:
             for part, content in zip(("references", "predictions"), contents, strict=True):

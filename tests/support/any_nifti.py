@@ -35,8 +35,8 @@ class Layout:
     trailing: int = 0
     compressed: bool = True
 
-    def content(self, array: np.ndarray) -> bytes:
-        """The file's bytes, with qform and sform apart by `shift` in mm and `turn` in radians."""
+    def plain(self, array: np.ndarray) -> bytes:
+        """The unpacked file, with qform and sform apart by `shift` in mm and `turn` in radians."""
         scaled = array if np.isnan(self.slope) else np.rint((array - self.intercept) / self.slope)
         header = nib.Nifti1Header(endianness=self.dtype[0])
         header.set_data_dtype(self.dtype)
@@ -51,9 +51,15 @@ class Layout:
         header["qform_code"], header["sform_code"] = self.qform_code, self.sform_code
         header["xyzt_units"], header["scl_slope"], header["scl_inter"] = self.units, self.slope, self.intercept
         header["vox_offset"] = 352
-        stored = scaled.astype(self.dtype).tobytes(order="F")
-        content = header.binaryblock + bytes(4) + stored
-        return gzip.compress(content, 1, mtime=0) if self.compressed else content
+        return header.binaryblock + bytes(4) + scaled.astype(self.dtype).tobytes(order="F")
+
+    def packed(self, plain: bytes) -> bytes:
+        """The file's bytes."""
+        return gzip.compress(plain, 1, mtime=0) if self.compressed else plain
+
+    def content(self, array: np.ndarray) -> bytes:
+        """The file's bytes, whole."""
+        return self.packed(self.plain(array))
 
 
 LAYOUTS = st.builds(
@@ -73,16 +79,23 @@ SCALES = st.sampled_from([(float("nan"), float("nan")), (1.0, 0.0), (2.0, 1.0), 
 
 
 @st.composite
-def damages(draw: st.DrawFn, content: bytes) -> bytes:
-    """A file's bytes, whole, cut short or with some bits turned at random places."""
-    kind = draw(st.sampled_from(["whole", "whole", "cut", "bits", "header"]))
-    if kind == "cut":
-        return content[: draw(st.integers(0, len(content) - 1))]
-    if kind == "whole":
-        return content
-    last = len(content) - 1 if kind == "bits" else min(351, len(content) - 1)
+def any_file(draw: st.DrawFn, layout: Layout, array: np.ndarray) -> bytes:
+    """A file's bytes: most often whole, else cut short or with some bits turned, in the header or anywhere."""
+    kind = draw(st.sampled_from([*["whole"] * 6, "cut", "packed bits", "header bits", "voxel bits"]))
+    plain = layout.plain(array)
+    if kind == "header bits":
+        return layout.packed(_with_turned_bits(draw, plain, 0, 352))
+    if kind == "voxel bits":
+        return layout.packed(_with_turned_bits(draw, plain, 352, len(plain)))
+    content = layout.packed(plain)
+    if kind == "packed bits":
+        return _with_turned_bits(draw, content, 0, len(content))
+    return content[: draw(st.integers(0, len(content) - 1))] if kind == "cut" else content
+
+
+def _with_turned_bits(draw: st.DrawFn, content: bytes, first: int, end: int) -> bytes:
     changed = bytearray(content)
-    for place in draw(st.lists(st.integers(0, last), min_size=1, max_size=3)):
+    for place in draw(st.lists(st.integers(first, end - 1), min_size=1, max_size=3)):
         changed[place] ^= 1 << draw(st.integers(0, 7))
     return bytes(changed)
 

@@ -169,7 +169,7 @@ def _fields(path: Path, content: bytes) -> np.void:
     else:
         raise _refused(path, "it does not begin with a NIfTI header")
     if fields["magic"] not in (b"n+1", b"ni1"):
-        raise _refused(path, f"its header is marked {fields['magic']!r}, not as NIfTI-1 (Analyze, perhaps)")
+        raise _refused(path, f"its header is marked {bytes(fields['magic'])!r}, not as NIfTI-1 (Analyze, perhaps)")
     axes = int(fields["dim"][0])
     if not 1 <= axes <= 7 or (fields["dim"][1 : axes + 1] < 1).any():
         raise _refused(path, f"its header states the sizes {fields['dim'][1 : max(axes, 0) + 1].tolist()}")
