@@ -87,8 +87,8 @@ def read_image(
         only warns of channels at different places, and accepts what ITK makes of a damaged file. ITK, and so nnU-Net,
         reads NaN in a NIfTI file as 0.
     """
-    remarks = [_check_header(file) for file in files]
-    geometries = [_read_geometry(file) for file in files]
+    read = [_read_geometry(file) for file in files]
+    geometries, remarks = [geometry for geometry, _ in read], [remark for _, remark in read if remark]
     for file, geometry in zip(files[1:], geometries[1:], strict=True):
         _check_same_grid(file, geometry, files[0], geometries[0], remarks)
     if not (any_orientation or description.reorient_to):
@@ -120,7 +120,7 @@ def read_image(
     x, y, z = map(abs, spacing)
     written = orientation(geometries[0]) if description.reorient_to else None
     place = Geometry(array.shape[:0:-1], spacing, origin, direction, written)
-    return Image(array, (z, y, x), place, tuple(files), tuple(filter(None, remarks)))
+    return Image(array, (z, y, x), place, tuple(files), tuple(remarks))
 
 
 def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, path: Path) -> None:
@@ -168,23 +168,21 @@ def orientation(geometry: Geometry) -> str:
     return str(SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction))
 
 
-def _check_header(file: Path) -> str | None:
-    """Refuse a NIfTI file that is cut short or not clear; return a remark on what it states twice."""
+def _read_geometry(file: Path) -> tuple[Geometry, str | None]:
+    """Where an image is, and a remark if its file states two places."""
     if not file.is_file():
         raise UserError(missing(file))
     length, compressed = _length(file)
-    if not file.name.lower().endswith(NIFTI):
-        return None
-    if compressed and not file.name.lower().endswith(".gz"):  # which ITK does not recognise
+    named = file.name.lower()
+    if compressed and named.endswith(".nii"):  # which ITK does not recognise
         raise UserError(f"{file} is compressed, though its name does not end in .gz: rename it, or decompress it.")
-    header = read_nifti_header(file)
-    if length < header.length:  # ITK silently reads zeros in place of what is cut off
-        raise UserError(f"{file} is cut short: it has {length} of {header.length} bytes; copy it again.")
-    return header.remark
-
-
-def _read_geometry(file: Path) -> Geometry:
     reader = _call(file, _read_header)
+    remark = None
+    if named.endswith(NIFTI):
+        header = read_nifti_header(file)
+        if length < header.length:  # ITK silently reads zeros in place of what is cut off
+            raise UserError(f"{file} is cut short: it has {length} of {header.length} bytes; copy it again.")
+        remark = header.remark
     if reader.GetNumberOfComponents() > 1:
         raise UserError(
             f"{file} holds {reader.GetNumberOfComponents()} values per voxel (colours or vectors): "
@@ -198,7 +196,7 @@ def _read_geometry(file: Path) -> Geometry:
             f"{file} has {reader.GetDimension()} dimensions ({size}) and not three: save each channel or time point as "
             "a file of its own, CASE_0000, CASE_0001, …"
         )
-    return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection()), remark
 
 
 def _length(file: Path) -> tuple[int, bool]:
@@ -220,9 +218,7 @@ def _read_header(name: str) -> Any:
     return reader
 
 
-def _check_same_grid(
-    file: Path, geometry: Geometry, first: Path, expected: Geometry, remarks: Sequence[str | None]
-) -> None:
+def _check_same_grid(file: Path, geometry: Geometry, first: Path, expected: Geometry, remarks: Sequence[str]) -> None:
     if is_same_grid(_grid(file, geometry), _grid(first, expected)):
         return
     what, one, other = next(
@@ -235,7 +231,7 @@ def _check_same_grid(
         )
         if not np.allclose(one, other, rtol=1e-6, atol=1e-6 * min(expected.spacing))
     )
-    forms = "".join(f" {remark}" for remark in remarks if remark)
+    forms = "".join(f" {remark}" for remark in remarks)
     raise UserError(
         f"{file} and {first} are not on one grid: {what} {_listed(one)} and {_listed(other)}. "
         f"Register and resample the channels of a case onto one of them first.{forms}"

@@ -20,6 +20,10 @@ from .report import REPORT, Report, known_findings
 from .splits import Fold, check_split, make_split
 
 
+WRITTEN_BY = 2
+"""Increase it whenever a rewritten file gets other content: version 0.1 cut labels to 8 bits, without this number."""
+
+
 class DamagedData(UserError):
     """Some cases cannot be used.
 
@@ -105,7 +109,12 @@ def prepare(
     folds = make_split(split, patients, left_out=list(report.damage))
     case_plans = [plan_case(case, findings[case.name], folder, source, copy=copy) for case in sound]
     files = {
-        action.target: [action.kind, source.onto, findings[plan.name].files]
+        action.target: [
+            action.kind,
+            source.onto,
+            findings[plan.name].files,
+            *([WRITTEN_BY] if action.kind == "rewrite" else []),
+        ]
         for plan in case_plans
         for action in plan.actions
     }
