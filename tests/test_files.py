@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 
+import numpy as np
 import pytest
 
 from nndistill.errors import UserError
@@ -84,3 +86,11 @@ def test_digest_is_the_sha256_of_the_whole_file(tmp_path, size):
 def _half_of_it(path):
     path.write_text("half of what")
     raise ZeroDivisionError
+
+
+def test_json_holds_neither_nan_nor_infinity(tmp_path):
+    numbers = {"a": [float("nan"), np.float32("inf"), np.int64(3), 1.5], "b": ({"c": -np.inf},), "d": None, "e": True}
+    write_json(tmp_path / "a.json", numbers)
+    text = (tmp_path / "a.json").read_text()
+    found = json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    assert found == {"a": [None, None, 3, 1.5], "b": [{"c": None}], "d": None, "e": True}

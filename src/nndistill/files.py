@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,34 @@ def write_file(path: Path, content: bytes | memoryview) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON object as `write_file` does."""
-    write_file(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    """Write a JSON object as `write_file` does; numbers that are not finite become null."""
+    write_file(path, _json(content))
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(in_json(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def in_json(content: Any) -> Any:
+    """Content as JSON can hold it: None in place of NaN and infinity, plain numbers in place of numpy's.
+
+    Example:
+        >>> in_json([1.5, float("inf"), {"a": float("nan")}])
+        [1.5, None, {'a': None}]
+    """
+    if isinstance(content, Mapping):
+        return {key: in_json(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [in_json(value) for value in content]
+    if content is None or isinstance(content, (str, bool, int)):
+        return content
+    number = float(content)
+    return number if isfinite(number) else None
 
 
 def update_json(path: Path, content: Any) -> None:
     """Write JSON, unless the file has this content already: an unchanged file keeps its modification time."""
-    text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+    text = _json(content)
     if not path.is_file() or path.read_bytes() != text:
         write_file(path, text)
 

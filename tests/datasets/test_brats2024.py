@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from nndistill.datasets import find_brats2024, prepare
@@ -107,3 +109,28 @@ def test_regions_need_no_second_check(brats, tmp_path, monkeypatch):
     prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226)
     monkeypatch.setattr("nndistill.datasets.preparation.dataset_check.check_case", None)
     prepare(find_brats2024([brats.root], regions=True), tmp_path / "raw", dataset_id=226)
+
+
+def test_files_without_compression_are_taken_and_compressed(brats, tmp_path):
+    before = {}
+    for part in ("t1n", "seg"):
+        packed = brats(2, part)
+        before[part] = nib.load(packed).get_fdata()
+        nib.save(nib.load(packed), packed.with_suffix(""))
+        packed.unlink()
+    folder = prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226).folder
+    made = {"t1n": f"imagesTr/{brats.names[2]}_0000.nii.gz", "seg": f"labelsTr/{brats.names[2]}.nii.gz"}
+    for part, file in made.items():
+        np.testing.assert_array_equal(nib.load(folder / file).get_fdata(), before[part])
+
+
+def test_folders_named_like_files_are_told_once_per_file_with_what_is_there(brats, tmp_path, nndistill):
+    for part in ("t1n", "seg"):
+        folder = brats(2, part).with_suffix("")
+        folder.mkdir()
+        brats(2, part).rename(folder / "00002_final.nii.gz")
+    result = nndistill("prepare", "brats2024", brats.root, "--dataset-id", 226, "--workspace", tmp_path / "work")
+    assert result.status == 2
+    for part in ("t1n", "seg"):
+        name = brats(2, part).name
+        assert f"{name} is missing. There is a folder {name.removesuffix('.gz')}: is that it?" in result.err

@@ -246,3 +246,43 @@ def test_nnunet_finds_nothing_wrong_with_hippocampi(hippocampus, tmp_path, capsy
     printed = capsys.readouterr().out
     assert "most likely OK" in printed
     assert "Warning" not in printed
+
+
+def test_more_than_255_labels_arrive(tmp_path, save, nndistill):
+    source = tmp_path / "Task60_Parcels"
+    values = np.arange(343).reshape(7, 7, 7) % 301
+    save(source / "imagesTr" / "p.nii", np.random.default_rng(0).normal(size=values.shape).astype(np.float32))
+    save(source / "labelsTr" / "p.nii", values.astype(np.int16))
+    named = {str(value): f"r{value}" if value else "background" for value in range(301)}
+    pair = {"image": "imagesTr/p.nii", "label": "labelsTr/p.nii"}
+    describe(source, [], labels=named, training=[pair], name="Parcels")
+    result = nndistill("prepare", "decathlon", source, "--dataset-id", 60, "--workspace", tmp_path / "work")
+    assert result.status == 0, result.err
+    [file] = (tmp_path / "work").rglob("labelsTr/p.nii.gz")
+    stored = np.asarray(nib.load(file).dataobj)
+    np.testing.assert_array_equal(stored, values)
+    assert stored.dtype == np.uint16
+
+
+def test_labels_that_nnunet_cannot_hold_are_refused(task, tmp_path):
+    describe(task, ("a_1",), labels={str(value): f"r{value}" for value in range(32769)})
+    with pytest.raises(UserError, match="the label r32768 has the value 32768: nnU-Net holds values from 0 to 32767"):
+        prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.float64, np.int16])
+def test_labels_stored_scaled_arrive_as_whole_numbers_or_are_shown_in_full(task, tmp_path, kind):
+    path = task / "labelsTr" / "b.nii.gz"
+    values = np.asarray(nib.load(path).dataobj)
+    image = nib.Nifti1Image(values.astype(np.float64), nib.load(path).affine)
+    image.set_data_dtype(kind)
+    nib.save(image, path)
+    read = nib.load(path).get_fdata()
+    if np.abs(read - values).max() > 1e-6:
+        worst = float(sorted(set(read[read != np.rint(read)].tolist()))[0])
+        with pytest.raises(UserError, match=f"holds the label {worst!r}, which is not a whole number"):
+            prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+        return
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    label = folder / json.loads((folder / "dataset.json").read_text())["dataset"]["b"]["label"]
+    np.testing.assert_array_equal(nib.load(label).get_fdata(), values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 
@@ -217,3 +218,13 @@ def test_a_case_that_is_there_twice_is_told_and_one_that_is_linked_is_not(isles)
 def test_a_source_without_cases_is_refused(tmp_path):
     with pytest.raises(UserError, match="holds no folder sub-strokecase0000: is this the archive of ISLES 2022"):
         find_isles2022(tmp_path)
+
+
+def test_files_without_compression_are_found(isles):
+    for part in ("FLAIR", "msk"):
+        packed = isles(1, part)
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+    case = find_isles2022(isles.root).cases[1]
+    assert case.images[0] == isles(1, "FLAIR").with_suffix("")
+    assert case.label == isles(1, "msk").with_suffix("")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rich import print as rich_print
 from rich.table import Table
 
+from ..files import in_json
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -31,8 +33,8 @@ def show_rows(columns: Sequence[str], rows: Mapping[str, Sequence[object]], titl
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; numbers of numpy become plain ones."""
-    print(json.dumps(value, indent=2, default=float))
+    """Print a value as JSON; numbers of numpy become plain ones, and those that are not finite null."""
+    print(json.dumps(in_json(value), indent=2, allow_nan=False))
 
 
 def workspace_option(workspace: Path | None) -> str:

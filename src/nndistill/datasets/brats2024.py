@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..nnunet.data.raw_format import FILE_ENDING
-from .folders import find_folders
+from .folders import find_folders, image_file
 from .registry import ALLOW_EMPTY, Option, register
 from .source import Case, LabelValues, Source, unique_cases
 
@@ -90,7 +90,7 @@ def find_brats2024(roots: Sequence[Path], *, regions: bool = False, empty_labels
 
 def _case(folder: Path) -> Case:
     def file(part: str) -> Path:
-        return folder / f"{folder.name}-{part}{FILE_ENDING}"
+        return image_file(folder / f"{folder.name}-{part}{FILE_ENDING}")
 
     patient = FOLDER.fullmatch(folder.name)[1]  # type: ignore[index]
     return Case(folder.name, patient, tuple(map(file, CHANNELS.values())), file("seg"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..files import read_json
+from .folders import image_file
 from .registry import ALLOW_EMPTY, register
 from .source import Case, Source
 
@@ -83,8 +84,8 @@ def _case(image: Path, label: Path | None) -> Case:
 
 def _locate(source: Path, listed: str) -> Path:
     """Where a listed file is: its path is relative to the task's folder, or was written on another machine."""
-    path = source / listed
-    moved = source / Path(listed).parent.name / Path(listed).name
+    path = image_file(source / listed)
+    moved = image_file(source / Path(listed).parent.name / Path(listed).name)
     return moved if not path.exists() and moved.exists() else path
 
 

@@ -35,6 +35,20 @@ def find_folders(root: Path, name: re.Pattern[str]) -> tuple[list[Path], dict[st
     return list(_search(root.absolute(), name, unreadable, set(), DEPTH)), unreadable
 
 
+def image_file(path: Path) -> Path:
+    """A NIfTI file under the name that it should have, or, if only that exists, with or without compression.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp())
+        >>> (folder / "a.nii").touch()
+        >>> image_file(folder / "a.nii.gz").name, image_file(folder / "b.nii.gz").name
+        ('a.nii', 'b.nii.gz')
+    """
+    other = path.with_name(path.name.removesuffix(".gz") if path.suffix == ".gz" else f"{path.name}.gz")
+    return other if not path.exists() and other.is_file() else path
+
+
 def subfolders(folder: Path) -> list[Path]:
     """List the folders in a folder, sorted, without those that never hold cases.
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..errors import UserError
 from ..nnunet.data.raw_format import FILE_ENDING
-from .folders import find_folders, subfolders
+from .folders import find_folders, image_file, subfolders
 from .registry import Option, register
 from .source import Case, Source, unique_cases
 
@@ -101,7 +101,9 @@ def _case(subject: Path, session: Path) -> Case:
 
     def image(channel: str) -> Path:
         ending = f"_{channel.lower()}{FILE_ENDING}"
-        found = [path for path in present if path.name.lower().endswith(ending) and not path.name.startswith(".")]
+        named = [path for path in present if not path.name.startswith(".")]
+        found = [path for path in named if path.name.lower().endswith(ending)]
+        found = found or [path for path in named if path.name.lower().endswith(ending.removesuffix(".gz"))]
         if len(found) > 1:
             raise UserError(f"{session} holds more than one {channel}: {', '.join(sorted(p.name for p in found))}.")
         if found:
@@ -114,5 +116,6 @@ def _case(subject: Path, session: Path) -> Case:
 def _mask(subject: Path, session: Path) -> Path:
     """In `derivatives`, which is next to the subjects or next to their folder `rawdata`."""
     inside = session.relative_to(subject.parent) / f"{_name(subject, session)}_msk{FILE_ENDING}"
-    sibling, above = (parent / "derivatives" / inside for parent in (subject.parent, subject.parent.parent))
+    parents = subject.parent, subject.parent.parent
+    sibling, above = (image_file(parent / "derivatives" / inside) for parent in parents)
     return above if above.exists() or subject.parent.name == "rawdata" else sibling

@@ -20,6 +20,8 @@ LOWER_IS_BETTER = frozenset({"hd95_mm", "whole_hd95_mm", "lesions_missed", "lesi
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEW_PATIENTS = 15
 """With fewer patients, a bootstrap over patients gives intervals that are too narrow."""
+ROUNDING = 1e-12
+"""Relative size of what counts as rounding in a difference of two values."""
 FEWEST_PAIRS = 6
 """With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
 
@@ -125,10 +127,10 @@ def compare(
         differences[name] = pairing.pairs["other"] - pairing.pairs["base"]
         rows[name] = {"base": pairing.pairs["base"].mean(), "other": pairing.pairs["other"].mean()}
         units = _Units.of(pairing.pairs.index, known)
-        by_unit = units.means(differences[name])
+        by_unit = _tied(units.means(differences[name]), float(pairing.pairs.abs().to_numpy().max()))
         all_known = set(pairing.pairs.index) <= known.keys()
         rows[name] |= {"pairs": len(pairing.pairs), "patients": units.number if all_known else np.nan}
-        rows[name] |= _tests(differences[name], units, seed, resamples)
+        rows[name] |= _tests(differences[name], by_unit, units, seed, resamples)
         rows[name] |= _means_of_labels(pairing, _Units.of(pairing.base.index, known), seed, resamples, name, notes)
         rows[name] |= {"only_base": pairing.only_base, "only_other": pairing.only_other, "gap_recovered": np.nan}
         if teacher is not None:
@@ -213,12 +215,17 @@ def _values(frame: pd.DataFrame, metric: str, label: str | None) -> pd.DataFrame
 
 def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> list[str]:
     """A sentence if there are values that no mean can hold."""
-    values = frame[metric] if label is None else frame.loc[frame["label"] == label, metric]
-    number = int(np.isinf(values.to_numpy(np.float64)).sum())
-    if not number:
+    rows = frame if label is None else frame[frame["label"] == label]
+    infinite = rows[np.isinf(rows[metric].to_numpy(np.float64))]
+    if infinite.empty:
         return []
+    number = len(infinite)
     count = f"{number} values of {metric} are" if number > 1 else f"1 value of {metric} is"
-    return [f"{name}: {count} infinite and left out like a missing one."]
+    where = [f"{case} ({of})" for case, of in zip(infinite["case"], infinite["label"], strict=True)]
+    return [
+        f"{name}: {count} infinite and left out like a missing one.",
+        f"{name}: {metric} is infinite in {_listed(where)}.",
+    ]
 
 
 @dataclass(frozen=True)
@@ -283,8 +290,28 @@ def _about_patients(units: _Units, cases: pd.Index[str], patients: Mapping[str, 
     ]
 
 
-def _tests(differences: pd.Series[float], units: _Units, seed: int, resamples: int) -> dict[str, float]:
-    by_unit = units.means(differences)
+def _tied(differences: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """Differences whose sizes are equal up to rounding made equal, and zero if they are that small.
+
+    The difference of two values is rounded by up to `scale` times the precision of a float, so 0.3 − 0.2 and 0.2 − 0.1
+    are no tie to Wilcoxon's test, though the values that were measured are.
+
+    Args:
+        differences: One per case or patient.
+        scale: The largest of the values that were subtracted.
+    """
+    sizes = np.abs(differences)
+    order = np.argsort(sizes)
+    steps = np.diff(sizes[order], prepend=0.0) > ROUNDING * max(scale, np.finfo(np.float64).tiny)
+    first = np.maximum.accumulate(np.where(steps, np.arange(len(sizes)), -1))
+    tied = np.empty_like(sizes)
+    tied[order] = np.where(first < 0, 0.0, sizes[order][first])
+    return np.asarray(np.copysign(tied, differences))
+
+
+def _tests(
+    differences: pd.Series[float], by_unit: NDArray[np.float64], units: _Units, seed: int, resamples: int
+) -> dict[str, float]:
     found = {"difference": float(differences.mean()), "ci_low": np.nan, "ci_high": np.nan}
     found |= {"t_p": np.nan, "wilcoxon_p": np.nan, "cohen_dz": np.nan, "rank_biserial": np.nan}
     if by_unit.any():

@@ -18,10 +18,11 @@ import pandas as pd
 
 from ..errors import UserError
 from ..files import digest
+from ..volumes.label_values import whole_numbers
 from ..volumes.nifti import read_volume
 from . import protocols
 from .aggregates import Mean, mean_of_cases, mean_of_labels
-from .case import BothEmpty, EmptyPolicy, LabelMap, Measures, case_metrics
+from .case import BothEmpty, EmptyPolicy, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases
 from .surfaces import Definition
@@ -161,7 +162,7 @@ def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
         # before the voxels are read: if a file is replaced in between, it does not pass for the one that was measured
         digests = {"reference": digest(pair.reference), "prediction": digest(pair.prediction)}
         reference, prediction = read_volume(pair.reference), read_volume(pair.prediction)
-        maps = _whole_numbers(reference.array, pair.reference), _whole_numbers(prediction.array, pair.prediction)
+        maps = whole_numbers(reference.array, pair.reference), whole_numbers(prediction.array, pair.prediction)
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -178,17 +179,6 @@ def _evaluate_pair(pair: Pair, measures: Measures) -> _Measured | str:
         },
         digests=digests,
     )
-
-
-def _whole_numbers(array: LabelMap, path: Path) -> LabelMap:
-    """Labels as integers, even if the file has floating-point numbers."""
-    if array.dtype.kind in "iub":
-        return array
-    with np.errstate(invalid="ignore"):  # NaN
-        whole = array.astype(np.int32)
-    if not np.array_equal(whole, array):
-        raise UserError(f"{path} holds other values than whole numbers: it is not a label map.")
-    return whole
 
 
 def _evaluation(
@@ -231,6 +221,7 @@ def _summary(metrics: pd.DataFrame, pairing: Pairing, measures: Measures) -> dic
         "cases": int(metrics["case"].nunique()),
         "without_prediction": list(pairing.missing),
         "without_reference": list(pairing.extra),
+        "not_used": list(pairing.remarks),
         "labels": labels,
         "mean_of_labels": {column: _aggregate(mean_of_labels(metrics, column)) for column in (*always, *of_lesions)},
         "mean_of_cases": {column: _aggregate(mean_of_cases(metrics, column)) for column in (*always, *of_lesions)},

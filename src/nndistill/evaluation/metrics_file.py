@@ -18,6 +18,9 @@ COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predi
 
 MAKER = "nndistill evaluate"
 
+UNDEFINED = ["", "nan", "NaN", "NAN", "NA", "N/A", "n/a", "null", "None"]
+"""How programs write a value that is not defined."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -108,9 +111,9 @@ def read_metrics(path: Path) -> pd.DataFrame:
         UserError: It is missing, not CSV, or its columns or values are not those of metrics.
     """
     try:
-        metrics = pd.read_csv(
-            path, dtype={"case": str, "label": str, "patient": str}, keep_default_na=False, na_values=[""]
-        )
+        names = {"case": str, "label": str, "patient": str}
+        undefined = {column: UNDEFINED if column not in names else [""] for column in _header(path)}
+        metrics = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=undefined)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
@@ -127,3 +130,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     if len(twice):
         raise UserError(f"{path} has {twice['case'].iloc[0]}, {twice['label'].iloc[0]} twice.")
     return metrics
+
+
+def _header(path: Path) -> list[str]:
+    return list(pd.read_csv(path, nrows=0).columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
-from ..volumes.nifti import read_grid
+from ..volumes.grid import Grid, check_right_angles, is_same_grid
+from ..volumes.nifti_header import NiftiHeader, read_nifti_header
 
 ENDINGS = (".nii.gz", ".nii")
 SHOWN = 20
@@ -34,11 +36,13 @@ class Pairing:
         pairs: Sorted by case.
         missing: Cases without a prediction.
         extra: Cases without a reference.
+        remarks: Sentences on files of the two folders that look like label maps and are not used.
     """
 
     pairs: tuple[Pair, ...]
     missing: tuple[str, ...]
     extra: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = False) -> Pairing:
@@ -55,7 +59,7 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
         UserError: Lists every problem: cases without a partner, unreadable headers, and grids that differ in
             shape, spacing, origin or direction, with both values.
     """
-    found, expected = _files(predictions), _files(references)
+    (found, unused), (expected, others) = _files(predictions), _files(references)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     pairs = tuple(Pair(case, expected[case], found[case]) for case in sorted(expected.keys() & found.keys()))
     if not pairs:
@@ -69,7 +73,7 @@ def pair_cases(predictions: Path, references: Path, *, allow_missing: bool = Fal
             listed(problems, f"{predictions} cannot be evaluated against {references}.{hint}"),
             option="allow_missing" if unpaired else (),
         )
-    return Pairing(pairs, tuple(missing), tuple(extra))
+    return Pairing(pairs, tuple(missing), tuple(extra), (*unused, *others))
 
 
 def listed(problems: Iterable[str], sentence: str) -> str:
@@ -79,21 +83,30 @@ def listed(problems: Iterable[str], sentence: str) -> str:
     return sentence + "".join(lines[:SHOWN]) + more
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def _files(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """The label maps of a folder by case, and a sentence on each file that looks like one and is not used."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder.")
     files: dict[str, Path] = {}
+    unused: list[str] = []
     for path in sorted(folder.iterdir()):
         ending = next((ending for ending in ENDINGS if path.name.endswith(ending)), None)
-        if ending is None or path.name.startswith("."):
+        if path.name.startswith("."):
+            continue
+        if ending is None:
+            if _LABEL_MAP.search(path.name):
+                unused.append(f"{path} is not used, since its name does not end in {' or '.join(ENDINGS)}.")
             continue
         case = path.name.removesuffix(ending)
         if case in files:
             raise UserError(f"{folder} contains {case} twice: {files[case].name} and {path.name}.")
         files[case] = path
     if not files:
-        raise UserError(f"{folder} contains no NIfTI file ({' or '.join(ENDINGS)}).")
-    return files
+        raise UserError(" ".join([f"{folder} contains no NIfTI file ({' or '.join(ENDINGS)}).", *unused[:1]]))
+    return files, unused
+
+
+_LABEL_MAP = re.compile(r"\.(nii|nii\.gz|nrrd|mha|mhd|hdr|img|gipl)$", re.IGNORECASE)
 
 
 def _unpaired(cases: list[str], folder: Path) -> Iterator[str]:
@@ -104,29 +117,38 @@ def _unpaired(cases: list[str], folder: Path) -> Iterator[str]:
 
 def _differences(pair: Pair) -> Iterator[str]:
     try:
-        prediction, reference = _properties(pair.prediction), _properties(pair.reference)
+        prediction, reference = (_header(path) for path in (pair.prediction, pair.reference))
     except UserError as error:
         yield str(error)
         return
-    for name, (value, allowed) in prediction.items():
-        if np.abs(value - reference[name][0]).max() > allowed:
+    if is_same_grid(prediction.grid, reference.grid):
+        return
+    forms = "".join(f" {header.remark}" for header in (prediction, reference) if header.remark)
+    expected, rounding = _properties(reference.grid), 1e-6 * reference.grid.spacing.min()
+    for name, value in _properties(prediction.grid).items():
+        if not np.allclose(value, expected[name], rtol=1e-6, atol=rounding):
             yield (
                 f"{pair.case}: the {name} of {pair.prediction} is {_shown(value)}, "
-                f"that of {pair.reference} {_shown(reference[name][0])}."
+                f"that of {pair.reference} {_shown(expected[name])}.{forms}"
             )
+            if name == "shape":
+                return
 
 
-def _properties(label_map: Path) -> dict[str, tuple[NDArray[np.float64], float]]:
-    """Values of a file's grid, and by how much two files of one grid may differ in them."""
-    grid = read_grid(label_map)
-    if len(grid.shape) != 3:
-        raise UserError(f"{label_map} has {len(grid.shape)} dimensions; a label map has 3.")
-    small = 0.01 * grid.spacing.min()
+def _header(label_map: Path) -> NiftiHeader:
+    header = read_nifti_header(label_map)
+    if len(header.grid.shape) != 3:
+        raise UserError(f"{label_map} has {len(header.grid.shape)} dimensions; a label map has 3.")
+    check_right_angles(header.grid)
+    return header
+
+
+def _properties(grid: Grid) -> dict[str, NDArray[np.float64]]:
     return {
-        "shape": (np.asarray(grid.shape, np.float64), 0.0),
-        "spacing": (grid.spacing, small / max(grid.shape)),
-        "origin": (grid.affine[:3, 3], small),
-        "direction": ((grid.affine[:3, :3] / grid.spacing).ravel(), 1e-3),
+        "shape": np.asarray(grid.shape, np.float64),
+        "spacing": grid.spacing,
+        "origin": grid.affine[:3, 3],
+        "direction": (grid.affine[:3, :3] / grid.spacing).ravel(),
     }
 
 

@@ -20,6 +20,7 @@ from ..runtime.description import ModelDescription
 from ..runtime.formats import Precision
 from ..runtime.postprocessing import labels_of
 from ..runtime.sliding_window import predict_logits
+from ..volumes.label_values import whole_numbers
 from .sample_cases import read_case
 
 LabelMap = npt.NDArray[Any]
@@ -151,4 +152,4 @@ def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], descriptio
         raise UserError(f"{file} cannot be read as a label map.") from error
     if reference.shape != shape:
         raise UserError(f"{file} has {reference.shape} voxels, but the image of case {case.name} has {shape}.")
-    return reference
+    return whole_numbers(reference, file)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.dataset_labels import defines_regions
+from ..evaluation.pairing import ENDINGS
 from ..files import read_json
 from ..nnunet.data.raw_cases import channel_names, raw_cases
 
 
 def prediction_files(folder: Path, cases: Iterable[str]) -> dict[str, Path]:
     """The label map of each case in a folder of predictions."""
-    return {case: next(folder.glob(f"{case}.nii*")) for case in cases}
+    return {case: next(file for ending in ENDINGS if (file := folder / f"{case}{ending}").is_file()) for case in cases}
 
 
 def label_names(dataset_json: Mapping[str, Any]) -> dict[int, str]:

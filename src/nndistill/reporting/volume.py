@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from ..errors import UserError
+from ..volumes.label_values import whole_numbers
 from ..volumes.nifti import read_volume
 from .figures.view_selection import Volume
 
@@ -33,5 +32,9 @@ def read_image(path: Path) -> Image:
 
 
 def read_labels(path: Path) -> Volume:
-    """Read a label map as `read_image` reads an image."""
-    return read_image(path).voxels.astype(np.int16)
+    """Read a label map as `read_image` reads an image.
+
+    Raises:
+        UserError: It is missing or damaged, or holds other values than whole numbers.
+    """
+    return whole_numbers(read_image(path).voxels, path)

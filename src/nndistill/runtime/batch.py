@@ -129,14 +129,20 @@ class Batch:
             images = _digests(files)
             if self._is_kept(case.name, images):
                 return None
-            image = read_image(files, self._model.description, any_orientation=self._settings.any_orientation)
+            image = read_image(
+                files,
+                self._model.description,
+                any_orientation=self._settings.any_orientation,
+                allow_empty_channel=self._settings.allow_empty_channel,
+            )
             if self._stopped:
                 return None
             preprocessed = preprocess(image, self._model.description)
+            small = small_volume(preprocessed.array.shape[1:], self._model.description.patch_size)
             record = CaseRecord(
                 device=self._model.backend.device,
                 images=images,
-                remark=small_volume(preprocessed.array.shape[1:], self._model.description.patch_size),
+                remark=" ".join(filter(None, [small, *image.remarks])) or None,
                 seconds={"reading": _seconds_since(start)},
             )
             return _ReadCase(case.name, record, preprocessed, image.geometry)

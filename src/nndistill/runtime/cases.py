@@ -53,6 +53,41 @@ def find_cases(input: Path, description: ModelDescription) -> list[InputCase]:
     return [InputCase(name, files) for name, files in sorted(cases.items())]
 
 
+def unused_files(folder: Path, description: ModelDescription) -> dict[str, str]:
+    """Files of a folder that look like images and belong to no case, each with the reason.
+
+    Args:
+        folder: The folder; a file, which names its case, leaves nothing unused.
+        description: The model's, which knows the ending of file names.
+
+    Example:
+        >>> from nndistill import load_model
+        >>> _ = (images / "small.nii.gz").write_bytes(b"")
+        >>> unused_files(images, load_model(export).description)
+        {'small.nii.gz': 'is not named CASE_0000.nii.gz, with the number of a channel'}
+    """
+    if not folder.is_dir():
+        return {}
+    ending = description.file_ending
+    named = re.compile(rf"[^.].*_\d{{4}}{re.escape(ending)}")
+    unused = {}
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith(".") or not file.name.lower().endswith(ENDINGS):
+            continue
+        if named.fullmatch(file.name) and file.is_file():
+            continue
+        if not file.is_file():
+            reason = "is a folder" if file.is_dir() else "is a link to nothing"
+        elif file.name.endswith(ending):
+            reason = f"is not named CASE_0000{ending}, with the number of a channel"
+        elif file.name.lower().endswith(ending):
+            reason = f"ends in capital letters, not in {ending}"
+        else:
+            reason = f"has another ending than the images that the model reads ({ending})"
+        unused[file.name] = reason
+    return unused
+
+
 def channel_files(case: InputCase, description: ModelDescription) -> list[Path]:
     """The files of a case in the order of the model's channels.
 
@@ -81,7 +116,7 @@ def _nothing_found(input: Path, description: ModelDescription) -> str:
     if input.is_file():
         return f"{input} is not named {wanted}, as the first channel of a case is: rename it."
     files = [file for file in sorted(input.iterdir()) if file.is_file() and not file.name.startswith(".")]
-    images = [file for file in files if file.name.endswith(ENDINGS)]
+    images = [file for file in files if file.name.lower().endswith(ENDINGS)]
     if not images:
         return f"{input} holds no images; the model reads files named {wanted}."
     if images[0].name.endswith(description.file_ending):

@@ -22,6 +22,7 @@ def predict_cases(
     mirror: bool = True,
     skip_air: bool = True,
     any_orientation: bool = False,
+    allow_empty_channel: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
@@ -38,6 +39,7 @@ def predict_cases(
         mirror: Average over mirrorings along the axes that the model was trained with.
         skip_air: Leave out windows that hold only background air.
         any_orientation: Predict images in another orientation than the training images', too.
+        allow_empty_channel: Predict cases with channels that are all zero, too; the record has a remark.
         overwrite: Predict cases that already have a label map, too.
         progress: Receives how far the batch is.
 
@@ -60,6 +62,7 @@ def predict_cases(
         mirror=mirror,
         skip_air=skip_air,
         any_orientation=any_orientation,
+        allow_empty_channel=allow_empty_channel,
     )
     with alone_in(output):
         record = PredictionRecord(

@@ -16,6 +16,7 @@ class PredictionSettings:
     mirror: bool
     skip_air: bool
     any_orientation: bool
+    allow_empty_channel: bool = False
 
     def made_with(self, model: LoadedModel) -> dict[str, Any]:
         """Model, runtime and settings, as `nndistill_prediction.json` holds them."""
@@ -28,4 +29,5 @@ class PredictionSettings:
             "mirroring_axes": list(description.mirroring_axes) if self.mirror else [],
             "all_windows": not self.skip_air,
             "any_orientation": self.any_orientation,
+            **({"allow_empty_channel": True} if self.allow_empty_channel else {}),
         }

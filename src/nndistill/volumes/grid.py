@@ -14,6 +14,12 @@ from ..errors import UserError
 
 Affine = NDArray[np.float64]
 
+SAME_PLACE = 0.05
+"""Share of the smallest voxel by which two files of one grid may be apart at any corner: rounding of conversions.
+
+The one tolerance of prepare, predict and evaluate.
+"""
+
 RIGHT_ANGLE = 2e-4
 """Greatest cosine between two axes; beyond about this, ITK and therefore nnU-Net do not read a file."""
 
@@ -40,7 +46,8 @@ class Grid:
     @property
     def corners(self) -> NDArray[np.float64]:
         """Voxel indices of the centres of the corner voxels, `(4, 8)`, with a row of ones."""
-        return np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in self.shape))], np.float64).T
+        sizes = (*self.shape, 1, 1)[:3]
+        return np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in sizes))], np.float64).T
 
     def apart(self, affine: Affine) -> float:
         """Greatest distance in mm that a corner would move under another affine."""
@@ -56,8 +63,8 @@ class Grid:
 
 
 def is_same_grid(grid: Grid, expected: Grid) -> bool:
-    """Whether two volumes have the same voxels at the same positions, to a twentieth of a voxel."""
-    return bool(grid.shape == expected.shape and grid.apart(expected.affine) <= 0.05 * grid.spacing.min())
+    """Whether two volumes have the same voxels at the same positions, up to `SAME_PLACE`."""
+    return bool(grid.shape == expected.shape and grid.apart(expected.affine) <= SAME_PLACE * grid.spacing.min())
 
 
 def is_equal_grid(grid: Grid, expected: Grid) -> bool:

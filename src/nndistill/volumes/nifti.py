@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import write_file
 from .grid import Affine, Grid
+from .label_values import Labels, in_smallest_type
+from .nifti_header import GZIP, NiftiHeader, missing, nifti_header, read_nifti_header
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,25 @@ class Volume:
 
     Args:
         path: The file.
-        stored: The voxels as they are stored, before scaling, `(X, Y, Z)` or `(X, Y, Z, channels)`.
+        stored: The voxels as they are stored, before scaling, `(X, Y, Z)` or `(X, Y, Z, channels)`, without trailing
+            axes of one voxel, in the machine's byte order.
         scale: Slope and intercept of the stored values.
-        affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+        place: Where they are.
+        is_compressed: Whether the file is.
         header: nibabel's.
     """
 
     path: Path
     stored: NDArray[Any]
     scale: tuple[float, float]
-    affine: Affine
+    place: NiftiHeader
+    is_compressed: bool
     header: Any
+
+    @property
+    def affine(self) -> Affine:
+        """From voxels to mm to the right, to the front and upwards, `(4, 4)`."""
+        return self.place.grid.affine
 
     @property
     def array(self) -> NDArray[Any]:
@@ -69,40 +79,54 @@ class Volume:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI file to its last byte.
+    """Read a NIfTI file to its last byte, compressed or not, whatever its name says of that.
 
     Raises:
-        UserError: The file is missing, not a NIfTI file, cut short, damaged, or does not hold numbers.
+        UserError: The file is missing, not a NIfTI file, cut short, damaged, or does not hold real numbers.
     """
     with _explained(path):
         content = path.read_bytes()
-        if path.suffix == ".gz":
+        is_compressed = content[:2] == GZIP
+        if is_compressed:
             content = gzip.decompress(content)
+        elif path.suffix == ".gz" and not content.startswith(_STARTS):
+            raise UserError(
+                f"{path} cannot be read as NIfTI: Not a gzipped file, nor a NIfTI file without compression."
+            )
+        place = nifti_header(path, content)
+        if len(content) < place.length:
+            raise UserError(
+                f"{path} cannot be read as NIfTI: it is cut short, with {len(content)} of {place.length} bytes."
+            )
         image = nib.Nifti1Image.from_bytes(content)
-        stored = image.dataobj.get_unscaled()
-    if not (np.issubdtype(stored.dtype, np.number) or stored.dtype == np.bool_):
-        raise UserError(f"{path} holds {stored.dtype} and not numbers.")
+        stored = image.dataobj.get_unscaled().reshape(place.grid.shape, order="F")
+    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # pandas refuses the other byte order
+    if stored.dtype.kind not in "iuf":
+        raise UserError(f"{path} holds {stored.dtype} and not real numbers.")
     return Volume(
         path=path,
         stored=stored,
         scale=(float(image.dataobj.slope), float(image.dataobj.inter)),
-        affine=_valid_affine(path, image.affine),
+        place=place,
+        is_compressed=is_compressed,
         header=image.header,
     )
+
+
+_STARTS = ((348).to_bytes(4, "little"), (348).to_bytes(4, "big"))
+"""How a NIfTI file without compression begins."""
 
 
 def read_grid(path: Path) -> Grid:
     """Read the header of a NIfTI file, and none of its voxels.
 
     Returns:
-        A grid of as many axes as the file has.
+        A grid of as many axes as the file has, without trailing axes of one voxel after the third.
 
     Raises:
         UserError: The file is missing, not a NIfTI file, or its header is damaged.
     """
-    with _explained(path):
-        image = nib.load(path)
-    return Grid(path, image.shape, _valid_affine(path, image.affine))
+    return read_nifti_header(path).grid
 
 
 @contextmanager
@@ -111,7 +135,7 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise UserError(f"{path} is missing.") from None
+        raise UserError(missing(path)) from None
     except PermissionError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     except (EOFError, zlib.error) as error:
@@ -120,28 +144,24 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as NIfTI: {error}.") from error
 
 
-def _valid_affine(path: Path, affine: Any) -> Affine:
-    if affine is None or not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-9:
-        listed = "none" if affine is None else np.round(affine[:3], 3).tolist()
-        raise UserError(f"{path} has no valid position in space (its affine is {listed}).")
-    return np.asarray(affine, np.float64)
-
-
 def write_nifti(path: Path, array: NDArray[Any], affine: Affine) -> None:
     """Write a compressed NIfTI file, whole or not at all; equal input gives equal bytes.
 
-    The voxels keep the array's type, except that eight bytes per voxel become four.
+    The voxels keep the array's type, except that eight bytes per voxel become four if they hold every whole number.
 
     Args:
         path: Path of the file, ending in `.nii.gz`.
         array: `(X, Y, Z)`.
         affine: From voxels to mm to the right, to the front and upwards, `(4, 4)`.
+
+    Raises:
+        UserError: It cannot be written.
     """
     header = nib.Nifti1Header()
-    header.set_data_shape(array.shape)
     header.set_qform(affine, code=1)
     header.set_sform(affine, code=1)
-    _write(path, array, header)
+    header.set_xyzt_units("mm")
+    _write(path, array, _in_four_bytes(array), header)
 
 
 def write_nifti_like(path: Path, array: NDArray[Any], header: Any) -> None:
@@ -149,23 +169,44 @@ def write_nifti_like(path: Path, array: NDArray[Any], header: Any) -> None:
 
     nnU-Net warns even if two headers differ by rounding only.
     """
+    _write(path, array, _in_four_bytes(array), _at_the_place_of(header))
+
+
+def write_labels_like(path: Path, labels: Labels, header: Any) -> None:
+    """As `write_nifti_like`, in the smallest type that holds every value of a label map."""
+    _write(path, labels, in_smallest_type(labels), _at_the_place_of(header))
+
+
+def _at_the_place_of(header: Any) -> Any:
     own = nib.Nifti1Header()
-    own.set_data_shape(array.shape)
     for field in _POSITION:
         own[field] = header[field]
-    _write(path, array, own)
+    return own
 
 
-_POSITION = ("pixdim", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
+_POSITION = ("pixdim", "xyzt_units", "qform_code", "sform_code", "srow_x", "srow_y", "srow_z") + tuple(
     f"{kind}_{axis}" for kind, axes in (("quatern", "bcd"), ("qoffset", "xyz")) for axis in axes
 )
 """Fields of a header that hold the position of the voxels in space."""
 
 
-def _write(path: Path, array: NDArray[Any], header: Any) -> None:
-    narrow = {"f8": np.float32, "i8": np.int32, "u8": np.uint32, "b1": np.uint8}.get(array.dtype.str[1:])
-    array = array if narrow is None else array.astype(narrow)
-    header.set_data_dtype(array.dtype)
-    header.set_xyzt_units("mm")
-    image = nib.Nifti1Image(array, None, header)
-    write_file(path, gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))
+def _write(path: Path, array: NDArray[Any], stored: NDArray[Any], header: Any) -> None:
+    """Write an array as `stored`, the same in another type, and compare whole numbers with what was asked for."""
+    header.set_data_dtype(stored.dtype)
+    content = nib.Nifti1Image(stored, None, header).to_bytes()
+    if array.dtype.kind in "iu" and not np.array_equal(nib.Nifti1Image.from_bytes(content).dataobj, array):
+        raise RuntimeError(f"{path}: the values after writing are not those before")
+    write_file(path, gzip.compress(content, compresslevel=1, mtime=0))
+
+
+def _in_four_bytes(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in a type of at most four bytes, which is all that nnU-Net reads; whole numbers only if they fit."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if kind == "b":
+        return array.astype(np.uint8)
+    if kind == "f" and size != 4:
+        return array.astype(np.float32)
+    if kind in "iu" and size == 8:
+        narrow = array.astype(np.int32 if kind == "i" else np.uint32)
+        return narrow if np.array_equal(narrow, array) else array
+    return array

@@ -175,6 +175,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             first, more = summary[key][:MOST_NAMES], len(summary[key][MOST_NAMES:])
             rest = f" and {more} more (see the summary)" if more else ""
             remarks.append(f"Left out, since {what} is missing: {', '.join(first)}{rest}.")
+    remarks += summary["not_used"]
     for key, values in summary["other_values"].items():
         if values:
             where = key.removeprefix("in_")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ...errors import UserError
-from ...progress import PredictionProgress
+from ...progress import PredictionProgress, console
 from ...runtime.formats import RUNTIMES
 from ..options import AsJson
 from ..output import print_json
@@ -43,17 +43,25 @@ def predict(
     any_orientation: Annotated[
         bool, typer.Option("--any-orientation", help="Accept images in another orientation than the training images'.")
     ] = False,
+    allow_empty_channel: Annotated[
+        bool, typer.Option("--allow-empty-channel", help="Accept channels that are all zero: a contrast is missing.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace label maps of earlier runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict the label maps of a folder of images; those of an earlier run are kept."""
-    from ...runtime.cases import find_cases
+    from ...runtime.cases import find_cases, unused_files
     from ...runtime.loading import load_model
     from ...runtime.predictor import predict_cases
     from ...runtime.record import RECORD
 
     loaded = load_model(model, backend=backend, device=device, fold=fold)
     cases = find_cases(images, loaded.description)
+    unused = unused_files(images, loaded.description)
+    for name, reason in unused.items():
+        console.print(
+            f"not predicted: {images / name} {reason}.", style="yellow", highlight=False, markup=False, soft_wrap=True
+        )
     with PredictionProgress(len(cases)) as progress:
         predictions = predict_cases(
             loaded,
@@ -63,6 +71,7 @@ def predict(
             mirror=mirror,
             skip_air=not all_windows,
             any_orientation=any_orientation,
+            allow_empty_channel=allow_empty_channel,
             overwrite=overwrite,
             progress=progress,
         )
@@ -70,7 +79,7 @@ def predict(
     finished = len(predictions.done) + len(predictions.kept)
     if as_json:
         outcomes = {key: value for key, value in asdict(predictions).items() if key != "options"}
-        print_json({"output": str(output), "record": str(record), **outcomes})
+        print_json({"output": str(output), "record": str(record), **outcomes, "not_used": unused})
     elif finished:
         kept = f", {len(predictions.kept)} of them from an earlier run" if predictions.kept else ""
         print(f"Label maps: {output} ({finished} cases{kept})\nRecord:     {record}")

@@ -103,6 +103,7 @@ def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bo
         _list_damage(error.report)
         raise
     _list_damage(report)
+    _list_unused(report)
     if as_json:
         print_json(report.summary())
         return
@@ -118,6 +119,14 @@ def _list_damage(report: Report) -> None:
             console.print(f"{case}: {sentence}", style="red", highlight=False, markup=False, soft_wrap=True)
     if len(report.damage) > SHOWN:
         console.print(f"… and {len(report.damage) - SHOWN} more, all in {report.path}", highlight=False)
+
+
+def _list_unused(report: Report) -> None:
+    """List images that belong to no case on standard error."""
+    for path in report.unused[:SHOWN]:
+        console.print(f"not used: {path} belongs to no case.", highlight=False, markup=False, soft_wrap=True)
+    if len(report.unused) > SHOWN:
+        console.print(f"… and {len(report.unused) - SHOWN} more, all in {report.path}", highlight=False)
 
 
 def _show(report: Report) -> None:

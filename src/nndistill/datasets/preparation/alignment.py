@@ -44,14 +44,13 @@ def check_alignable(volume: Volume) -> None:
     Raises:
         UserError: It has no orientation, or two that differ by more than half a voxel.
     """
-    qform, sform = volume.header.get_qform(coded=True)[0], volume.header.get_sform(coded=True)[0]
-    if qform is None and sform is None:
+    if volume.place.form == "neither":
         raise UserError(
             f"{volume.path} says nothing about its orientation (qform and sform codes are 0): it cannot be aligned."
         )
-    if qform is None or sform is None:
+    if volume.place.other is None:
         return
-    apart = Grid(volume.path, volume.grid.shape, sform).apart(qform)
+    apart = volume.grid.apart(volume.place.other)
     if apart > 0.5 * volume.grid.spacing.min():
         raise UserError(
             f"{volume.path} names two places in space, its qform and its sform, up to {apart:.3g} mm apart: "

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ...errors import UserError
 from ...files import atomic_path
 from ...nnunet.data.raw_format import image_name, label_name
 from ...volumes.grid import is_same_grid
-from ...volumes.nifti import read_volume, write_nifti_like
+from ...volumes.label_values import whole_numbers
+from ...volumes.nifti import read_volume, write_labels_like, write_nifti_like
 from ..source import Case, Source
 from .alignment import resample_onto
 from .case_check import Finding
@@ -31,7 +30,7 @@ class FileAction:
         kind: Copy it; link it; or read, change and write it.
         channel: Channel to take out of a 4D image.
         onto: Image onto whose grid it is resampled.
-        is_label: Resample to the nearest voxel, and write bytes.
+        is_label: Resample to the nearest voxel, and write whole numbers.
     """
 
     target: Path
@@ -62,14 +61,17 @@ class FileAction:
     def _rewrite(self) -> None:
         volume = read_volume(self.origin)
         array, header = volume.array, volume.header
-        if array.ndim == 4:
+        if self.is_label:
+            array = whole_numbers(array, self.origin)
+        elif array.ndim == 4:
             array = array[..., self.channel or 0]
         if self.onto is not None:
             reference = read_volume(self.onto)
             header = reference.header
             if not is_same_grid(volume.grid, reference.grid):
                 array = resample_onto(array, volume.affine, reference.grid, nearest=self.is_label)
-        write_nifti_like(self.target, array.astype(np.uint8) if self.is_label else array, header)
+        write = write_labels_like if self.is_label else write_nifti_like
+        write(self.target, array, header)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,16 @@ from ...errors import UserError
 from ...files import update_json
 from ...nnunet.data.raw_format import new_dataset_folder, write_dataset_json
 from ..source import Source
-from .case_check import Finding, Rules, names_by_value, unfit_content
+from .case_check import Finding, Rules, check_label_values, names_by_value, unfit_content
 from .case_plan import CasePlan, plan_case
 from .dataset_check import check_cases, duplicates, processors
 from .provenance import RECORD, check_made_here, update_provenance
 from .report import REPORT, Report, known_findings
 from .splits import Fold, check_split, make_split
+
+
+WRITTEN_BY = 2
+"""Increase it whenever a rewritten file gets other content: version 0.1 cut labels to 8 bits, without this number."""
 
 
 class DamagedData(UserError):
@@ -84,6 +88,7 @@ def prepare(
     """
     folder = _free_folder(Path(raw), dataset_id, source.name)
     check_split(split)
+    check_label_values(names_by_value(source.labels))
     made_from = {"maker": source.found_by}
     steps = 2 * len(source.cases)
     tell = progress or (lambda done, total: None)
@@ -104,7 +109,12 @@ def prepare(
     folds = make_split(split, patients, left_out=list(report.damage))
     case_plans = [plan_case(case, findings[case.name], folder, source, copy=copy) for case in sound]
     files = {
-        action.target: [action.kind, source.onto, findings[plan.name].files]
+        action.target: [
+            action.kind,
+            source.onto,
+            findings[plan.name].files,
+            *([WRITTEN_BY] if action.kind == "rewrite" else []),
+        ]
         for plan in case_plans
         for action in plan.actions
     }

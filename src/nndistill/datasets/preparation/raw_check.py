@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import UserError
 from ...files import read_json
 from ...nnunet.data.raw_cases import raw_cases
-from .case_check import Rules, names_by_value, unfit_content
+from .case_check import Rules, check_label_values, names_by_value, unfit_content
 from .dataset_check import check_cases
 from .report import REPORT, known_findings
 
@@ -49,8 +49,14 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
         )
     rules = Rules(channels=tuple(description["channel_names"].values()))
     values = names_by_value(description["labels"])
+    check_label_values(values)
     findings = check_cases(cases, rules, known=known_findings(folder / REPORT, rules), progress=progress)
     for case in cases:
         found = replace(findings[case.name], empty=[])  # some people fill a missing channel with zeros
         for sentence in found.damage + unfit_content(case, found, values, empty_labels=True):
             raise UserError(sentence)
+        if not found.exact_labels:
+            raise UserError(
+                f"{case.label} holds labels that are whole numbers up to rounding only, and nnU-Net cuts off decimals: "
+                "save it as whole numbers without a scale."
+            )

@@ -19,6 +19,9 @@ from .splits import Fold, patients_on_both_sides
 
 REPORT = "report.json"
 
+IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+"""Endings of files that look like images."""
+
 CHECK_VERSION = 1
 """Increase it whenever checks change, so that findings of older checks are not reused."""
 
@@ -48,6 +51,19 @@ class Report:
     prepared: bool = False
 
     @property
+    def unused(self) -> list[str]:
+        """Images next to those of the cases that belong to no case."""
+        used = {path.absolute() for case in self.source.cases for path in case.files}
+        folders = {path.parent for path in used}
+        return sorted(
+            str(path)
+            for folder in folders
+            if folder.is_dir()
+            for path in folder.iterdir()
+            if path not in used and path.name.lower().endswith(IMAGES) and not path.name.startswith(".")
+        )
+
+    @property
     def path(self) -> Path:
         """The file of the report."""
         return self.folder / REPORT
@@ -59,6 +75,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Summarise the report in numbers."""
+        unused = self.unused
         training = [case for case in self._used if case.label]
         found = [self.findings[case.name] for case in training]
         patients = {case.name: case.patient for case in training}
@@ -69,6 +86,7 @@ class Report:
             "patients": len(set(patients.values())),
             "test cases": len(self._used) - len(training),
             "damaged": len(self.damage),
+            **({"images not used": len(unused)} if unused else {}),
             "cases with label": {
                 name: sum(value in finding.labels for finding in found)
                 for name, value in self.source.labels.items()
@@ -91,6 +109,7 @@ class Report:
             "summary": self.summary(),
             "damage": self.damage,
             "remarks": self.remarks,
+            "not_used": self.unused,
             "rules": _rules(Rules.of(self.source)),
             "cases": {
                 case.name: {"patient": case.patient, **asdict(self.findings[case.name])} for case in self.source.cases
@@ -112,6 +131,7 @@ def known_findings(path: Path, rules: Rules) -> dict[str, Finding]:
         return {
             name: Finding(**{key: value for key, value in case.items() if key != "patient"})
             for name, case in content["cases"].items()
+            if "exact_labels" in case  # what version 0.1 found lacks it, and is looked for anew
         }
     except (UserError, KeyError, TypeError, AttributeError):
         return {}
