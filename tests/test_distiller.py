@@ -135,6 +135,13 @@ def test_each_method_runs_its_part_of_the_teacher(name, options, encoder, decode
     assert loss.isfinite()
 
 
+def test_no_distillation_is_a_zero_on_the_device_of_the_networks():
+    """A zero elsewhere cannot be stacked with the loss of the task."""
+    distiller = Distiller(residual_unet(STUDENT), None, NoDistillation())
+    output, loss = distiller.to("meta")(torch.empty(1, 1, 16, 16, 16, device="meta"))
+    assert torch.stack([output.mean(), loss]).device.type == "meta"
+
+
 def test_activations_run_from_fine_to_coarse(x):
     method = _Needs("encoder", "decoder", "logits")
     Distiller(residual_unet(STUDENT), residual_unet(TEACHER), method)(x)
@@ -172,6 +179,27 @@ def test_no_distillation_needs_no_teacher(x):
     output, loss = Distiller(residual_unet(STUDENT), None, NoDistillation())(x)
     assert loss == 0
     assert output.shape == (2, 2, 16, 24, 16)
+
+
+def test_tap_that_a_network_never_runs_is_a_sentence(x):
+    student, teacher = (nn.Sequential(nn.Conv3d(1, 2, 1), nn.Identity()) for _ in range(2))
+    student.aside = nn.Identity()
+    student.forward = lambda y: student[1](student[0](y))
+    distiller = Distiller(student, teacher, Feature([2], [2]), student_taps=["aside"], teacher_taps=["1"])
+    with pytest.raises(UserError, match="Sequential gave nothing at aside: this forward pass did not run it"):
+        distiller(x)
+
+
+@pytest.mark.parametrize("late", ["student", "teacher"])
+def test_network_that_was_compiled_and_run_before_it_is_tapped_is_a_sentence(x, late):
+    networks = {name: nn.Sequential(nn.Conv3d(1, 2, 1), nn.Identity()) for name in ("student", "teacher")}
+    networks["teacher"].eval().requires_grad_(False)  # as the distiller does, which would be a reason to compile anew
+    networks[late] = torch.compile(networks[late], backend="eager")
+    with torch.no_grad():
+        networks[late](x)
+        distiller = Distiller(**networks, method=Feature([2], [2]), student_taps=["0"], teacher_taps=["0"])
+        with pytest.raises(UserError, match=r"Sequential gave nothing at 0: .*Make the Distiller before"):
+            distiller(x)
 
 
 def test_compiled_student_gives_the_same_loss(x):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -82,6 +83,23 @@ class PredictionProgress:
         self._bar.update(self._task, completed=sum(self._shares.values()), **fields)
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """How far a training is.
+
+    Args:
+        current_epoch: Counted from 0.
+        num_epochs: Epochs of the whole training.
+        loss: Mean of the last epoch; `None` in the first.
+        dice: Of the last epoch's validation, likewise.
+    """
+
+    current_epoch: int
+    num_epochs: int
+    loss: float | None
+    dice: float | None
+
+
 class TrainingProgress:
     """Progress of a training: pass `start`, `advance` and `prepare` to `nndistill.nnunet.training.run.train`.
 
@@ -113,18 +131,17 @@ class TrainingProgress:
         if not console.is_terminal and done % max(1, total // 10) == 0:
             console.print(f"{self._title}: {state}", highlight=False)
 
-    def advance(self, trainer: Any) -> None:
-        """Count one batch of an nnU-Net trainer."""
+    def advance(self, state: TrainingState) -> None:
+        """Count one batch."""
         self._bar.update(self._task, advance=1)
-        if trainer.current_epoch != self._epoch:
-            self._epoch = trainer.current_epoch
-            self._describe(trainer)
+        if state.current_epoch != self._epoch:
+            self._epoch = state.current_epoch
+            self._describe(state)
 
-    def _describe(self, trainer: Any) -> None:
-        log = trainer.logger.get_checkpoint()
-        state = f"epoch {self._epoch + 1}/{trainer.num_epochs}"
-        if log["mean_fg_dice"]:
-            state += f", loss {log['train_losses'][-1]:.2f}, Dice {log['mean_fg_dice'][-1]:.2f}"
-        self._bar.update(self._task, description=state)  # without the title, to fit 80 columns
+    def _describe(self, state: TrainingState) -> None:
+        description = f"epoch {state.current_epoch + 1}/{state.num_epochs}"
+        if state.loss is not None and state.dice is not None:
+            description += f", loss {state.loss:.2f}, Dice {state.dice:.2f}"
+        self._bar.update(self._task, description=description)  # without the title, to fit 80 columns
         if not console.is_terminal:
-            console.print(f"{self._title}: {state}", highlight=False)
+            console.print(f"{self._title}: {description}", highlight=False)

@@ -84,6 +84,11 @@ def unwrapped(network: nn.Module) -> nn.Module:
             return network
 
 
+def _is_compiled(network: nn.Module) -> bool:
+    inner = network.module if isinstance(network, DistributedDataParallel) else network
+    return hasattr(inner, "_orig_mod")
+
+
 def _replacing(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     return lambda module, inputs, output: change(output)
 
@@ -103,6 +108,7 @@ class TappedNetwork:
 
     Raises:
         UnknownName: A path names no module.
+        UserError: When it is run: the network did not run a module, or was compiled and run before it was tapped.
     """
 
     def __init__(self, network: nn.Module, taps: Taps) -> None:
@@ -131,6 +137,7 @@ class TappedNetwork:
         with self._listen():
             if self._last is None:
                 self.network(x)
+                self._refuse_unseen()
                 self._last = next(reversed(self._seen))
             else:
                 with suppress(_EnoughSeen):
@@ -170,7 +177,20 @@ class TappedNetwork:
 
         return hear
 
+    def _refuse_unseen(self) -> None:
+        unseen = [path for path in (*self.taps.encoder, *self.taps.decoder) if path not in self._seen]
+        if not unseen:
+            return
+        reason = (
+            "torch.compile made its code before the network was tapped and does not look at taps that come later. Make "
+            "the Distiller before the compiled network runs for the first time, or compile the network anew."
+            if _is_compiled(self.network)
+            else "this forward pass did not run it. Name modules that every forward pass runs."
+        )
+        raise UserError(f"{type(unwrapped(self.network)).__name__} gave nothing at {', '.join(unseen)}: {reason}")
+
     def _activations(self, output: Any) -> Activations:
+        self._refuse_unseen()
         seen, self._seen = self._seen, {}
         logits = output[0] if isinstance(output, (list, tuple)) else output
         return Activations(

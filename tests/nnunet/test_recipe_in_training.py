@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import nibabel as nib
@@ -14,7 +15,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nndistill.distiller import Distiller
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.prediction import predict_folder
+from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
+from nndistill.nnunet.training.one_process import _trainer
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from nndistill.nnunet.training.run import Run
 from nndistill.recipes import load_recipe
 
 EPOCHS = 4
@@ -152,3 +156,54 @@ def test_teacher_checkpoint_of_the_recipe_teaches(distill, world):
         _, folder = distill(which, "--no-validate", epochs=1, teacher_checkpoint=which)
         teacher = _final(folder)["init_args"]["plans"]["nndistill"]["distillation"]["teacher"]
         assert teacher["checkpoint"] == f"checkpoint_{which}.pth"
+
+
+def test_checkpoint_is_written_by_way_of_the_cpu(distill, monkeypatch):
+    """On the way, a second copy of student, optimiser and average would otherwise stand on the GPU."""
+    places = []
+    load = torch.load
+
+    def spy(file, *arguments, map_location=None, **options):
+        if isinstance(file, io.BytesIO):
+            places.append(map_location)
+        return load(file, *arguments, map_location=map_location, **options)
+
+    monkeypatch.setattr(torch, "load", spy)
+    result, _ = distill("placed", "--no-validate", method="none", epochs=1, iterations=1)
+    assert result.status == 0, result.err
+    assert places
+    assert set(places) == {"cpu"}
+
+
+def test_student_alone_trains_on_one_device(distill, world, monkeypatch):
+    """On the meta device nothing is computed, and a tensor on another device is an error."""
+    monkeypatch.setenv("nnUNet_compile", "false")
+    assert distill("alone", "--no-validate", method="none", epochs=1, iterations=1)[0].status == 0
+    run = Run(world.dataset.name, "3d_fullres", "0", nnUNetTrainerDistill.__name__, "alone")
+    trainer = _trainer(run, torch.device("meta"))
+    trainer.initialize()
+    trainer.on_train_start()
+    objectives = []
+
+    def stop(loss: torch.Tensor) -> None:
+        loss.backward()
+        objectives.append(loss)
+        raise KeyboardInterrupt  # what follows reads values
+
+    monkeypatch.setattr(trainer, "_update", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train_step(next(trainer.dataloader_train))
+    assert objectives[0].device.type == "meta"
+    assert all(parameter.grad is not None for parameter in trainer.network.encoder.parameters())
+
+
+def test_gpu_without_enough_memory_is_a_sentence_that_says_what_to_lower(distill, monkeypatch):
+    def fail(self, data, target):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    monkeypatch.setattr(nnUNetTrainerRecipe, "losses", fail)
+    result, _ = distill("large", "--no-validate", method="none", epochs=1)
+    assert result.status == 2
+    assert "the GPU has not enough memory for large (CUDA out of memory. Tried to allocate 2.00 GiB)" in result.err
+    assert "Train with a smaller batch, a smaller patch, fewer features, or a method that reads less" in result.err
+    assert "See the options --batch-size, --features, --method." in result.err

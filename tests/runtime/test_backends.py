@@ -116,3 +116,15 @@ def test_damaged_network_is_a_sentence(tmp_path, kind, small):
     file.write_bytes((small.folders["onnx"] / "model.onnx").read_bytes()[:1000])
     with pytest.raises(UserError, match=r"cannot read .*model\.onnx .* damaged"):
         kind(file, small_description())
+
+
+def test_gpu_without_enough_memory_for_a_window_is_a_sentence(small, window, monkeypatch):
+    backend = load(small, "torch")
+    monkeypatch.setattr(backend, "_network", _OutOfMemory())
+    with pytest.raises(UserError, match=r"not enough memory for a window of \d+×\d+×\d+ voxels"):
+        backend.logits(window)
+
+
+class _OutOfMemory:
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        raise torch.cuda.OutOfMemoryError

@@ -21,7 +21,7 @@ Iterations = Annotated[int | None, typer.Option(help="Training batches per epoch
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Patches per batch. Default: the plans'.")]
 LearningRate = Annotated[float | None, typer.Option(help="Initial learning rate. Default: the recipe's.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the initial weights and of sampling. Default: the recipe's.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one that can run the networks.")]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]
 Name = Annotated[str | None, typer.Option(help="Name of the run's plans, which becomes part of its folder's name.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a training that was started before.")]

@@ -21,6 +21,13 @@ def adjusted_recipe(name: str, **changes: Any) -> Recipe:
     return load_recipe(name).adjusted(**changes)
 
 
+def refuse_missing_device(device: str, *, gpus: int) -> None:
+    """Refuse a device that is not there, before anything is planned or written."""
+    from ..nnunet.training.run import find_training_device
+
+    find_training_device(device, gpus=gpus)
+
+
 def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validate: bool) -> None:
     """Train a run under a progress bar."""
     from ..nnunet.training.run import train

@@ -26,7 +26,7 @@ from ..options import (
     Validate,
     Workspace,
 )
-from ..training import adjusted_recipe, report_training, train_with_progress
+from ..training import adjusted_recipe, refuse_missing_device, report_training, train_with_progress
 
 _METHODS = "{methods}"
 
@@ -105,6 +105,7 @@ def distill(
     from ...nnunet.workspace import use_workspace
 
     use_workspace(workspace)
+    refuse_missing_device(device, gpus=gpus)
     recipe = adjusted_recipe(
         recipe_name,
         epochs=epochs,

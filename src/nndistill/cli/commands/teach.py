@@ -25,7 +25,7 @@ from ..options import (
     Workspace,
 )
 from ..output import workspace_option
-from ..training import adjusted_recipe, report_training, train_with_progress
+from ..training import adjusted_recipe, refuse_missing_device, report_training, train_with_progress
 
 
 def teach(
@@ -58,6 +58,7 @@ def teach(
     from ...nnunet.workspace import dataset_folder, raw_folder, use_workspace
 
     use_workspace(workspace)
+    refuse_missing_device(device, gpus=gpus)
     recipe = adjusted_recipe(recipe_name, epochs=epochs, iterations=iterations, learning_rate=learning_rate, seed=seed)
     folder = dataset_folder(raw_folder(), dataset)
     check_raw_dataset(folder)

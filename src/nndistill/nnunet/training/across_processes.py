@@ -1,11 +1,14 @@
-"""A method in a training on several GPUs: the same φ in every process, whether it is trained or not."""
+"""What several processes of one training have to share: φ, the same in all of them, and what each of them knows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
 
 
 def across_processes(method: nn.Module, *, device_ids: Sequence[int] | None = None) -> nn.Module:
@@ -21,3 +24,20 @@ def across_processes(method: nn.Module, *, device_ids: Sequence[int] | None = No
     for parameter in method.parameters():
         distributed.broadcast(parameter.detach(), src=0)
     return method
+
+
+def gathered(value: T) -> list[T]:
+    """Return the value of every process, in the order of their ranks; every process has to call this.
+
+    Args:
+        value: Anything that can be pickled.
+
+    Example:
+        >>> gathered("alone")
+        ['alone']
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [value]
+    values = [value] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values

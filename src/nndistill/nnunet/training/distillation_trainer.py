@@ -88,7 +88,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.distiller = Distiller(self.network, self.teacher, self.method)
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(  # type: ignore[assignment]
-                self.method, device_ids=[self.local_rank]
+                self.method, device_ids=[self.local_rank] if self.device.type == "cuda" else None
             )
         super().on_train_start()
         self._prepare_method()
@@ -123,7 +123,21 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             self.on_preparation(done, total)
 
         with self._teacher_under_deep_supervision():
-            method.prepare(self.distiller.teacher_task(self._training_batches(), self.loss, report=report))
+            loss = self._loss_of_one_process()
+            method.prepare(self.distiller.teacher_task(self._training_batches(), loss, report=report))
+
+    def _loss_of_one_process(self) -> Any:
+        """nnU-Net's loss without what it gathers from other processes, which do not take part in the learning.
+
+        Its batch Dice would wait for them, and they for what is learned.
+        """
+        if not self.is_ddp:
+            return self.loss
+        self.is_ddp = False
+        try:
+            return self._build_loss()
+        finally:
+            self.is_ddp = True
 
     def _training_batches(self) -> Iterator[tuple[Tensor, Any]]:
         while True:
@@ -192,10 +206,11 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if self.local_rank == 0:
             logger.warning(sentence)
 
-    def _clip_gradients(self) -> None:
-        super()._clip_gradients()
+    def _clip_gradients(self) -> list[Tensor]:
+        norms = super()._clip_gradients()
         if phi := list(self.method.parameters()):  # separately, so that φ does not shorten the student's own steps
-            clip_grad_norm_(phi, GRADIENT_NORM)
+            norms.append(clip_grad_norm_(phi, GRADIENT_NORM))
+        return norms
 
     def extra_state(self) -> dict[str, Any]:
         state = {**super().extra_state(), "method": self.method.state_dict()}

@@ -18,6 +18,8 @@ from .distillation_weight import EpochGradients
 LOSSES = ("segmentation_losses", "distillation_losses")
 GRADIENTS = EpochGradients._fields
 """Items of a distillation; the log of a training without a teacher has no entries for them."""
+STEPS = ("skipped_steps", "gradient_scales")
+"""Steps per epoch that were skipped, and the gradient scaler's scale at the epoch's end, 1 if there is no scaler."""
 
 
 class RecipeLogger(LocalLogger):  # type: ignore[misc]
@@ -25,12 +27,12 @@ class RecipeLogger(LocalLogger):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self.my_fantastic_logging.update({key: [] for key in (*LOSSES, *GRADIENTS)})
+        self.my_fantastic_logging.update({key: [] for key in (*LOSSES, *GRADIENTS, *STEPS)})
 
     def load_checkpoint(self, checkpoint: dict[str, list[Any]]) -> None:
         """Continue a log; in one that an older version began, what it did not measure is zero."""
         epochs = len(checkpoint["train_losses"])
-        super().load_checkpoint({**{key: [0.0] * epochs for key in GRADIENTS}, **checkpoint})
+        super().load_checkpoint({**{key: [0.0] * epochs for key in (*GRADIENTS, *STEPS)}, **checkpoint})
 
     def plot_progress_png(self, output_folder: str) -> None:
         """Draw `progress.png`."""

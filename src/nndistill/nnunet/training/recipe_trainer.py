@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,13 @@ from torch import Tensor, autocast, distributed
 from torch.nn.utils import clip_grad_norm_
 
 from ...errors import UserError
+from ...progress import TrainingState
 from ...taps import unwrapped
 from ..models.checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
 from ..run_setup import KEY, RunSetup
+from .across_processes import gathered
 from .log import LOSSES, RecipeLogger
+from .skipped_steps import Finite, SkippedSteps, finite_everywhere
 from .weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -40,10 +44,13 @@ class _NoLongerImproving(Exception):
 class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (nnU-Net's way of naming trainers)
     """A stock nnU-Net training whose optimiser, length and mirroring come from the recipe in its plans.
 
-    Beyond stock: checkpoints are written atomically and carry the random state, a resumed run continues as the
-    uninterrupted one would have, and a loss that is not a finite number stops the run before anything is overwritten.
+    Beyond stock: checkpoints are written atomically and carry the random state of every process, a resumed run
+    continues as the uninterrupted one would have, and a step whose loss or gradient is not a finite number is skipped;
+    too many of them stop the run before anything is overwritten.
     Checkpoints name `nnUNetTrainer` as their trainer, so that they predict without nnDistill.
     """
+
+    is_ddp: bool  # nnU-Net's: one of several processes
 
     def __init__(
         self,
@@ -68,12 +75,13 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.num_val_iterations_per_epoch = recipe.validation_iterations
         self.save_every = recipe.save_every
         self.logger.local_logger = RecipeLogger()
-        self.on_iteration: Callable[[nnUNetTrainer], None] = lambda trainer: None
+        self.on_iteration: Callable[[TrainingState], None] = lambda state: None
         """Called after every training and validation batch, for a progress bar."""
         self.on_preparation: Callable[[int, int], None] = lambda done, total: None
         """Called with the number of steps done and of all steps while a method learns from the teacher at the start."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
+        self._skipped_steps = SkippedSteps(iterations=recipe.iterations)
 
     def initialize(self) -> None:
         if self.recipe.seed is not None and not self.was_initialized:
@@ -135,41 +143,64 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.optimizer.zero_grad(set_to_none=True)
         with autocast("cuda") if self.device.type == "cuda" else nullcontext():
             losses = self.losses(data, target)
-            loss = torch.stack(list(losses.values())).sum()
-        self._update(loss)
+            first, *others = losses.values()
+            loss = sum(others, first)
+        finite = self._update(loss)
         values = {f"{name}_losses": value.item() for name, value in losses.items()}
-        self._refuse_non_finite(values)
-        if self._average:
+        self._skipped_steps.count(finite, scaled=self.grad_scaler is not None)
+        if not all(finite):
+            self._report_skipped_step(finite, values)
+        elif self._average:
             self._average.update()
-        self.on_iteration(self)
-        return {"loss": loss.detach().cpu().numpy(), **values}
+        self.on_iteration(self.state)
+        result = {"loss": loss.detach().cpu().numpy(), **values}
+        return result if finite.loss else dict.fromkeys(result, nan)  # in every process, whichever had it
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self, loss: Tensor) -> Finite:
+        """Step, unless the loss or a gradient is not finite."""
         if self.grad_scaler is None:
             loss.backward()  # type: ignore[no-untyped-call]
-            self._clip_gradients()
-            self.optimizer.step()
+            finite = finite_everywhere(loss, self._clip_gradients())
+            if all(finite):
+                self.optimizer.step()
         else:
             self.grad_scaler.scale(loss).backward()
             self.grad_scaler.unscale_(self.optimizer)
-            self._clip_gradients()
-            self.grad_scaler.step(self.optimizer)
+            finite = finite_everywhere(loss, self._clip_gradients())
+            if all(finite):
+                self.grad_scaler.step(self.optimizer)
             self.grad_scaler.update()
+        return finite
 
-    def _clip_gradients(self) -> None:
-        clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
+    def _clip_gradients(self) -> list[Tensor]:
+        """Shorten gradients that are too long; return the norms that they had."""
+        return [clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)]
 
-    def _refuse_non_finite(self, losses: dict[str, float]) -> None:
-        if np.isfinite(list(losses.values())).all():
+    def _report_skipped_step(self, finite: Finite, values: dict[str, float]) -> None:
+        terms = ", ".join(f"{name.removesuffix('_losses')} {value}" for name, value in values.items())
+        what = "gradient" if finite.loss else "loss"
+        self.print_to_log_file(f"a step was skipped: its {what} is not a finite number ({terms})")
+        if not self._skipped_steps.too_many:
             return
-        terms = ", ".join(f"{name.removesuffix('_losses')} {value}" for name, value in losses.items())
         kept = sorted(file.name for file in Path(self.output_folder).glob("checkpoint_*.pth"))
         advice = f"resume from {' or '.join(kept)} there" if kept else "start again"
         raise UserError(
-            f"the loss is no longer a finite number in epoch {self.current_epoch} ({terms}); training stopped and "
-            f"nothing in {self.output_folder} was overwritten. Lower the learning rate or check the images for "
-            f"NaN, then {advice}.",
+            f"the {what} is no longer a finite number in epoch {self.current_epoch} ({terms}); after "
+            f"{self._skipped_steps.in_a_row} skipped steps in a row, and {self._skipped_steps.in_all} in all, training "
+            f"stopped and nothing in {self.output_folder} was overwritten. Lower the learning rate or check the images "
+            f"for NaN, then {advice}.",
             option=("learning_rate", "resume") if kept else "learning_rate",
+        )
+
+    @property
+    def state(self) -> TrainingState:
+        """How far the training is."""
+        log = self.logger.get_checkpoint()
+        return TrainingState(
+            current_epoch=self.current_epoch,
+            num_epochs=self.num_epochs,
+            loss=log["train_losses"][-1] if log["train_losses"] else None,
+            dice=log["mean_fg_dice"][-1] if log["mean_fg_dice"] else None,
         )
 
     def on_validation_epoch_start(self) -> None:
@@ -179,7 +210,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = super().validation_step(batch)
-        self.on_iteration(self)
+        self.on_iteration(self.state)
         return result
 
     def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
@@ -188,8 +219,14 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         with np.errstate(invalid="ignore"):  # for classes that are in none of the few batches
             super().on_validation_epoch_end(val_outputs)
 
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._skipped_steps.start_epoch()
+
     def on_train_epoch_end(self, train_outputs: list[dict[str, Any]]) -> None:
+        train_outputs = [output for output in train_outputs if isfinite(output["loss"])]
         super().on_train_epoch_end(train_outputs)
+        self._log_steps()
         for key in LOSSES:
             mean = float(np.mean([output.get(key, 0.0) for output in train_outputs]))
             if self.is_ddp:
@@ -198,6 +235,16 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
                 mean = float(np.mean(means))
             self.logger.log(key, mean, self.current_epoch)
             self.print_to_log_file(f"{key.removesuffix('_losses')}_loss", round(mean, 6))
+
+    def _log_steps(self) -> None:
+        skipped = self._skipped_steps.in_epoch
+        scale = 1.0 if self.grad_scaler is None else self.grad_scaler.get_scale()
+        self.logger.log("skipped_steps", skipped, self.current_epoch)
+        self.logger.log("gradient_scales", scale, self.current_epoch)
+        if skipped:
+            self.print_to_log_file(f"skipped_steps {skipped} of {self.num_iterations_per_epoch}")
+        if self.grad_scaler is not None:
+            self.print_to_log_file(f"gradient_scale {scale:g}")
 
     def on_epoch_start(self) -> None:
         # not at the end of an epoch: a run that was killed there and resumed has to stop as well
@@ -220,6 +267,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         if self.recipe.checkpoint == "best":
+            if self.is_ddp:
+                distributed.barrier()  # until the first process has written it
             self.load_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
         with self._weights_to_use():
             super().perform_actual_validation(save_probabilities)
@@ -229,6 +278,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         return self._average.applied() if self._average else nullcontext()
 
     def save_checkpoint(self, filename: str) -> None:
+        """Write a checkpoint, atomically; in a data-parallel training, every process has to call this."""
+        random_states = gathered(random_state())
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, but may print that
             return
@@ -236,9 +287,9 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         with self._weights_to_use():
             super().save_checkpoint(stock)  # type: ignore[arg-type]
         stock.seek(0)
-        checkpoint = torch.load(stock, weights_only=False)
+        checkpoint = torch.load(stock, weights_only=False, map_location="cpu")  # not a second copy on the GPU
         checkpoint["trainer_name"] = nnUNetTrainer.__name__
-        checkpoint[KEY] = self.extra_state()
+        checkpoint[KEY] = {**_by_process(random_states), **self.extra_state()}
         write_checkpoint(Path(filename), checkpoint)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
@@ -247,17 +298,32 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         if self._average:
             self._average.restart()
         if extra is not None:
+            self._resumed_random_state = _of_process(self.local_rank, extra)
             self.load_extra_state(extra)
 
     def extra_state(self) -> dict[str, Any]:
-        """What a resumed run needs beyond stock nnU-Net's checkpoint."""
-        state: dict[str, Any] = {"random_state": random_state()}
+        """What a resumed run needs beyond stock nnU-Net's checkpoint and the random state."""
+        state: dict[str, Any] = {}
+        if self._skipped_steps.in_all:
+            state["skipped_steps"] = self._skipped_steps.in_all
         if self._average:  # the checkpoint's own weights are the average
             state["trained_weights"] = unwrapped(self.network).state_dict()
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned."""
-        self._resumed_random_state = state["random_state"]
+        self._skipped_steps.in_all = state.get("skipped_steps", 0)
         if self._average:
             unwrapped(self.network).load_state_dict(state["trained_weights"])
+
+
+def _by_process(states: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Entries of a checkpoint for the random states of all processes, the first of which may be the only one."""
+    first, *others = states
+    return {"random_state": first, **({"random_states_of_others": others} if others else {})}
+
+
+def _of_process(rank: int, entries: dict[str, Any]) -> dict[str, Any] | None:
+    """The random state of a process, and none for one that was not there, which goes on with the numbers it has."""
+    states = [entries["random_state"], *entries.get("random_states_of_others", [])]
+    return states[rank] if rank < len(states) else None

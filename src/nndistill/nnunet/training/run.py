@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from nnunetv2.run.run_training import maybe_load_checkpoint, run_training
 
 from ...errors import UserError
 from ...files import read_json, write_json
+from ...progress import TrainingState
 from ...runtime.backends.torch import find_device
-from ...suppress_output import suppress_output
+from ..plans import resolved_configuration
 from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
 from .distillation_trainer import nnUNetTrainerDistill
-from .recipe_trainer import nnUNetTrainerRecipe
+from .one_process import Observers, train_here
+from .several_processes import train_together
 
 TRAINERS = Path(__file__).parents[1] / "trainers"
 """The folder that `nnUNet_extTrainer` has to name for stock nnU-Net."""
@@ -49,6 +50,16 @@ class Run:
     def fold_folder(self) -> Path:
         """Where the checkpoints of this fold are."""
         return self.model_folder / f"fold_{self.fold}"
+
+    @property
+    def distils(self) -> bool:
+        """Whether the run has a teacher."""
+        return bool(self.trainer == nnUNetTrainerDistill.__name__)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return any(self.fold_folder.glob("checkpoint_*.pth"))
 
     @property
     def finished(self) -> bool:
@@ -88,8 +99,8 @@ def train(
     device: str = "auto",
     gpus: int = 1,
     validate: bool = True,
-    on_start: Callable[[int], None] = lambda iterations: None,
-    on_iteration: Callable[[Any], None] = lambda trainer: None,
+    on_start: Callable[[int], None] = lambda batches: None,
+    on_iteration: Callable[[TrainingState], None] = lambda state: None,
     on_preparation: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Train a run to its end and predict its validation cases; a run that was begun before continues where it stopped.
@@ -97,10 +108,10 @@ def train(
     Args:
         run: What to train; its plans are in place.
         device: `cpu`, `cuda`, `mps`, or `auto` for a GPU if there is one.
-        gpus: Number of GPUs; with more than one, nnU-Net's own multi-GPU training is started.
+        gpus: Number of GPUs; more than one train together, each in a process of its own on its share of every batch.
         validate: Predict the fold's validation cases at the end, as stock nnU-Net does.
         on_start: Called once with the number of batches to come.
-        on_iteration: Called with the trainer after each batch.
+        on_iteration: Called after each batch.
         on_preparation: Called with the number of steps done and of all steps while the method learns from the teacher,
             before the first of these batches.
 
@@ -108,7 +119,7 @@ def train(
         The model folder.
 
     Raises:
-        UserError: The loss became NaN, the disk is full, or the device is not available.
+        UserError: The loss became NaN, the disk is full, the GPU has not enough memory, or a device is not available.
 
     Example:
         >>> from nndistill import load_recipe, prepare_student
@@ -119,58 +130,52 @@ def train(
         >>> student.finished
         True
     """
-    torch_device = find_device(device)
+    torch_device = find_training_device(device, gpus=gpus)
+    observers = Observers(on_start, on_iteration, on_preparation)
     if torch_device.type == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete with training for the cores
-    if gpus > 1:
-        os.environ["nnUNet_extTrainer"] = _with_our_trainers(os.environ.get("nnUNet_extTrainer", ""))
-        run_training(
-            run.dataset,
-            run.configuration,
-            run.fold,
-            run.trainer,
-            run.plans_name,
-            num_gpus=gpus,
-            continue_training=_begun(run),
-            device=torch_device,
-        )
-        return run.model_folder
-    with suppress_output(run.fold_folder / "console.txt"):
-        trainer = _trainer(run, torch_device)
-        maybe_load_checkpoint(trainer, continue_training=_begun(run), validation_only=False)
-        batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
-        on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
-        trainer.on_iteration = on_iteration
-        trainer.on_preparation = on_preparation
-        if not run.finished:
-            trainer.run_training()
-        if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
-            trainer.perform_actual_validation()
+    if gpus == 1:
+        train_here(run, torch_device, validate=validate, observers=observers)
+    else:
+        _refuse_small_batch(run, gpus)
+        train_together(run, torch_device, processes=gpus, validate=validate, observers=observers)
     return run.model_folder
+
+
+def find_training_device(device: str, *, gpus: int) -> torch.device:
+    """Return the device of a training, or with several GPUs their kind.
+
+    Args:
+        device: `cpu`, `cuda`, `mps`, or `auto` for a GPU if there is one.
+        gpus: Number of GPUs.
+
+    Raises:
+        UserError: A device is not available.
+
+    Example:
+        >>> find_training_device("cpu", gpus=1)
+        device(type='cpu')
+    """
+    if gpus == 1:
+        return find_device(device)
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device not in {"auto", "cuda"}:
+        raise UserError(f"several GPUs train together on cuda, not on {device}.", option=("gpus", "device"))
+    if gpus > present:
+        raise UserError(f"there are not {gpus} GPUs with CUDA on this machine; it has {present}.", option="gpus")
+    return torch.device("cuda")
+
+
+def _refuse_small_batch(run: Run, gpus: int) -> None:
+    batch_size = resolved_configuration(read_json(run.plans_file), run.configuration)["batch_size"]
+    if batch_size < gpus:
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared by {gpus} GPUs; use at most {batch_size}, or a larger batch.",
+            option=("gpus", "batch_size"),
+        )
 
 
 def _setup(plans: dict[str, Any]) -> dict[str, Any]:
     """Plans without the version that wrote them, new keys filled in: a newer nnDistill may continue a run."""
     setup = RunSetup.of(plans).model_dump(mode="json", exclude={"nndistill_version"})
     return dict(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file
-
-
-def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:
-    """Build the trainer as nnU-Net does from its name, without nnU-Net's search through all trainers."""
-    classes = {trainer.__name__: trainer for trainer in (nnUNetTrainerRecipe, nnUNetTrainerDistill)}
-    return classes[run.trainer](
-        {**read_json(run.plans_file), "continue_training": _begun(run)},
-        run.configuration,
-        run.fold if run.fold == "all" else int(run.fold),
-        read_json(run.plans_file.parent / "dataset.json"),
-        device,
-    )
-
-
-def _begun(run: Run) -> bool:
-    return any(run.fold_folder.glob("checkpoint_*.pth"))
-
-
-def _with_our_trainers(paths: str) -> str:
-    folders = [path for path in paths.split(os.pathsep) if path]
-    return os.pathsep.join(dict.fromkeys([*folders, str(TRAINERS)]))
