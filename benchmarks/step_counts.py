@@ -44,7 +44,7 @@ STRIDES = [1, 2, 2, 2, 2, (2, 2, 1)]
 FEATURES = [32, 64, 128, 256, 320, 320]
 SIZES = [PATCH, (64, 80, 56), (32, 40, 28), (16, 20, 14), (8, 10, 7), (4, 5, 7)]
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in METHODS if name != "none"},
+    **{name: (name, {}) for name in sorted(METHODS) if name != "none"},
     "dcd, mode=periodization": ("dcd", {"mode": "periodization"}),
     "dcd, domain=coefficients": ("dcd", {"domain": "coefficients"}),
     "cwd, match=encoder": ("cwd", {"match": "encoder"}),
@@ -180,7 +180,7 @@ def compared(before: dict[str, Counted], after: dict[str, Counted]) -> str:
     for name, row in after.items():
         old = numbers(before[name]) if name in before else [""] * len(HEADINGS)
         cells = [new if was in ("", new) else f"{was} → {new}" for was, new in zip(old, numbers(row), strict=True)]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {f'`{name}`' if name in VARIANTS else name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
