@@ -6,13 +6,17 @@ all that was launched before. On the meta device the same operations are dispatc
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
+import nndistill
 from brats_on_meta import REDUCTION, VARIANTS, activations, built, target
 from nndistill.analysis.operation_counts import count_operations
 from nndistill.methods import build_method
-from nndistill.methods.parts.chunking import chunked
+from nndistill.wavelets.chunking import chunked
 
 MOST_KERNELS = {
     "at": 250,
@@ -37,8 +41,8 @@ MOST_KERNELS = {
     "reco-kd": 650,
     "reco-kd, trained φ": 1000,
 }
-"""Kernels of one forward and backward pass, all stages together, and of the wavelets' matrices, which a first step makes.
-The projection of `dcd` has a test of its own."""
+"""Kernels of one forward and backward pass, all stages together, and of the wavelets' matrices, which a first step
+makes. The projection of `dcd` has a test of its own."""
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -75,3 +79,11 @@ def test_only_a_cpu_works_in_chunks_of_its_cache():
     assert chunked(0, 5, torch.device("cpu"), in_cache=4) == []
     covered = chunked(10, 3, torch.device("cpu"), in_cache=7)
     assert [row for rows in covered for row in range(10)[rows]] == list(range(10))
+
+
+def test_one_place_asks_whether_there_is_a_cache():
+    package = Path(nndistill.__file__).parent
+    files = [*(package / "methods").rglob("*.py"), *(package / "wavelets").rglob("*.py")]
+    assert len(files) > 20
+    asking = {file.name for file in files if re.search(r"""type [!=]= .cpu|is_cuda""", file.read_text())}
+    assert asking == {"chunking.py"}

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..errors import UnknownName
+from ..wavelets.chunking import chunked
 from .base import Activations, StagewiseMethod
-from .parts.chunking import chunked
 from .parts.reductions import widened
 from .parts.softening import checked_temperature, matching_logits
 from .registry import register

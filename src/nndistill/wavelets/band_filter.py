@@ -21,6 +21,7 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
+from .chunking import works_in_cache
 from .full_precision import full_precision
 from .operators import analysis_matrix, inversion_error, synthesis_matrix
 from .subbands import SUBBANDS
@@ -126,8 +127,8 @@ def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
     Elsewhere, where calls are what costs, they are one chunk.
     """
     channels, *volume = x.shape
-    on_cpu = x.device.type == "cpu"
-    step = max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume))) if on_cpu else channels
+    in_cache = works_in_cache(x.device)
+    step = max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume))) if in_cache else channels
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .chunking import chunked
+from ...wavelets.chunking import chunked
 from .reductions import CHUNK_ELEMENTS, widened
 
 

@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...wavelets.band_filter import BandFilter
+from ...wavelets.chunking import works_in_cache
 from ...wavelets.full_precision import full_precision
 from ...wavelets.without_autocast import without_autocast
 
@@ -232,7 +233,7 @@ def _tiles(x: Tensor) -> list[tuple[slice, slice]]:
     samples, channels, voxels = x.shape
     if not x.numel():
         return []
-    if x.device.type == "cpu":
+    if works_in_cache(x.device):
         several, one = max(TILE_CHANNELS, TILE_ELEMENTS // voxels), 1
     else:
         several, one = channels, max(1, TILE_ELEMENTS_ELSEWHERE // (channels * voxels))
@@ -246,7 +247,7 @@ def _tiles(x: Tensor) -> list[tuple[slice, slice]]:
 def _columns(x: Tensor) -> list[tuple[slice, slice]]:
     """Runs of samples and voxels of `(B, C, V)` that stay in a CPU's cache while they are used."""
     samples, channels, voxels = x.shape
-    if x.device.type != "cpu" or not x.numel():
+    if not works_in_cache(x.device) or not x.numel():
         return [(slice(samples), slice(voxels))]
     run = max(1, COLUMN_ELEMENTS // channels)
     return [(slice(b, b + 1), slice(v, v + run)) for b in range(samples) for v in range(0, voxels, run)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .chunking import chunked
+from ...wavelets.chunking import chunked
 
 CHUNK_ELEMENTS = 1 << 19
 """Values per chunk on a CPU: autograd keeps several copies of them."""

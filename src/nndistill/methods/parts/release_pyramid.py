@@ -28,9 +28,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import UserError
+from ...wavelets.chunking import chunked
 from ...wavelets.subbands import SUBBANDS
 from ...wavelets.without_autocast import without_autocast
-from .chunking import chunked
 from .domain import Domain
 
 CHUNK_ELEMENTS = 1 << 19
