@@ -13,6 +13,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,21 +96,15 @@ def _rank() -> int:
     return torch.distributed.get_rank()
 
 
-def test_two_processes_learn_prompts_skip_a_step_together_wait_for_the_best_checkpoint_and_resume(
-    on_cpu, student, monkeypatch
-):
+def test_two_processes_learn_prompts_skip_a_step_together_and_resume(on_cpu, student, monkeypatch):
     run = student("freekd", prompt_iterations=1)
-    losses, end, write = nnUNetTrainerDistill.losses, nnUNetTrainer.on_train_end, recipe_trainer.write_checkpoint
+    losses, end = nnUNetTrainerDistill.losses, nnUNetTrainer.on_train_end
     calls = iter(range(100))
 
     def nan_once_in_one_process(trainer, data, target):
         terms = losses(trainer, data, target)
         bad = _rank() == 1 and next(calls) == 1
         return {name: term * (float("nan") if bad else 1.0) for name, term in terms.items()}
-
-    def write_slowly(path: Path, checkpoint: dict) -> None:
-        time.sleep(0.5)
-        write(path, checkpoint)
 
     def keep(trainer) -> None:
         kept = {"weights": trainer.network.state_dict(), "method": trainer.method.state_dict()}
@@ -120,7 +115,6 @@ def test_two_processes_learn_prompts_skip_a_step_together_wait_for_the_best_chec
         (run.fold_folder / f"validated_by_{_rank()}").touch()
 
     monkeypatch.setattr(nnUNetTrainerDistill, "losses", nan_once_in_one_process)
-    monkeypatch.setattr(recipe_trainer, "write_checkpoint", write_slowly)
     monkeypatch.setattr(nnUNetTrainer, "on_train_end", keep)
     monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", validate)
     seen: list[object] = []
@@ -154,6 +148,25 @@ def test_two_processes_learn_prompts_skip_a_step_together_wait_for_the_best_chec
     train_together(run, CPU, processes=2, validate=False, observers=Observers())
     for rank, state in enumerate(numbers):
         assert torch.equal(torch.load(run.fold_folder / f"numbers_of_{rank}.pth"), state["torch"])
+
+
+def _validate(rank: int, folder: str) -> None:
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    trainer = object.__new__(recipe_trainer.nnUNetTrainerRecipe)
+    trainer.recipe, trainer.is_ddp = SimpleNamespace(checkpoint="best"), True
+    trainer.output_folder, trainer._average = folder, None
+    trainer.load_checkpoint = lambda file: Path(folder, f"found_by_{rank}").write_text(str(Path(file).is_file()))
+    if rank == 0:
+        time.sleep(1)
+        Path(folder, "checkpoint_best.pth").touch()
+    trainer.perform_actual_validation()
+
+
+def test_no_process_looks_for_the_best_checkpoint_before_the_first_has_written_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(nnUNetTrainer, "perform_actual_validation", lambda trainer, save_probabilities: None)
+    torch.multiprocessing.start_processes(_validate, (str(tmp_path),), nprocs=2, start_method="fork")
+    assert [Path(tmp_path, f"found_by_{rank}").read_text() for rank in range(2)] == ["True", "True"]
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2])

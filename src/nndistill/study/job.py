@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -26,6 +25,7 @@ from ..nnunet.training.run import Run, train
 from ..nnunet.training.student import prepare_student
 from ..nnunet.training.teacher import prepare_teacher
 from ..nnunet.workspace import raw_folder
+from ..progress import TrainingState
 from ..runtime.machine import describe_machine
 from .data import pilot_fold, prepare_data, study_dataset, study_patients
 from .definition import Study, TestCases
@@ -39,8 +39,8 @@ def carry_out(
     places: StudyPlaces,
     name: str,
     *,
-    on_start: Callable[[int], None] = lambda iterations: None,
-    on_iteration: Callable[[Any], None] = lambda trainer: None,
+    on_start: Callable[[int], None] = lambda batches: None,
+    on_iteration: Callable[[TrainingState], None] = lambda state: None,
 ) -> None:
     """Carry out one job, from the beginning or from where it stopped.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_END = 30
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,7 @@ def train_together(
                 raise watch.mistake from None
             raise
         finally:
-            for process in started.processes:
-                if process.is_alive():
-                    process.terminate()
-                process.join()
+            _end(started.processes)
 
 
 def take_part(rank: int, task: Task, reports: SimpleQueue[Any]) -> None:
@@ -110,6 +109,17 @@ def take_part(rank: int, task: Task, reports: SimpleQueue[Any]) -> None:
         reports.put(("mistake", error))
         raise SystemExit(1) from error
     distributed.destroy_process_group()
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End what still runs, even a process that waits on its GPU for another one and does not listen."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_SECONDS_TO_END)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 class _Reporter(logging.Handler):
