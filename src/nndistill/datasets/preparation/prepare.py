@@ -19,7 +19,6 @@ from .provenance import RECORD, check_made_here, update_provenance
 from .report import REPORT, Report, known_findings
 from .splits import Fold, check_split, make_split
 
-
 WRITTEN_BY = 2
 """Increase it whenever a rewritten file gets other content: version 0.1 cut labels to 8 bits, without this number."""
 
