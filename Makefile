@@ -34,7 +34,7 @@ docs: $(VENV)/.dev
 
 benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark
 	mkdir -p benchmarks/results
-	for name in projection methods training_step evaluation preparation deployment; do \
+	for name in projection methods training_step teacher_engine evaluation preparation deployment; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .methods import Activations, Method, TeacherTask
 from .methods.base import unprepared_methods
 from .taps import TappedNetwork, Taps, as_taps
+from .teacher_engines import TeacherEngine, TorchEngine
 
 _NOTHING = Activations(encoder=[])
 
@@ -44,6 +45,8 @@ class Distiller(nn.Module):
         student_taps: Where the student's stages are: module paths of the encoder's stages, fine to coarse, or
             `Taps`. Default: the stages of an nnU-Net.
         teacher_taps: The same for the teacher.
+        teacher_engine: What computes the activations of the teacher that the method needs. Default: PyTorch, which
+            always computes what a method learns in `prepare`.
 
     Shape:
         `x` is whatever both networks take, `(B, C, D, H, W)`; returns a `DistillerOutput`, whose loss is a scalar.
@@ -77,6 +80,7 @@ class Distiller(nn.Module):
         *,
         student_taps: Taps | Sequence[str] | None = None,
         teacher_taps: Taps | Sequence[str] | None = None,
+        teacher_engine: TeacherEngine | None = None,
     ) -> None:
         super().__init__()
         self.student = student
@@ -87,9 +91,10 @@ class Distiller(nn.Module):
             return
         if teacher is None:
             raise ValueError(f"{type(method).__name__} compares with a teacher, but teacher is None.")
-        self._whole_teacher = "logits" in needs
         self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
-        self._teacher = TappedNetwork(teacher.eval().requires_grad_(False), as_taps(teacher_taps, teacher).only(needs))
+        in_pytorch = TorchEngine.reading(teacher.eval().requires_grad_(False), needs, taps=teacher_taps)
+        self._teacher = in_pytorch.tapped
+        self._teacher_engine = teacher_engine or in_pytorch
 
     def forward(self, x: Tensor, target: Tensor | None = None) -> DistillerOutput:
         output, student = self._student(x)
@@ -134,7 +139,7 @@ class Distiller(nn.Module):
         # no_grad, not inference_mode: losses such as mse_loss save the teacher's features for the backward pass,
         # which inference tensors forbid.
         with torch.no_grad():
-            return self._teacher(x)[1] if self._whole_teacher else self._teacher.run_for_taps(x)
+            return self._teacher_engine(x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         if self._teacher is not None:

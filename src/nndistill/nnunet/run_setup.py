@@ -7,6 +7,7 @@ trainer. So a run describes itself, and stock resuming and multi-GPU training wo
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -14,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from ..errors import UserError
 from ..methods import Method, build_method
 from ..recipes import Recipe, Weighting
+from ..teacher_engines.choice import Wanted
 from ..validation import Strict, explain
 
 KEY = "nndistill"
@@ -28,9 +30,15 @@ class Teacher(Strict):
     checkpoint: str
     channels: list[int]
 
+    @property
+    def checkpoint_file(self) -> Path:
+        """The file of its weights."""
+        return Path(self.folder) / f"fold_{self.fold}" / self.checkpoint
+
 
 class Distillation(Strict):
-    """Which method compares student and teacher, with which options and weight, and from what the student starts."""
+    """Which method compares student and teacher, with which options and weight, from what the student starts, and what
+    computes the teacher."""
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -38,6 +46,7 @@ class Distillation(Strict):
     teacher: Teacher
     init: Literal["random", "teacher"] = "random"
     weighting: Weighting
+    teacher_engine: Wanted = "auto"
 
     def build_method(self, *, classes: int | None = None, ignores: bool | None = None) -> Method:
         """Build the method of this run, the parts of a combination with their weights.

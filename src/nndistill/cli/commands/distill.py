@@ -93,6 +93,13 @@ def distill(
     teacher_checkpoint: Annotated[
         str | None, typer.Option(help="File name, such as checkpoint_best.pth; default: the recipe's choice.")
     ] = None,
+    teacher_engine: Annotated[
+        Literal["auto", "torch", "openvino"],
+        typer.Option(
+            help="What computes the teacher on a processor: PyTorch, OpenVINO, or the fastest that gives the same "
+            "features."
+        ),
+    ] = "auto",
     dataset_id: Annotated[int | None, typer.Option(help="Data set to train on; default: the teacher's.")] = None,
     name: Name = None,
     resume: Resume = False,
@@ -129,6 +136,7 @@ def distill(
         dataset=None if dataset_id is None else str(dataset_id),
         name=name,
         init=init,
+        teacher_engine=teacher_engine,
         resume=resume,
     )
     train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)

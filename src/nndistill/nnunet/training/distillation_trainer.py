@@ -21,6 +21,8 @@ from ...files import digest
 from ...methods import Method
 from ...methods.base import unprepared_methods
 from ...taps import unwrapped
+from ...teacher_engines import TeacherEngine, TorchEngine
+from ...teacher_engines.choice import UNDECIDED
 from ..models.model_folder import ModelFolder
 from .across_processes import across_processes
 from .distillation_weight import (
@@ -33,6 +35,7 @@ from .distillation_weight import (
 from .initialization import initialize_from_teacher
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
+from .teacher_engine import teacher_engine
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.distillation_weight = DistillationWeight(
             self.distillation.weighting, iterations=self.recipe.iterations, say=self._say
         )
+        self.teacher_engine: TeacherEngine | None = None
+        self._resumed_engine = UNDECIDED
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
@@ -85,7 +90,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if teacher is not None and self._starts_from_teacher:
             self._start_from(teacher)
         self.teacher = teacher if self.method.needs else None
-        self.distiller = Distiller(self.network, self.teacher, self.method)
+        self.teacher_engine = self._engine_of(self.teacher) if self.teacher is not None else None
+        self.distiller = Distiller(self.network, self.teacher, self.method, teacher_engine=self.teacher_engine)
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(  # type: ignore[assignment]
                 self.method, device_ids=[self.local_rank] if self.device.type == "cuda" else None
@@ -97,19 +103,18 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def _prepare_method(self) -> None:
         """Let the method learn from the teacher before the first epoch, unless an earlier run left what it learned."""
-        teacher = self.distillation.teacher
-        teacher_folder = Path(teacher.folder) / f"fold_{teacher.fold}"
+        teacher_file = self.distillation.teacher.checkpoint_file
         for part in unprepared_methods(self.method):
             found = provide_learned_state(
                 part,
                 facts={
-                    "teacher": digest(teacher_folder / teacher.checkpoint),
+                    "teacher": digest(teacher_file),
                     "dataset": self.plans_manager.dataset_name,
                     "fold": self.fold,
                     "batch_size": self.batch_size,
                     "mirroring": self.recipe.mirroring,
                 },
-                folders=[teacher_folder, Path(self.output_folder)],
+                folders=[teacher_file.parent, Path(self.output_folder)],
                 learn=partial(self._learn, part),
                 may_learn=self.local_rank == 0,
             )
@@ -216,6 +221,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         state = {**super().extra_state(), "method": self.method.state_dict()}
         if weight := self.distillation_weight.state():
             state["weight"] = weight
+        if self.teacher_engine is not None and self.teacher_engine.name != TorchEngine.name:
+            state["teacher_engine"] = self.teacher_engine.name
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
@@ -223,6 +230,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.method.load_state_dict(state["method"])
         if "weight" in state:
             self.distillation_weight.load_state(state["weight"])
+        self._resumed_engine = state.get("teacher_engine", TorchEngine.name)
 
     def _reference(self, target: Any) -> Tensor:
         """The full-size target as methods read it: negative where it has the data set's ignore label."""
@@ -241,8 +249,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         unlike = initialize_from_teacher(unwrapped(self.network), teacher)
         if self._average:
             self._average.restart()
-        chosen = self.distillation.teacher
-        file = Path(chosen.folder) / f"fold_{chosen.fold}" / chosen.checkpoint
+        file = self.distillation.teacher.checkpoint_file
         self.print_to_log_file(f"the student starts from the teacher's most important channels: {file}")
         for path in unlike:
             self.print_to_log_file(f"the student has no {path}: it adds unlike channels of the teacher there")
@@ -251,3 +258,19 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         teacher = self.distillation.teacher
         folder = ModelFolder.read(Path(teacher.folder))
         return folder.network(folder.checkpoint_file(teacher.fold, teacher.checkpoint)).to(self.device)
+
+    def _engine_of(self, teacher: torch.nn.Module) -> TeacherEngine:
+        checkpoint_file = self.distillation.teacher.checkpoint_file
+        return teacher_engine(
+            TorchEngine.reading(teacher.eval(), self.method.needs),
+            wanted=self.distillation.teacher_engine,
+            kept=self._resumed_engine,
+            device=self.device,
+            compiled=self._do_i_compile(),
+            in_one_process=not self.is_ddp,
+            batches=(self.num_epochs - self.current_epoch) * self.num_iterations_per_epoch,
+            checkpoint_file=checkpoint_file,
+            folders=[checkpoint_file.parent, Path(self.output_folder)],
+            log=self.print_to_log_file,
+            warn=self._say,
+        )

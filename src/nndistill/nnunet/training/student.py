@@ -12,6 +12,7 @@ import torch
 from ...errors import UnknownName
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe, weighting_of
+from ...teacher_engines.choice import WANTED, Wanted
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
@@ -37,6 +38,7 @@ def prepare_student(
     dataset: str | None = None,
     name: str | None = None,
     init: Literal["random", "teacher"] = "random",
+    teacher_engine: Wanted = "auto",
     resume: bool = False,
 ) -> Run:
     """Write the plans of a student's training, and return the run.
@@ -55,6 +57,8 @@ def prepare_student(
             random, the start.
         init: What the student starts from: random weights, or the most important channels of the teacher (see
             `nndistill.nnunet.training.initialization.initialize_from_teacher`).
+        teacher_engine: What computes the teacher on a processor: `torch`, `openvino`, or `auto` for the fastest that
+            gives the same features (see `nndistill.teacher_engines.choice.ChosenEngine`).
         resume: Accept a run that was begun before.
 
     Raises:
@@ -67,6 +71,8 @@ def prepare_student(
     """
     if init not in ("random", "teacher"):
         raise UnknownName("start", init, ("random", "teacher"), option="init")
+    if teacher_engine not in WANTED:
+        raise UnknownName("teacher engine", teacher_engine, WANTED, option="teacher_engine")
     recipe = as_recipe(recipe)
     teacher = ModelFolder.read(Path(teacher_folder).resolve())
     checkpoint_file = teacher.checkpoint_file(
@@ -115,6 +121,7 @@ def prepare_student(
             ),
             init=init,
             weighting=weighting,
+            teacher_engine=teacher_engine,
         ),
     )
     run.store_plans(setup.into(plans), resume=resume)

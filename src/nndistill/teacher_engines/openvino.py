@@ -1,0 +1,121 @@
+"""The teacher in OpenVINO: the tapped modules are the outputs of its graph, and nothing behind them is computed."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import openvino
+import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..methods import Activations
+from ..suppress_output import suppress_output, suppress_warnings
+from ..taps import Taps
+from .base import outputs_of
+from .pytorch import TorchEngine
+
+Precision = Literal["float32", "bfloat16"]
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_NAMES = {"float32": "openvino", "bfloat16": "openvino-bfloat16"}
+
+
+class OpenVinoEngine:
+    """A converted teacher on this machine's processor, with as many threads as PyTorch.
+
+    The graph is made ready at the first batch of each shape. What it returns is float32 in either precision.
+
+    Args:
+        model: What `convert_teacher` returns.
+        taps: The modules that were read.
+        precision: In which it computes.
+
+    Raises:
+        UserError: The processor cannot compute in this precision.
+
+    Example:
+        >>> teacher = nn.Sequential(nn.Conv3d(1, 16, 3, padding=1), nn.ReLU()).eval()
+        >>> in_pytorch = TorchEngine(teacher, Taps(encoder=("1",)))
+        >>> x = torch.rand(1, 1, 8, 8, 8)
+        >>> engine = OpenVinoEngine(convert_teacher(in_pytorch, x), in_pytorch.tapped.taps)
+        >>> with torch.no_grad():
+        ...     torch.allclose(engine(x).encoder[0], in_pytorch(x).encoder[0], atol=1e-5)
+        True
+    """
+
+    def __init__(self, model: openvino.Model, taps: Taps, *, precision: Precision = "float32") -> None:
+        if precision == "bfloat16" and not computes_bfloat16():
+            raise UserError("OpenVINO cannot compute in bfloat16 on this processor.")
+        self.name = _NAMES[precision]
+        self._model, self._taps, self._precision = model, taps, precision
+        self._requests: dict[tuple[int, ...], openvino.InferRequest] = {}
+
+    def __call__(self, x: Tensor) -> Activations:
+        request = self._request(tuple(x.shape))
+        image = x.detach().to("cpu", torch.float32).contiguous()
+        request.set_input_tensor(openvino.Tensor(image.numpy(), shared_memory=True))
+        outputs = []
+        for place, port in enumerate(request.model_outputs):
+            outputs.append(torch.empty(tuple(port.shape)))  # OpenVINO's own memory is overwritten by the next batch
+            request.set_output_tensor(place, openvino.Tensor(outputs[-1].numpy(), shared_memory=True))
+        request.infer()
+        encoder, decoder = len(self._taps.encoder), len(self._taps.decoder)
+        return Activations(
+            encoder=outputs[:encoder],
+            decoder=outputs[encoder : encoder + decoder],
+            logits=outputs[-1] if len(outputs) > encoder + decoder else None,
+        )
+
+    def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
+        if shape not in self._requests:
+            model = self._model.clone()
+            model.reshape(shape)  # a fixed size is computed faster than any size
+            settings: dict[str, Any] = {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "ENABLE_CPU_PINNING": False,  # two trainings beside each other would be pinned to the same cores
+            }
+            compiled = openvino.Core().compile_model(model, "CPU", settings)
+            self._requests[shape] = compiled.create_infer_request()
+        return self._requests[shape]
+
+
+def convert_teacher(engine: TorchEngine, example: Tensor) -> openvino.Model:
+    """Trace what is read of a teacher into a graph of OpenVINO, for batches of any size.
+
+    Args:
+        engine: The teacher in PyTorch.
+        example: A batch, on which it is traced.
+
+    Raises:
+        Exception: Of many kinds, if the network does what OpenVINO does not know.
+    """
+    with torch.no_grad(), torch.autocast("cpu", enabled=False), suppress_output(), suppress_warnings():
+        engine(example)  # the first run goes through the whole network, even if less is read
+        # What openvino.convert_model does, without its side effects: that sets the level of the root logger, so that
+        # warnings are lost, and reports the conversion to OpenVINO's makers.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        traced = TorchScriptPythonDecoder(_Outputs(engine).eval(), example_input=(example,), shared_memory=False)
+        model: openvino.Model = frontend.convert(frontend.load(traced))
+    return model
+
+
+def computes_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this processor."""
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class _Outputs(nn.Module):
+    """What is read of a teacher, as the outputs of a module."""
+
+    def __init__(self, engine: TorchEngine) -> None:
+        super().__init__()
+        self.network = engine.tapped.network  # so that its weights are found
+        self._engine = engine
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(outputs_of(self._engine(x)))
