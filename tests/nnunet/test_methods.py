@@ -51,7 +51,8 @@ def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "option", ["bands=A", "bands=S", "bands=[LLH, HLL]", "domain=coefficients", "level=4", "wavelet=haar"]
+    "option",
+    ["bands=A", "bands=S", "bands=[LLH, HLL]", "domain=coefficients", "level=4", "wavelet=haar", "loss_every=4"],
 )
 def test_ablation_of_dcd_trains(option, nndistill, world):
     command = ["distill", world.teacher, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"]

@@ -125,6 +125,7 @@ def test_reduction_below_one_is_refused(distill, reduction):
         (["--option", "wavelett=db4"], "Did you mean 'wavelet'"),
         (["--option", "mode=symetric"], "Did you mean 'symmetric'"),
         (["--recipe", "pape"], "Did you mean 'paper'"),
+        (["--option", "loss_every=0"], "loss_every must be a whole number of at least 1, not 0"),
         (["--option", "db4"], "NAME=VALUE"),
         (["--option", "bands=[LLH"], "a list is written [1, 2]"),
         (["--option", "bands="], "option bands of method 'dcd': Input should be a valid string (given: None)"),

@@ -94,7 +94,7 @@ class BandFilter:
             if math.prod(shape) <= LARGEST_DENSE_VOLUME:
                 return x.copy_((x.flatten(1) @ _dense(self, shape, *place, transposed)).view_as(x))
             plan = _plan(self, shape, *place, transposed)
-            for channels in chunks(x):
+            for channels in _chunks(x):
                 _apply(plan, x[channels])
         return x
 
@@ -121,14 +121,10 @@ class BandFilter:
         )
 
 
-def chunks(x: Tensor, elements: int | None = None) -> list[slice]:
-    """Split the channels of `(C, …)` into chunks of `elements`, by default `CHUNK_ELEMENTS`; on a CPU only.
-
-    Elsewhere, where calls are what costs, they are one chunk.
-    """
+def _chunks(x: Tensor) -> list[slice]:
+    """Split the channels of `(C, …)` into chunks on a CPU. Elsewhere, where calls are what costs, they are one."""
     channels, *volume = x.shape
-    in_cache = works_in_cache(x.device)
-    step = max(1, (elements or CHUNK_ELEMENTS) // max(1, math.prod(volume))) if in_cache else channels
+    step = max(1, CHUNK_ELEMENTS // max(1, math.prod(volume))) if works_in_cache(x.device) else channels
     return [slice(first, first + step) for first in range(0, channels, step)] if x.numel() else []
 
 
