@@ -61,6 +61,7 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
         ("numTraining", "5", 'numTraining is "5"'),
         ("numTraining", 0, "numTraining is 0"),
         ("file_ending", "nii.gz", 'file_ending is "nii.gz"'),
+        ("modality", {"0": "CT"}, "has other channels in the old entry modality"),
     ],
 )
 def test_what_nnunet_cannot_train_on_is_a_sentence_with_the_right_form(entry, value, sentence):

@@ -76,9 +76,9 @@ def check_raw_dataset_json(description: Mapping[str, Any], *, source: str = "dat
     names = channel_names(description, source=source)
     if "channel_names" not in description:
         raise UserError(f'{source} calls its channels "modality", as nnU-Net v1 did; call the entry "channel_names".')
-    if "modality" in description and len(description["modality"]) != len(names):
+    if "modality" in description and channel_names({"modality": description["modality"]}, source=source) != names:
         raise UserError(
-            f"{source} has {len(names)} channel_names and, in the old entry modality, {len(description['modality'])}; "
+            f"{source} has other channels in the old entry modality, which nnU-Net counts too, than in channel_names; "
             "remove modality."
         )
     numbers = [int(number) for number in description["channel_names"]]
@@ -287,7 +287,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(text: Any) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"[0-9]+", text) is not None
+    return isinstance(text, str) and re.fullmatch(r"[0-9]{1,9}", text) is not None
 
 
 def _entry(key: str, names: Sequence[str]) -> str:
