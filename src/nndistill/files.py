@@ -123,13 +123,22 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        UserError: The file is missing or unreadable, or does not contain a JSON object.
+        UserError: The file is missing or unreadable, does not contain a JSON object, or has a key twice.
     """
+
+    def once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(entries)
+        if len(content) < len(entries):  # Python would keep the last one and say nothing
+            keys = [key for key, _ in entries]
+            twice = next(key for key in content if keys.count(key) > 1)
+            raise UserError(f"{path} has the key {twice!r} twice in one object; remove one of them, or rename it.")
+        return content
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from nndistill.dataset_json import channel_names
 from nndistill.datasets import find_brats2024, find_isles2022, prepare
 from nndistill.files import read_json
-from nndistill.nnunet.data.raw_cases import channel_names, raw_cases
+from nndistill.nnunet.data.raw_cases import raw_cases
 
 
 @pytest.mark.parametrize("copy", [False, True])

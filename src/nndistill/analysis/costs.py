@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import UserError
+from ..dataset_json import check_dataset_json
 from ..files import read_json
+from ..nnunet.configuration import check_plans
+from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.plans import (
     build_network,
     derive_plans,
@@ -30,7 +32,8 @@ def network_costs(
 
     Args:
         plans_or_model: A plans file with a `dataset.json` next to it, or a model folder.
-        configuration: Name of a configuration; default: the 3D one, `3d_fullres` if there are several.
+        configuration: Name of a configuration; default: the one that a model folder was trained with, or in a plans
+            file `3d_fullres`, or else the first 3D one that needs no other.
         reduction: Factor by which the student's channels are reduced, r of the paper.
         features: Channels of each student stage, instead of `reduction`.
 
@@ -59,8 +62,10 @@ def model_costs(plans_or_model: Path, *, configuration: str | None = None) -> di
 def _read(plans_or_model: Path, configuration: str | None) -> tuple[dict[str, Any], dict[str, Any], str]:
     plans_file = plans_or_model / "plans.json" if plans_or_model.is_dir() else plans_or_model
     plans, dataset_json = read_json(plans_file), read_json(plans_file.parent / "dataset.json")
-    if "configurations" not in plans:
-        raise UserError(f"{plans_file} is not a plans file of nnU-Net: it has no configurations.")
+    check_plans(plans, source=str(plans_file))
+    check_dataset_json(dataset_json, source=str(plans_file.parent / "dataset.json"))
+    if configuration is None and plans_or_model.is_dir():
+        configuration = ModelFolder.read(plans_or_model).configuration()
     return plans, dataset_json, only_3d_configuration(plans, configuration, source=str(plans_file))
 
 

@@ -16,11 +16,12 @@ from ..nnunet.data.preprocessed_case import Patch, PreprocessedCase, split_of_fo
 from ..nnunet.models.checkpoints import read_checkpoint
 from ..nnunet.models.data_compatibility import refuse_incompatible_data
 from ..nnunet.models.model_folder import ModelFolder
+from ..nnunet.models.stages import stage_taps
 from ..nnunet.models.trained_phi import trained_phi
 from ..nnunet.plans import features_per_stage, resolved_configuration
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
-from ..taps import TappedNetwork, nnunet_taps
+from ..taps import TappedNetwork
 from ..wavelets.operators import check_level, check_mode, check_wavelet
 from .bands import StageBands, stage_bands
 from .mismatch import LeastSquaresPhi, mismatch_norms
@@ -189,7 +190,7 @@ class _Model:
         folder = ModelFolder.read(path.resolve())
         file = folder.checkpoint_file(fold)
         network = folder.network(file).to(device).eval()
-        tapped = TappedNetwork(network, nnunet_taps(network).only({"encoder"}))
+        tapped = TappedNetwork(network, stage_taps(network).only({"encoder"}))
         return cls(folder, file, folder.configuration(read_checkpoint(file)), tapped, device)
 
     @property

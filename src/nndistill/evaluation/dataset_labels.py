@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..dataset_json import named_labels
 from ..errors import UserError
 from ..moved import names_from
 
@@ -28,7 +29,7 @@ def label_values(dataset_json: Mapping[str, Any], *, regions: bool = False) -> d
         >>> label_values(dataset_json)
         {'label 1': (1,), 'core': (2,)}
     """
-    named = {name: _values(value) for name, value in _labels(dataset_json).items() if name != "ignore"}
+    named = {name: _values(value) for name, value in named_labels(dataset_json).items() if name != "ignore"}
     named = {name: values for name, values in named.items() if values != (0,)}
     if not named:
         raise UserError("dataset.json names no label but the background.")
@@ -43,7 +44,7 @@ def label_values(dataset_json: Mapping[str, Any], *, regions: bool = False) -> d
 
 def defines_regions(dataset_json: Mapping[str, Any]) -> bool:
     """Whether some label stands for several values."""
-    return any(len(_values(value)) > 1 for value in _labels(dataset_json).values())
+    return any(len(_values(value)) > 1 for value in named_labels(dataset_json).values())
 
 
 def find_dataset_json(predictions: Path, references: Path) -> Path:
@@ -64,22 +65,12 @@ def find_dataset_json(predictions: Path, references: Path) -> Path:
 
 def ignored_value(dataset_json: Mapping[str, Any]) -> int | None:
     """The value of nnU-Net's ignore label, whose voxels are not annotated; `None` if there is none."""
-    value = _labels(dataset_json).get("ignore")
+    value = named_labels(dataset_json).get("ignore")
     return None if value is None else _values(value)[0]
 
 
-def _labels(dataset_json: Mapping[str, Any]) -> Mapping[str, Any]:
-    labels = dataset_json.get("labels")
-    if not isinstance(labels, Mapping) or not labels:
-        raise UserError("dataset.json has no labels.")
-    return labels
-
-
-def _values(value: Any) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if not values or not all(isinstance(v, int) for v in values):
-        raise UserError(f"dataset.json has a label that is neither a whole number nor a list of them: {value}.")
-    return values
+def _values(value: int | list[int]) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
 
 
 __getattr__ = names_from({"labels_of": f"{__name__}:label_values"}, old=__name__)

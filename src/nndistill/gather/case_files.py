@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..dataset_json import channel_names
 from ..evaluation.dataset_labels import defines_regions
 from ..evaluation.pairing import ENDINGS
 from ..files import read_json
-from ..nnunet.data.raw_cases import channel_names, raw_cases
+from ..nnunet.data.raw_cases import raw_cases
 
 
 def prediction_files(folder: Path, cases: Iterable[str]) -> dict[str, Path]:

@@ -8,12 +8,13 @@ from math import prod
 from typing import Any
 
 from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.label_handling.label_handling import determine_num_input_channels
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from ..errors import UnknownName, UserError
+from .configuration import managers
+from .trainer_class import find_trainer, network_of_trainer
 
 SMALLEST_STAGE = 8
 """The fewest channels of a student stage, unless the teacher's has fewer; the paper's release does the same."""
@@ -29,43 +30,54 @@ def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, sou
 
     Args:
         plans: A plans file's content.
-        name: A configuration's name. Default: `3d_fullres`, or else the only 3D configuration.
+        name: A configuration's name. Default: `3d_fullres`, or else the first 3D configuration that needs no other.
         source: What messages call the plans.
 
     Raises:
-        UserError: It is a 2D configuration or a stage of a cascade, or there is no 3D configuration.
+        UserError: It is a 2D configuration or the second stage of a cascade, or there is no 3D configuration.
         UnknownName: The plans have no configuration of this name.
     """
-    manager = PlansManager(plans)
-    available = manager.available_configurations
+    available = list(plans["configurations"])
     if name is not None and name not in available:
-        raise UnknownName("configuration", name, available)
+        raise UnknownName("configuration", name, available, option="configuration")
     candidates = [name] if name else sorted(available, key=lambda each: each != "3d_fullres")
-    in_3d = [each for each in candidates if len(manager.get_configuration(each).patch_size) == 3]
+    read = {each: managers(plans, each).configuration for each in candidates}
+    in_3d = [each for each in candidates if len(read[each].patch_size) == 3]
     if not in_3d:
         raise UserError(
             f"{source} has only the 2D configuration {', '.join(candidates)}; nnDistill distils 3D networks. "
             "Use a teacher trained with 3d_fullres."
         )
-    configuration = manager.get_configuration(in_3d[0])
-    if configuration.previous_stage_name is not None:
+    alone = [each for each in in_3d if read[each].previous_stage_name is None]
+    if not alone:
         raise UserError(
             f"{in_3d[0]} of {source} is the second stage of a cascade, which needs another network's output; "
-            "use a teacher trained with 3d_fullres."
+            "use a teacher trained with 3d_fullres or 3d_lowres."
         )
-    return in_3d[0]
+    return alone[0]
 
 
 def resolved_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
     """Return a configuration's values with those that it inherits, in the form of the newest version of plans."""
-    resolved: dict[str, Any] = PlansManager(deepcopy(plans)).get_configuration(configuration).configuration
+    resolved: dict[str, Any] = managers(plans, configuration).configuration.configuration
     resolved.pop("inherits_from", None)
     return resolved
 
 
 def features_per_stage(plans: dict[str, Any], configuration: str) -> list[int]:
-    """Return the channels of each encoder stage, fine to coarse."""
-    arguments = resolved_configuration(plans, configuration)["architecture"]["arch_kwargs"]
+    """Return the channels of each encoder stage, fine to coarse.
+
+    Raises:
+        UserError: The network is not made of stages, as transformers are not.
+    """
+    architecture = resolved_configuration(plans, configuration)["architecture"]
+    arguments = architecture["arch_kwargs"]
+    if not {"features_per_stage", "n_stages", "strides"} <= arguments.keys():
+        raise UserError(
+            f"the network of {configuration} in the plans {plans.get('plans_name')!r} is a "
+            f"{architecture['network_class_name'].rpartition('.')[2]}, which has no stages whose channels could be "
+            "reduced, as nnU-Net's U-Nets have; use a teacher that is a PlainConvUNet or a ResidualEncoderUNet."
+        )
     features = arguments["features_per_stage"]
     return [features] * arguments["n_stages"] if isinstance(features, int) else list(features)
 
@@ -111,7 +123,8 @@ def derive_plans(
 ) -> dict[str, Any]:
     """Derive plans with other channels, patch size or batch size; only one configuration is kept.
 
-    They need the same preprocessed data, so nothing has to be preprocessed again.
+    They need the same preprocessed data, so nothing has to be preprocessed again. A network that was the first stage
+    of a cascade is no longer: the second stage is not in the plans.
 
     Args:
         plans: A plans file's content; it is not changed.
@@ -125,9 +138,15 @@ def derive_plans(
         UserError: Too many or non-positive features, or a patch size the network cannot take.
     """
     kept = resolved_configuration(plans, configuration)
+    kept.pop("next_stage", None)
+    stages = len(features_per_stage(plans, configuration))
     arguments = kept["architecture"]["arch_kwargs"]
     if features is not None:
-        stages = arguments["n_stages"]
+        if stages < _FEWEST_STAGES:
+            raise UserError(
+                f"the network of {configuration} has {stages} stages, and nnU-Net's training with deep supervision "
+                f"needs at least {_FEWEST_STAGES}."
+            )
         if not _FEWEST_STAGES <= len(features) <= stages or min(features) < 1:
             raise UserError(
                 f"the features {' '.join(map(str, features))} do not fit the plans, which have {stages} stages: "
@@ -135,10 +154,10 @@ def derive_plans(
                 option="features",
             )
         for key in _PER_ENCODER_STAGE & arguments.keys():
-            if not isinstance(arguments[key], int):
-                arguments[key] = list(arguments[key])[: len(features)]
-        decoder = arguments["n_conv_per_stage_decoder"]
-        if not isinstance(decoder, int):  # listed from the deepest stage up
+            if isinstance(arguments[key], list):
+                arguments[key] = arguments[key][: len(features)]
+        decoder = arguments.get("n_conv_per_stage_decoder")
+        if isinstance(decoder, list):  # from the deepest stage up
             arguments["n_conv_per_stage_decoder"] = list(decoder)[stages - len(features) :]
         arguments["n_stages"] = len(features)
         arguments["features_per_stage"] = list(features)
@@ -146,7 +165,8 @@ def derive_plans(
         kept["patch_size"] = list(patch_size)
     if batch_size is not None:
         kept["batch_size"] = batch_size
-    _check_patch_size(kept["patch_size"], arguments["strides"])
+    strides = arguments["strides"]
+    _check_patch_size(kept["patch_size"], [strides] * arguments["n_stages"] if isinstance(strides, int) else strides)
     copied = {key: deepcopy(value) for key, value in plans.items() if key != "configurations"}
     return {**copied, "plans_name": name, "configurations": {configuration: kept}}
 
@@ -167,35 +187,23 @@ def build_network(
         trainer: The trainer class whose `build_network_architecture` is called, as in nnU-Net's prediction.
 
     Raises:
-        UserError: The trainer class is not installed.
+        UserError: The trainer class is not installed or cannot be imported, or it cannot build the network.
     """
-    manager = PlansManager(plans)
-    configuration_manager = manager.get_configuration(configuration)
-    try:
-        trainer_class = recursive_find_trainer_class_by_name(trainer)
-    except RuntimeError as error:
-        raise UserError(
-            f"the model was trained by {trainer}, which is not installed; put its folder into nnUNet_extTrainer."
-        ) from error
-    network: nn.Module = trainer_class.build_network_architecture(
-        manager,
-        configuration_manager,
-        determine_num_input_channels(manager, configuration_manager, dataset_json),
-        manager.get_label_manager(dataset_json).num_segmentation_heads,
-        enable_deep_supervision=False,
-    )
-    return network
+    read = managers(plans, configuration)
+    return network_of_trainer(find_trainer(trainer), read, dataset_json)
 
 
 def input_channels(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> int:
     """Return the number of input channels of the network of plans."""
-    manager = PlansManager(plans)
-    return int(determine_num_input_channels(manager, manager.get_configuration(configuration), dataset_json))
+    return int(determine_num_input_channels(*managers(plans, configuration), dataset_json))
 
 
 def has_regions(plans: dict[str, Any], dataset_json: dict[str, Any]) -> bool:
     """Return whether the network of plans predicts regions, which may overlap, instead of labels."""
-    return bool(PlansManager(plans).get_label_manager(dataset_json).has_regions)
+    manager = PlansManager(
+        {"label_manager": "LabelManager", **plans}
+    )  # of an old file, nnU-Net prints that it has none
+    return bool(manager.get_label_manager(dataset_json).has_regions)
 
 
 def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from ..errors import UserError
@@ -51,7 +52,7 @@ def dataset_folder(parent: Path, name_or_id: str) -> Path:
     """Find a data set's folder by its name (`Dataset004_Hippocampus`) or number (`4`).
 
     Raises:
-        UserError: There is no such data set, or more than one with this number.
+        UserError: There is no such data set, or more than one with this number, or its name is not nnU-Net's.
     """
     if name_or_id.isdigit():
         found = sorted(parent.glob(f"Dataset{int(name_or_id):03d}_*"))
@@ -62,7 +63,27 @@ def dataset_folder(parent: Path, name_or_id: str) -> Path:
     if not found:
         present = ", ".join(f.name for f in sorted(parent.glob("Dataset*"))) or "none"
         raise UserError(f"there is no data set {name_or_id} in {parent} (present: {present}).")
+    dataset_number(found[0].name)
     return found[0]
+
+
+def dataset_number(name: str) -> int:
+    """Return the number in a data set's name.
+
+    Raises:
+        UserError: The name has another form than nnU-Net's.
+
+    Example:
+        >>> dataset_number("Dataset004_Hippocampus")
+        4
+    """
+    parts = re.fullmatch(r"Dataset([0-9]{3})_.+", name)
+    if parts is None:
+        raise UserError(
+            f"{name!r} is not the name of a data set of nnU-Net: it has to be Dataset, three digits, _ and a name, as "
+            "in Dataset004_Hippocampus."
+        )
+    return int(parts[1])
 
 
 def _folder(variable: str) -> Path:

@@ -61,6 +61,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Compare predictions with references: Dice, HD95 and NSD per case and label, volumes and lesions."""
+    from ...dataset_json import named_labels
     from ...evaluation import protocols
     from ...evaluation.dataset_labels import find_dataset_json, ignored_value
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
@@ -70,7 +71,9 @@ def evaluate(
 
     check_place(out)
     chosen = protocols.protocol(protocol)
-    description = read_json(dataset_json or find_dataset_json(predictions, labels))
+    described = dataset_json or find_dataset_json(predictions, labels)
+    description = read_json(described)
+    named_labels(description, source=str(described))
     with StepProgress("cases") as report:
         try:
             evaluation = evaluate_folder(

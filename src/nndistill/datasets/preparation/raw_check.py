@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ...dataset_json import channel_names, check_raw_dataset_json
 from ...errors import UserError
 from ...files import read_json
 from ...nnunet.data.raw_cases import raw_cases
@@ -36,9 +37,7 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
         >>> check_raw_dataset(generate_phantom(Path(mkdtemp()), cases=1, **small))  # raises nothing: all is well
     """
     description = read_json(folder / "dataset.json")
-    for key in ("channel_names", "labels", "numTraining", "file_ending"):
-        if key not in description:
-            raise UserError(f"{folder / 'dataset.json'} has no {key!r}, which nnU-Net needs.")
+    check_raw_dataset_json(description, source=str(folder / "dataset.json"))
     if description["file_ending"] not in {".nii", ".nii.gz"}:
         return
     cases = raw_cases(folder)
@@ -47,7 +46,7 @@ def check_raw_dataset(folder: Path, *, progress: Callable[[int, int], None] | No
             f"{folder / 'dataset.json'} promises {description['numTraining']} training cases, but there are "
             f"{len(cases)}."
         )
-    rules = Rules(channels=tuple(description["channel_names"].values()))
+    rules = Rules(channels=tuple(channel_names(description)))
     values = names_by_value(description["labels"])
     check_label_values(values)
     findings = check_cases(cases, rules, known=known_findings(folder / REPORT, rules), progress=progress)

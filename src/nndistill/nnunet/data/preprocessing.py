@@ -18,7 +18,7 @@ from ...errors import UserError
 from ...files import read_json
 from ...suppress_output import suppress_output
 from ..plans import only_3d_configuration, resolved_configuration
-from ..workspace import preprocessed_folder, raw_folder
+from ..workspace import dataset_number, preprocessed_folder, raw_folder
 from .splits import adopt_split
 
 
@@ -42,7 +42,7 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
         >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner", processes=1).name
         'nnUNetResEncUNetPlans.json'
     """
-    dataset_id = int(dataset[len("Dataset") :].split("_")[0])
+    dataset_id = dataset_number(dataset)
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
     adopt_split(dataset)

@@ -14,6 +14,7 @@ from ...files import atomic_path
 from ..workspace import preprocessed_folder, raw_folder
 
 SPLIT = "splits_final.json"
+_FOLDS = 5
 
 
 def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
@@ -23,7 +24,17 @@ def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
 
 
 def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:
-    """Make the folds that nnU-Net makes of these cases; it needs at least five."""
+    """Make the folds that nnU-Net makes of these cases.
+
+    Raises:
+        UserError: There are fewer than five.
+    """
+    if len(cases) < _FOLDS:
+        raise UserError(
+            f"{len(cases)} training cases are too few for nnU-Net's {_FOLDS} folds: take the fold all, or put a "
+            f"{SPLIT} with folds of your own into the data set's raw folder.",
+            option="fold",
+        )
     folds = generate_crossval_split(sorted(cases))
     return [{part: [str(case) for case in fold[part]] for part in ("train", "val")} for fold in folds]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import pickle
 import random
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from ...files import write_file
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read an nnU-Net checkpoint onto the CPU.
 
-    Only tensors, numbers, text and containers are accepted (and the numpy numbers in nnU-Net's log), so a
-    checkpoint from an unknown source cannot run code.
+    Only tensors, numbers, text and containers are accepted, and the numpy numbers and arrays and the paths that
+    trainers put into their logs, so a checkpoint from an unknown source cannot run code. A path of another operating
+    system is read as what it is, a pure path.
 
     Raises:
         UserError: The file is missing or damaged, contains other objects, or is not an nnU-Net checkpoint.
@@ -27,18 +30,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
     try:
-        with torch.serialization.safe_globals(_numpy_numbers()):
+        with torch.serialization.safe_globals([*_numpy_values(), *_paths()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        # torch's own message goes on to advise loading the file without this check
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise UserError(
-            f"{path} is damaged, or contains Python objects that could run code; it was not loaded ({reason})."
+            f"{path} contains the Python object {found[1]}, which could run code when it is loaded; it was not loaded. "
+            "Save it again with nothing but tensors, numbers, text, lists and dictionaries."
+            if found
+            else f"{path} is damaged, or contains Python objects that could run code; it was not loaded."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is damaged and cannot be read ({str(error).splitlines()[0]}).") from error
-    missing = {"network_weights", "trainer_name", "init_args"} - set(checkpoint if isinstance(checkpoint, dict) else {})
-    if missing:
-        raise UserError(f"{path} is not a checkpoint of nnU-Net: it has no {', '.join(sorted(missing))}.")
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path} is damaged and cannot be read ({reason}).") from error
+    _refuse_other_content(path, checkpoint)
     return dict(checkpoint)
 
 
@@ -81,9 +87,33 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _numpy_numbers() -> list[Any]:
-    """The classes and functions in a pickled numpy number, under the names of numpy 1 and numpy 2."""
-    from numpy._core.multiarray import scalar
+def _refuse_other_content(path: Path, checkpoint: Any) -> None:
+    expected = {"network_weights": Mapping, "trainer_name": str, "init_args": Mapping}
+    given = checkpoint if isinstance(checkpoint, dict) else {}
+    if missing := sorted(expected.keys() - given.keys()):
+        raise UserError(f"{path} is not a checkpoint of nnU-Net: it has no {', '.join(missing)}.")
+    other = next((key for key, kind in expected.items() if not isinstance(given[key], kind)), None)
+    if other is None and not all(isinstance(value, torch.Tensor) for value in given["network_weights"].values()):
+        other = "network_weights"
+    if other is not None:
+        raise UserError(f"{path} is not a checkpoint of nnU-Net: its {other} is of another kind.")
 
-    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefd"}
-    return [np.dtype, *dtypes, (scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
+
+def _numpy_values() -> list[Any]:
+    """The classes and functions in pickled numpy numbers and arrays, under the names of numpy 1 and numpy 2."""
+    from numpy._core.multiarray import _reconstruct, scalar
+
+    dtypes = {type(np.dtype(kind)) for kind in "?bBhHiIlLqQefdgFDSU"}
+    functions = [
+        (function, f"numpy.{core}.multiarray.{function.__name__}")
+        for function in (scalar, _reconstruct)
+        for core in ("core", "_core")
+    ]
+    return [np.dtype, np.ndarray, bytes, *dtypes, *functions]  # the bytes are those of an empty array
+
+
+def _paths() -> list[Any]:
+    """The classes of pickled paths, under their names in all versions of Python, without access to the file system."""
+    kinds = {"PurePosixPath": PurePosixPath, "PureWindowsPath": PureWindowsPath}
+    kinds |= {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
+    return [(kind, f"{module}.{name}") for name, kind in kinds.items() for module in ("pathlib", "pathlib._local")]

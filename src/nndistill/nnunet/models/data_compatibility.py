@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...dataset_json import channel_names, check_dataset_json
 from ...errors import UserError
 from ...files import read_json
+from ..configuration import check_plans
 from ..plans import resolved_configuration
+from ..run_setup import KEY
+from ..workspace import dataset_number
 from .model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -32,7 +37,8 @@ def refuse_incompatible_data(
         UserError: They do not fit together; the message gives both values.
     """
     data = read_json(folder / "dataset.json")
-    taught, given = _channels(model.dataset_json), _channels(data)
+    check_dataset_json(data, source=str(folder / "dataset.json"))
+    taught, given = channel_names(model.dataset_json), channel_names(data)
     if [c.casefold() for c in taught] != [c.casefold() for c in given]:
         raise UserError(
             f"the {role} was trained on {len(taught)} channels ({', '.join(taught)}), but the data set {folder.name} "
@@ -52,9 +58,9 @@ def refuse_incompatible_data(
         raise UserError(
             f"{folder} does not hold the data that the {role}'s plans name, preprocessed as {identifier}. "
             f"Copy the {role}'s plans.json there as {model.plans['plans_name']}.json and run `nnUNetv2_preprocess "
-            f"-d {int(folder.name[7:10])} -plans_name {model.plans['plans_name']} -c {configuration}`."
+            f"-d {dataset_number(folder.name)} -plans_name {model.plans['plans_name']} -c {configuration}`."
         )
-    made_with = _plans_of_data(folder, identifier)
+    made_with = _preprocessing(folder, identifier)
     if made_with is None:
         logger.warning(
             "%s does not hold the plans with which its data were preprocessed; it is assumed that they fit the %s.",
@@ -62,11 +68,10 @@ def refuse_incompatible_data(
             role,
         )
         return
-    made = resolved_configuration(made_with, configuration)
     for what, theirs, ours in (
-        ("spacing in mm", wanted["spacing"], made["spacing"]),
-        ("normalisation", wanted["normalization_schemes"], made["normalization_schemes"]),
-        ("order of the axes", model.plans["transpose_forward"], made_with["transpose_forward"]),
+        ("spacing in mm", wanted["spacing"], made_with.spacing),
+        ("normalisation", wanted["normalization_schemes"], made_with.schemes),
+        ("order of the axes", model.plans["transpose_forward"], made_with.axes),
     ):
         if not _equal(theirs, ours):
             raise UserError(
@@ -76,21 +81,36 @@ def refuse_incompatible_data(
             )
 
 
-def _plans_of_data(folder: Path, data_identifier: str) -> dict[str, Any] | None:
+class _Preprocessing(NamedTuple):
+    spacing: list[float]
+    schemes: list[str]
+    axes: list[int]
+
+
+def _preprocessing(folder: Path, identifier: str) -> _Preprocessing | None:
+    """How the data of this name were preprocessed, according to the plans next to them.
+
+    A configuration that names its data itself comes before those that inherit the name.
+    """
+    found: list[tuple[bool, _Preprocessing]] = []
     for file in sorted(folder.glob("*.json")):
+        if json.dumps(identifier) not in file.read_text(encoding="utf-8", errors="replace"):
+            continue  # other plans, or another file, such as that of the folds
         plans = read_json(file)
-        configurations = plans.get("configurations", {}) if isinstance(plans, dict) and "nndistill" not in plans else {}
-        if any(c.get("data_identifier") == data_identifier for c in configurations.values()):
-            return dict(plans)
-    return None
+        if "configurations" not in plans or KEY in plans:
+            continue
+        check_plans(plans, source=str(file))
+        for name, own in plans["configurations"].items():
+            resolved = resolved_configuration(plans, name)
+            if resolved["data_identifier"] == identifier:
+                made = _Preprocessing(
+                    resolved["spacing"], resolved["normalization_schemes"], plans["transpose_forward"]
+                )
+                found.append(("data_identifier" not in own, made))
+    return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a[0], (int, float)):
         return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-3))
     return list(a) == list(b)
-
-
-def _channels(dataset_json: dict[str, Any]) -> list[str]:
-    channels = dataset_json.get("channel_names") or dataset_json["modality"]
-    return [channels[key] for key in sorted(channels, key=int)]

@@ -9,9 +9,10 @@ from typing import Any, get_args
 
 import SimpleITK
 
+from ...dataset_json import channel_names
 from ...errors import UserError
 from ...runtime.description import Channel, ModelDescription, Normalization, Resampling
-from ..data.raw_cases import channel_names, raw_cases
+from ..data.raw_cases import raw_cases
 from ..plans import has_regions, resolved_configuration
 from ..workspace import raw_folder
 from .checkpoints import read_checkpoint
@@ -74,9 +75,15 @@ def _channels(
         "foreground_intensity_properties_by_modality", {}
     )
     schemes, masks = configuration["normalization_schemes"], configuration["use_mask_for_norm"]
+    names = channel_names(dataset)
+    if not len(names) == len(schemes) == len(masks):
+        raise UserError(
+            f"the plans normalise {len(schemes)} channels, and dataset.json names {len(names)} ({', '.join(names)}): "
+            "they do not belong together."
+        )
     known = get_args(Normalization.model_fields["scheme"].annotation)
     channels = []
-    for index, (name, scheme, mask) in enumerate(zip(channel_names(dataset), schemes, masks, strict=True)):
+    for index, (name, scheme, mask) in enumerate(zip(names, schemes, masks, strict=True)):
         _refuse(f"normalisation of channel {name}", scheme, known)
         of_channel = statistics[str(index)] if scheme == "CTNormalization" else {}
         numbers = {key: of_channel[key] for key in _STATISTICS if key in of_channel}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...errors import UserError
 from ...methods.registry import default_options
 from ...recipes import Recipe
 from ..plans import features_per_stage, resolved_configuration
@@ -58,7 +59,8 @@ def read_history(model: Path, fold: str) -> History:
     file = folder.checkpoint_file(fold)
     checkpoint = read_checkpoint(folder.checkpoint_file(fold, prefer="final"))  # whose log is complete
     configuration = folder.configuration(checkpoint)
-    log = _log(checkpoint["logging"])
+    logging = checkpoint.get("logging") or {}  # an export keeps none
+    log = _log(logging)
     setup = RunSetup.of(folder.plans) if KEY in folder.plans else None
     resolved = resolved_configuration(folder.plans, configuration)
     debug = _debug(file.with_name("debug.json"))
@@ -67,14 +69,14 @@ def read_history(model: Path, fold: str) -> History:
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
         **(_method_facts(setup, log) if setup else {}),
-        "Channels": _list(features_per_stage(folder.plans, configuration)),
+        "Channels": _channels(folder.plans, configuration),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
         "Voxel": "×".join(f"{s:g}" for s in resolved["spacing"]) + " mm",
         **(_recipe_facts(setup.recipe) if setup else {}),
         "Epochs": str(len(log)),
         "Time": _duration(float(log["seconds"].sum())),
-        "Finished": _day(checkpoint["logging"]),
+        "Finished": _day(logging),
         "Device": debug.get("gpu_name") or debug.get("device", ""),
         "PyTorch": debug.get("torch_version", ""),
         "nnDistill": setup.nndistill_version if setup else "",
@@ -82,21 +84,33 @@ def read_history(model: Path, fold: str) -> History:
     return History(setup=setup, log=log, facts={key: value for key, value in facts.items() if value})
 
 
-def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
+def _log(logging: Mapping[str, Any]) -> pd.DataFrame:
     """nnU-Net's log as a table; a stock training has only one loss, that of segmentation."""
-    epochs = len(logging["train_losses"])
-    segmentation = logging.get("segmentation_losses") or logging["train_losses"]
+    losses = _values(logging, "segmentation_losses") or _values(logging, "train_losses")
+    epochs = len(losses)
     nothing = [0.0] * epochs
-    seconds = np.subtract(logging["epoch_end_timestamps"][:epochs], logging["epoch_start_timestamps"][:epochs])
+    ends, starts = (_values(logging, f"epoch_{what}_timestamps")[:epochs] for what in ("end", "start"))
     columns = {
-        "segmentation_loss": segmentation,
-        "distillation_loss": logging.get("distillation_losses") or nothing,
-        "gradient_share": logging.get("gradient_shares") or nothing,
-        "distillation_weight": logging.get("distillation_weights") or nothing,
-        "dice": logging["ema_fg_dice"],
-        "seconds": seconds,
+        "segmentation_loss": losses,
+        "distillation_loss": _values(logging, "distillation_losses") or nothing,
+        "gradient_share": _values(logging, "gradient_shares") or nothing,
+        "distillation_weight": _values(logging, "distillation_weights") or nothing,
+        "dice": _values(logging, "ema_fg_dice") or nothing,
+        "seconds": np.subtract(ends, starts) if len(ends) == len(starts) == epochs else nothing,
     }
     return pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+
+
+def _values(logging: Mapping[str, Any], key: str) -> list[float]:
+    """One value per epoch; lists, or arrays of trainers from elsewhere."""
+    return [float(value) for value in logging.get(key, [])]
+
+
+def _channels(plans: dict[str, Any], configuration: str) -> str:
+    try:
+        return _list(features_per_stage(plans, configuration))
+    except UserError:  # a network without stages
+        return ""
 
 
 def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
@@ -161,9 +175,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _day(logging: Mapping[str, list[Any]]) -> str:
-    ends = logging["epoch_end_timestamps"]
-    return datetime.fromtimestamp(float(ends[-1]), tz=timezone.utc).strftime("%Y-%m-%d") if ends else ""
+def _day(logging: Mapping[str, Any]) -> str:
+    ends = _values(logging, "epoch_end_timestamps")
+    return datetime.fromtimestamp(ends[-1], tz=timezone.utc).strftime("%Y-%m-%d") if ends else ""
 
 
 def _list(values: list[int]) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 
 from torch import nn
 
+from ...dataset_json import check_dataset_json
 from ...errors import UserError
 from ...files import read_json
 from ...recipes.recipe import Checkpoint
+from ..configuration import check_plans
 from ..plans import build_network, only_3d_configuration
 from ..run_setup import KEY
 from .checkpoints import read_checkpoint
+from .weights import load_weights
 
 _FILES = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
 
@@ -34,17 +37,20 @@ class ModelFolder:
 
     @classmethod
     def read(cls, path: Path) -> ModelFolder:
-        """Read the two JSON files.
+        """Read and check the two JSON files.
 
         Raises:
-            UserError: This is not a model folder of nnU-Net, or a file cannot be read.
+            UserError: This is not a model folder of nnU-Net v2, or a file cannot be read; the message names the entry.
         """
         if not (path / "plans.json").is_file() or not (path / "dataset.json").is_file():
             raise UserError(
                 f"{path} is not a trained nnU-Net: it has no plans.json and dataset.json. Give the folder "
                 "nnUNet_results/DATASET/TRAINER__PLANS__CONFIGURATION."
             )
-        return cls(path=path, plans=read_json(path / "plans.json"), dataset_json=read_json(path / "dataset.json"))
+        plans, dataset_json = read_json(path / "plans.json"), read_json(path / "dataset.json")
+        check_plans(plans, source=str(path / "plans.json"))
+        check_dataset_json(dataset_json, source=str(path / "dataset.json"))
+        return cls(path=path, plans=plans, dataset_json=dataset_json)
 
     @property
     def folds(self) -> list[str]:
@@ -91,13 +97,18 @@ class ModelFolder:
         """Return the name of the 3D configuration that was trained.
 
         Args:
-            checkpoint: Content of a checkpoint, which names it. Default: the folder's name tells it.
+            checkpoint: Content of a checkpoint, which names it. Default: the folder's name tells it, and if it does
+                not, a checkpoint in the folder does.
 
         Raises:
-            UserError: It is a 2D configuration or a stage of a cascade.
+            UserError: It is a 2D configuration or the second stage of a cascade.
         """
+        named = self.path.resolve().name.split("__")[-1]
+        told = named if named in self.plans["configurations"] else None
+        if checkpoint is None and told is None and self.folds:
+            checkpoint = read_checkpoint(self.checkpoint_file(self.folds[0]))
         trained = checkpoint["init_args"].get("configuration") if checkpoint else None
-        return only_3d_configuration(self.plans, trained or self.path.name.split("__")[-1], source=str(self.path))
+        return only_3d_configuration(self.plans, trained or told, source=str(self.path))
 
     def network(self, checkpoint_file: Path) -> nn.Module:
         """Build the network of a checkpoint with its weights, on the CPU, without deep supervision.
@@ -112,9 +123,5 @@ class ModelFolder:
             self.dataset_json,
             trainer=checkpoint["trainer_name"],
         )
-        weights = {key.removeprefix("module."): value for key, value in checkpoint["network_weights"].items()}
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise UserError(f"{checkpoint_file} does not fit {self.path / 'plans.json'}: {error}.") from error
+        load_weights(network, checkpoint["network_weights"], source=checkpoint_file, plans=self.path / "plans.json")
         return network

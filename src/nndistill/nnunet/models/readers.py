@@ -14,6 +14,7 @@ from ...runtime.formats import FORMATS
 from ..plans import build_network
 from .describe import describe
 from .model_folder import ModelFolder
+from .weights import refuse_other_network
 
 
 def read_trained(
@@ -56,9 +57,12 @@ def read_safetensors(
     file = model / str(FORMATS["safetensors"].file)
     try:
         with safe_open(file, framework="pt") as content:
-            metadata = content.metadata()
+            metadata = content.metadata() or {}
+            shapes = {name: content.get_slice(name).get_shape() for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise unreadable(file, "safetensors", error) from error
+    if not {"configuration", "trainer"} <= metadata.keys():
+        raise UserError(f"{file} does not say of which network it holds the weights; export the model again.")
     network = build_network(
         read_json(model / "plans.json"),
         metadata["configuration"],
@@ -68,5 +72,8 @@ def read_safetensors(
     try:
         load_model(network, file)
     except RuntimeError as error:
-        raise UserError(f"{file} does not fit {model / 'plans.json'}: {error}.") from error
+        plans = model / "plans.json"
+        expected = {name: value.shape for name, value in network.state_dict().items() if name in shapes}  # shared: once
+        refuse_other_network(expected, shapes, source=file, plans=plans)
+        raise UserError(f"{file} does not fit {plans}: it lacks some of the network's weights.") from error
     return description, network

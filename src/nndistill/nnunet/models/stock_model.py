@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from ..run_setup import KEY
+from ..trainer_class import find_trainer
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
@@ -48,6 +48,6 @@ def portable_plans(plans: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plainest_trainer(name: str) -> str:
-    trainer = recursive_find_trainer_class_by_name(name)
+    trainer = find_trainer(name)
     same_network = trainer.build_network_architecture is nnUNetTrainer.build_network_architecture
     return nnUNetTrainer.__name__ if same_network else name

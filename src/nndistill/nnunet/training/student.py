@@ -13,10 +13,19 @@ from ...errors import UnknownName
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
+from ..data.preprocessed_case import split_of_fold
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
-from ..plans import build_network, derive_plans, features_per_stage, has_regions, reduced_features
+from ..models.stages import refuse_unlike_stages
+from ..plans import (
+    build_network,
+    derive_plans,
+    features_per_stage,
+    has_regions,
+    reduced_features,
+    resolved_configuration,
+)
 from ..run_setup import Distillation, RunSetup, Teacher
 from ..workspace import dataset_folder, preprocessed_folder
 from .initialization import refuse_unlike_networks
@@ -82,6 +91,7 @@ def prepare_student(
     configuration = teacher.configuration(checkpoint)
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
     refuse_incompatible_data(teacher, configuration, folder)
+    split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
     _warn_of_leak(teacher_fold or fold, fold)
 
     teacher_features = features_per_stage(teacher.plans, configuration)
@@ -105,6 +115,8 @@ def prepare_student(
         batch_size=batch_size,
         name=plans_name,
     )
+    if method.needs or init == "teacher":
+        refuse_unlike_stages(teacher, checkpoint_file, plans, configuration)
     if init == "teacher":
         _refuse_unlike_networks(teacher, checkpoint["trainer_name"], plans, configuration)
     setup = RunSetup(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ...files import read_json
 from ...recipes import Recipe, as_recipe
-from ..plans import derive_plans, only_3d_configuration
+from ..data.preprocessed_case import split_of_fold
+from ..plans import derive_plans, only_3d_configuration, resolved_configuration
 from ..run_setup import RunSetup
 from .run import Run
 
@@ -38,7 +39,7 @@ def prepare_teacher(
         resume: Accept a run that was begun before.
 
     Raises:
-        UserError: The network cannot be built like this, or a run of this name exists.
+        UserError: The network cannot be built like this, there is no such fold, or a run of this name exists.
 
     Example:
         >>> teacher = prepare_teacher(dataset, plans_file, fold="0", recipe="quick", features=[8, 16, 32], name="small")
@@ -47,6 +48,7 @@ def prepare_teacher(
     """
     planned = read_json(plans_file)
     configuration = only_3d_configuration(planned, source=str(plans_file))
+    split_of_fold(plans_file.parent, resolved_configuration(planned, configuration)["data_identifier"], fold)
     run = Run(dataset, configuration, fold, "nnUNetTrainerRecipe", name or f"{plans_file.stem}_teacher")
     plans = derive_plans(
         planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name

@@ -1,0 +1,135 @@
+"""A configuration of a plans file, with what it inherits, as nnU-Net reads it; what is wrong with it is a sentence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, NamedTuple
+
+from dynamic_network_architectures.architectures import unet
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
+
+from ..errors import UserError
+from ..validation import explain
+
+Axes = Annotated[list[int], Field(min_length=2, max_length=3)]
+
+
+class _Architecture(BaseModel):
+    """A network; plans of nnU-Net 2.0 to 2.3 are brought into this form first."""
+
+    network_class_name: str
+    arch_kwargs: dict[str, Any]
+    requires_import: list[str] = Field(alias="_kw_requires_import")
+
+
+class _Configuration(BaseModel):
+    """What is read of a configuration. nnU-Net keeps further keys, and so does nnDistill."""
+
+    data_identifier: str
+    preprocessor_name: str
+    batch_size: PositiveInt
+    patch_size: Annotated[list[PositiveInt], Field(min_length=2, max_length=3)]
+    median_image_size_in_voxels: list[float]
+    spacing: Annotated[list[PositiveFloat], Field(min_length=2, max_length=3)]
+    normalization_schemes: Annotated[list[str], Field(min_length=1)]
+    use_mask_for_norm: list[bool]
+    resampling_fn_data: str
+    resampling_fn_data_kwargs: dict[str, Any]
+    resampling_fn_probabilities: str
+    resampling_fn_probabilities_kwargs: dict[str, Any]
+    architecture: _Architecture
+    previous_stage: str | None = None
+    next_stage: str | list[str] | None = None
+
+
+class _Plans(BaseModel):
+    """What is read of a plans file."""
+
+    plans_name: str
+    dataset_name: str
+    image_reader_writer: str
+    transpose_forward: Axes
+    transpose_backward: Axes
+    configurations: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+class Managers(NamedTuple):
+    """nnU-Net's views of plans and of one of their configurations."""
+
+    plans: PlansManager
+    configuration: ConfigurationManager
+
+
+def check_plans(plans: Mapping[str, Any], *, source: str) -> None:
+    """Check that plans have what is read of them, apart from their configurations.
+
+    Args:
+        plans: A plans file's content.
+        source: What messages call the file.
+
+    Raises:
+        UserError: A key is missing or has another kind of value.
+    """
+    try:
+        _Plans.model_validate(plans)
+    except ValidationError as error:
+        reason = explain(error, _Plans, plans).sentence
+        raise UserError(f"{source} is not a plans file of nnU-Net v2: {reason}") from error
+
+
+def managers(plans: dict[str, Any], configuration: str) -> Managers:
+    """Read plans and a configuration with what it inherits; those of nnU-Net 2.0 to 2.3 are brought into today's form.
+
+    Args:
+        plans: A plans file's content; it is not changed.
+        configuration: Name of one of its configurations.
+
+    Raises:
+        UserError: The plans cannot be read; the message names the configuration and the key.
+    """
+    named = f"the configuration {configuration} of the plans {plans.get('plans_name')!r}"
+    _refuse_inheritance(plans, configuration, named)
+    # nnU-Net prints that an old file names no label manager, and warns that it has another form
+    manager = PlansManager({"label_manager": "LabelManager", **deepcopy(plans)})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read = manager.get_configuration(configuration)
+    except KeyError as error:
+        raise UserError(f"{named} has no {error.args[0]!r}, which nnU-Net needs.") from error
+    except RuntimeError as error:
+        raise UserError(f"{named} is in a form that nnU-Net cannot read: {error}.") from error
+    content = read.configuration
+    try:
+        _Configuration.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{named} is incomplete: {explain(error, _Configuration, content).sentence}") from error
+    _name_where_it_is(content["architecture"])
+    if manager.label_manager_class is None:
+        raise UserError(f"the plans name the label manager {plans['label_manager']!r}, which nnU-Net does not have.")
+    return Managers(manager, read)
+
+
+def _refuse_inheritance(plans: dict[str, Any], configuration: str, named: str) -> None:
+    """Refuse a configuration that inherits from none that there is, or from itself."""
+    configurations = plans["configurations"]
+    line = [configuration]
+    while (parent := configurations[line[-1]].get("inherits_from")) is not None:
+        if parent not in configurations:
+            raise UserError(
+                f"{named} inherits from {parent!r}, which the plans do not have (they have "
+                f"{', '.join(configurations)})."
+            )
+        if parent in line:
+            raise UserError(f"{named} inherits from itself: {' from '.join([*line, parent])}.")
+        line.append(parent)
+
+
+def _name_where_it_is(architecture: dict[str, Any]) -> None:
+    """Name a U-Net by its module: nnU-Net looks for one that has moved by importing all networks that there are."""
+    module, _, name = architecture["network_class_name"].rpartition(".")
+    if module.startswith("dynamic_network_architectures.") and hasattr(unet, name):
+        architecture["network_class_name"] = f"{unet.__name__}.{name}"
