@@ -74,7 +74,7 @@ def test_fastest_that_agrees_is_taken(choose):
     assert not warnings
     (sentence,) = log
     assert "the teacher is computed by OpenVINO in float32" in sentence
-    assert "PyTorch 0.05" in sentence
+    assert "PyTorch 0." in sentence
     assert "1 0.0e+00" in sentence  # the tapped module and the difference of its features
 
 
@@ -98,8 +98,9 @@ def test_engine_as_inexact_as_bfloat16_is_taken_in_bfloat16_only(choose, monkeyp
     assert choose(*others)[0] == "torch"
 
 
-def test_pytorch_stays_if_nothing_is_clearly_faster(choose):
-    assert choose(Other("torch-channels-last", seconds=0.05), Other("openvino", seconds=0.1))[0] == "torch"
+def test_pytorch_stays_if_nothing_is_clearly_faster(choose, monkeypatch):
+    monkeypatch.setattr(choice, "seconds_per_batch", lambda engines, x, **_: [1.0, 1.2, 0.95][: len(engines)])
+    assert choose(Other("torch-channels-last"), Other("openvino"))[0] == "torch"
 
 
 def test_short_training_tries_nothing(choose):
