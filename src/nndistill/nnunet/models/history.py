@@ -66,7 +66,7 @@ def read_history(model: Path, fold: str) -> History:
         "Data set": folder.plans["dataset_name"],
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
-        **(_method_facts(setup, log) if setup else {}),
+        **(_method_facts(setup, fold, log) if setup else {}),
         "Channels": _list(features_per_stage(folder.plans, configuration)),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
@@ -99,7 +99,7 @@ def _log(logging: Mapping[str, list[Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
 
 
-def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
+def _method_facts(setup: RunSetup, fold: str, log: pd.DataFrame) -> dict[str, str]:
     distillation = setup.distillation
     if distillation is None:
         return {}
@@ -109,7 +109,7 @@ def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
         facts |= {
             "μ": _weight(distillation, setup.recipe),
             "Share of the gradient": _share(log),
-            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}",
+            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold_for(fold)}/{teacher.checkpoint}",
             "Teacher's channels": _list(teacher.channels),
         }
     return facts
