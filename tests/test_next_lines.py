@@ -48,7 +48,7 @@ def test_any_word_comes_out_of_a_shell_as_it_went_in(word):
 
 @pytest.fixture
 def _small_phantom(monkeypatch):
-    small = partial(generate_phantom, shape=(24, 32, 24), spacing=(6.0, 6.0, 6.0), jobs=1)
+    small = partial(generate_phantom, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), jobs=1)
     monkeypatch.setattr(datasets, "generate_phantom", small)
 
 

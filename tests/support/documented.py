@@ -136,6 +136,7 @@ def _stopped_after_parsing(
 
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", words)
+        patch.syspath_prepend(str(REPOSITORY / "benchmarks"))  # whose scripts import each other
         patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
         with pytest.raises(_Parsed) as parsed:
             run()
