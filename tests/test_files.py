@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
+from nndistill import files
 from nndistill.errors import UserError
-from nndistill.files import atomic_folder, atomic_path, digest, read_json, write_json
+from nndistill.files import atomic_folder, atomic_path, digest, locked, read_json, write_json
 
 
 def test_error_while_writing_keeps_the_previous_file(tmp_path):
@@ -81,6 +84,31 @@ def test_digest_is_the_sha256_of_the_whole_file(tmp_path, size):
     content = bytes(range(256)) * (size // 256 + 1)
     (tmp_path / "file").write_bytes(content[:size])
     assert digest(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_a_locked_file_is_refused_until_the_process_that_locked_it_ends(tmp_path):
+    file = tmp_path / "folder" / ".lock"
+    code = (
+        "import sys; from pathlib import Path; from nndistill.files import locked\n"
+        "with locked(Path(sys.argv[1]), 'busy'):\n    print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"locked\n"
+        with pytest.raises(UserError, match=r"^busy$") as refused:
+            locked(file, "busy", option="name")
+        assert refused.value.flags == ["--name"]
+        other.kill()
+    with locked(file, "busy"):
+        pass
+
+
+def test_a_disk_that_knows_no_locks_has_none(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "FileLock", refuse)
+    with locked(tmp_path / ".lock", "busy"), locked(tmp_path / ".lock", "busy"):
+        pass
 
 
 def _half_of_it(path):

@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from .errors import UserError
 
@@ -71,6 +73,29 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             replaced.rename(path)
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def locked(
+    file: Path, busy: str, *, wait: float = 0.0, option: str | tuple[str, ...] = ()
+) -> AbstractContextManager[object]:
+    """Lock a file for a block: one process at a time. The lock ends with the process, however that ends.
+
+    Args:
+        file: It is made if it is not there, and holds nothing. On a disk that knows no locks there is none.
+        busy: What a user is told if another process has it.
+        wait: Seconds to wait for it.
+        option: As in `UserError`.
+
+    Raises:
+        UserError: Another process has it.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(file).acquire(timeout=wait)
+    except Timeout:
+        raise UserError(busy, option=option) from None
+    except OSError:
+        return nullcontext()
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:

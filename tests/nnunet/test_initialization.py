@@ -194,7 +194,7 @@ def test_through_the_command_line(nndistill, world):
         *("--init", "teacher", "--learning-rate", 1e-12, "--features", 4, 8, 16, "--method", "none"),
     )
     assert result.status == 0, result.err
-    (folder,) = world.results.glob("nnUNetTrainerDistill__*_none_f4-8-16_init-teacher__3d_fullres")
+    (folder,) = world.results.glob("nnUNetTrainerDistill__*_none_f4-8-16_init-teacher_*__3d_fullres")
     student, teacher = ModelFolder.read(folder), ModelFolder.read(world.teacher)
     assert student.plans["nndistill"]["distillation"]["init"] == "teacher"
     trained, source = (model.network(model.checkpoint_file("0")) for model in (student, teacher))

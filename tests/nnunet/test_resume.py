@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -77,7 +76,7 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(world, unint
     assert all(_weights_equal(moments[0][i], moments[1][i]) for i in moments[1])
 
 
-def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environment, tmp_path):
+def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environment):
     """`nnUNetv2_train … -tr nnUNetTrainerDistill -p PLANS --c` goes on where `nndistill distill` was."""
     folder = _folder(world, "stock")
     process = _start(world, "stock")
@@ -85,11 +84,10 @@ def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environme
     trainers = subprocess.run(
         [sys.executable, "-m", "nndistill", "trainer-path"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    python_path = [_with_importable_torchvision(tmp_path), *filter(None, [environment.get("PYTHONPATH")])]
     subprocess.run(
-        [Path(sys.executable).with_name("nnUNetv2_train"), world.dataset.name, "3d_fullres", "0"]
+        [*_stock_training(), world.dataset.name, "3d_fullres", "0"]
         + ["-tr", "nnUNetTrainerDistill", "-p", "stock", "--c", "-device", "cpu"],
-        env={**environment, "nnUNet_extTrainer": trainers, "PYTHONPATH": os.pathsep.join(python_path)},
+        env={**environment, "nnUNet_extTrainer": trainers},
         check=True,
         capture_output=True,
     )
@@ -99,22 +97,22 @@ def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environme
     assert (folder / "validation" / "summary.json").is_file()
 
 
-def _with_importable_torchvision(folder: Path) -> str:
-    """Mend one combination of wheels for the child process: CPU-only PyTorch with a torchvision made for CUDA.
+def _stock_training() -> list[str | Path]:
+    """`nnUNetv2_train`; where torchvision does not fit PyTorch, the same without its search through all trainers.
 
-    Stock nnU-Net imports all its trainers when it looks for one, some of these import torchvision, and that fails
-    where torchvision's compiled operators are not there. Declaring the two operators lets the import go through.
+    That search imports torchvision, and so fails there in nnU-Net: see docs/installation.md.
     """
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        (folder / "sitecustomize.py").write_text(
-            "import torch\n"
-            "operators = torch.library.Library('torchvision', 'DEF')\n"
-            "for name in ('nms', 'qnms'):\n"
-            "    operators.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
+        code = (
+            "from nnunetv2.run import run_training\n"
+            "from nndistill.nnunet.trainers import nndistill_trainers\n"
+            "run_training.recursive_find_trainer_class_by_name = lambda name: getattr(nndistill_trainers, name)\n"
+            "run_training.run_training_entry()\n"
         )
-    return str(folder)
+        return [sys.executable, "-c", code]
+    return [Path(sys.executable).with_name("nnUNetv2_train")]
 
 
 def test_checkpoint_restores_optimiser_phi_and_random_state(uninterrupted):

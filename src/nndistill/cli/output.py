@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(in_json(value), indent=2, allow_nan=False))
 
 
-def workspace_option(workspace: Path | None) -> str:
+def print_next(*words: object, heading: str = "Next: ") -> None:
+    """Print the command that comes next as a line to paste into a shell, whatever the names of its folders are."""
+    print(heading + shlex.join(map(str, words)))
+
+
+def workspace_option(workspace: Path | None) -> list[str]:
     """The option to append to a command that is to use the same workspace."""
-    return f" --workspace {workspace}" if workspace else ""
+    return ["--workspace", str(workspace)] if workspace else []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..progress import TrainingProgress
-from .output import print_json, show
+from .output import print_json, print_next, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
         )
 
 
-def report_training(run: Run, *, validate: bool, as_json: bool, next_step: str) -> None:
+def report_training(run: Run, *, validate: bool, as_json: bool, next_step: Sequence[object]) -> None:
     """Print where the trained model is, its validation Dice if it was validated, and what to do next."""
     from ..nnunet.models.scores import validation_scores
     from ..reporting import dice_table
@@ -55,7 +56,8 @@ def report_training(run: Run, *, validate: bool, as_json: bool, next_step: str) 
         return
     if scores is not None:
         show(dice_table(scores.assign(model=run.plans_name)).T, f"Validation Dice of fold {run.fold}, mean ± SEM")
-    print(f"\nModel: {run.model_folder}\nNext:  {next_step}")
+    print(f"\nModel: {run.model_folder}")
+    print_next(*next_step, heading="Next:  ")
 
 
 def _dice_by_label(scores: pd.DataFrame | None) -> dict[str, Any] | None:

@@ -23,18 +23,21 @@ KEY = "nndistill"
 
 
 class Teacher(Strict):
-    """Where the teacher is, and how many channels its stages have."""
+    """Where the teacher is, how many channels its stages have, and which of its folds teaches which of the student's.
+
+    A student that is trained fold by fold is one model, each fold of which has its own teacher: the one that `folds`
+    names, or else the teacher's fold of the same name. Older setups have one `fold` for those that are not named.
+    """
 
     folder: str
-    fold: str
     checkpoint: str
     channels: list[int]
+    folds: dict[str, str] = Field(default_factory=dict)
+    fold: str | None = None
 
-    @property
-    def checkpoint_file(self) -> Path:
-        """The file of its weights."""
-        return Path(self.folder) / f"fold_{self.fold}" / self.checkpoint
-
+    def fold_for(self, fold: str | int) -> str:
+        """Return the teacher's fold that teaches a fold of the student."""
+        return self.folds.get(str(fold), self.fold or str(fold))
 
 class Distillation(Strict):
     """Which method compares student and teacher, with which options and weight, from what the student starts, and what

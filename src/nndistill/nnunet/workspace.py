@@ -94,4 +94,9 @@ def _folder(variable: str) -> Path:
             "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results, or use a workspace, which sets all three.",
             option="workspace",
         )
+    if value[0] in "\"'~":
+        raise UserError(
+            f"the environment variable {variable} is {value}: a {value[0]} at its start is part of the folder's name. "
+            "Give the whole path, without quotation marks in the value and without ~, which only a shell replaces."
+        )
     return Path(value)

@@ -18,10 +18,9 @@ from .. import __version__
 
 def describe_machine() -> dict[str, Any]:
     """Describe this machine and this moment in words and numbers."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": processor_name(),
-        "cores": cores,
+        "cores": usable_cores(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
         "memory_bytes": psutil.virtual_memory().total,
         "gpus": _gpus(),
@@ -32,6 +31,13 @@ def describe_machine() -> dict[str, Any]:
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
     }
+
+
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use; where no system tells, all that there are."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _gpus() -> list[str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .. import __version__
 from ..errors import UserError
-from ..files import read_json, update_json, write_json
+from ..files import locked, read_json, update_json, write_json
 from .description import FILE_NAME, ModelDescription
 
 RECORD = "nndistill_prediction.json"
@@ -149,22 +147,11 @@ def alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot hold the label maps: {error.strerror}.") from error
-    with _locked(folder):
+    busy = f"another nndistill predict is writing into {folder}: wait until it ends, or choose another folder."
+    with locked(folder / LOCK, busy):
         for leftover in folder.glob(".*.tmp"):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
-
-
-def _locked(folder: Path) -> AbstractContextManager[object]:
-    """A lock that ends with the process, however that ends."""
-    try:
-        return FileLock(folder / LOCK, blocking=False).acquire()
-    except Timeout:
-        raise UserError(
-            f"another nndistill predict is writing into {folder}: wait until it ends, or choose another folder."
-        ) from None
-    except OSError:  # a network disk that knows no locks
-        return nullcontext()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -110,6 +110,7 @@ def distill(
     """Distil a teacher into a smaller student."""
     from ...nnunet.training.student import prepare_student
     from ...nnunet.workspace import use_workspace
+    from ...runtime.backends.torch import find_device
 
     use_workspace(workspace)
     refuse_missing_device(device, gpus=gpus)
@@ -140,8 +141,11 @@ def distill(
         resume=resume,
     )
     train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
-    best = " -chk checkpoint_best.pth" if recipe.checkpoint == "best" else ""
-    next_step = f"nnUNetv2_predict_from_modelfolder -m {run.model_folder} -f {fold}{best} -i IMAGES -o OUTPUT"
+    best = ["-chk", "checkpoint_best.pth"] if recipe.checkpoint == "best" else []
+    kind = find_device(device).type
+    place = ["-device", kind] if kind != "cuda" else []  # which is nnU-Net's default
+    next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
+    next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
     report_training(run, validate=validate, as_json=as_json, next_step=next_step)
 
 

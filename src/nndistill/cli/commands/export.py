@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ import typer
 from ...progress import StepProgress
 from ...runtime.formats import FORMATS, PRECISIONS
 from ..options import AsJson, Workspace
-from ..output import print_json
+from ..output import print_json, print_next
 
 if TYPE_CHECKING:
     from ...export.export import ExportedModel
@@ -49,6 +50,7 @@ def export(
     from ...export.export import export_model
     from ...nnunet.workspace import use_workspace
 
+    results = None if workspace else os.environ.get("nnUNet_results")
     use_workspace(workspace)
     with StepProgress("cases measured") if calibration and precision != "float32" else nullcontext() as report:
         exported = export_model(
@@ -73,7 +75,8 @@ def export(
         )
     if "accuracy" in check:
         _show_accuracy(check["accuracy"], precision)
-    print(f"\nExport: {exported.folder} ({exported.bytes / 1e6:.1f} MB)\nNext:   {_next_step(exported)}")
+    print(f"\nExport: {exported.folder} ({exported.bytes / 1e6:.1f} MB)")
+    print_next(*_next_step(exported, results=results, workspace=workspace), heading="Next:   ")
 
 
 def _show_accuracy(accuracy: dict[str, Any], precision: str) -> None:
@@ -112,8 +115,10 @@ def _plain(exported: ExportedModel) -> dict[str, Any]:
     }
 
 
-def _next_step(exported: ExportedModel) -> str:
+def _next_step(exported: ExportedModel, *, results: str | None, workspace: Path | None) -> list[object]:
     archives = [file for file in exported.files if file.endswith(".zip")]
     if archives:
-        return f"nnUNetv2_install_pretrained_model_from_zip {exported.folder / archives[0]}"
-    return f"nndistill predict {exported.folder} IMAGES OUTPUT"
+        place = (workspace or Path()) / "nnUNet_results"
+        where = [] if results else ["env", f"nnUNet_results={place}"]
+        return [*where, "nnUNetv2_install_pretrained_model_from_zip", exported.folder / archives[0]]
+    return ["nndistill", "predict", exported.folder, "IMAGES", "OUTPUT"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ...progress import StepProgress
+from ..output import print_next
 
 
 def phantom(
@@ -32,6 +34,17 @@ def phantom(
         folder = generate_phantom(out, layout=layout, cases=cases, test_cases=test_cases, seed=seed, progress=report)
     print(f"{folder} holds {cases} training and {test_cases} test cases.")
     if layout == "nnunet":
-        print("Next, with that folder in nnUNet_raw: nndistill teach 900 --recipe quick")
+        print_next(*_with_raw_folder(out), "nndistill", "teach", 900, "--recipe", "quick")
     else:
-        print(f"Next: nndistill prepare {layout} {folder} --dataset-id {public_datasets()[layout].usual_id}")
+        dataset_id = public_datasets()[layout].usual_id
+        place = [] if os.environ.get("nnUNet_raw") else ["--workspace", "nndistill-workspace"]
+        print_next("nndistill", "prepare", layout, folder, "--dataset-id", dataset_id, *place)
+
+
+def _with_raw_folder(folder: Path) -> list[str]:
+    """What to put before a command that is to find its data in a folder: nothing if nnU-Net looks there anyway."""
+    folders = {"nnUNet_raw": folder.resolve()}
+    for variable in ("nnUNet_preprocessed", "nnUNet_results"):
+        folders[variable] = Path(os.environ.get(variable) or folders["nnUNet_raw"].parent / variable)
+    other = [f"{name}={place}" for name, place in folders.items() if os.environ.get(name) != str(place)]
+    return ["env", *other] if other else []

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...progress import PredictionProgress, console
 from ...runtime.formats import RUNTIMES
 from ..options import AsJson
-from ..output import print_json
+from ..output import print_json, print_next
 
 
 def predict(
@@ -83,7 +83,7 @@ def predict(
     elif finished:
         kept = f", {len(predictions.kept)} of them from an earlier run" if predictions.kept else ""
         print(f"Label maps: {output} ({finished} cases{kept})\nRecord:     {record}")
-        print(f"Next:       nndistill evaluate {output} LABELS")
+        print_next("nndistill", "evaluate", output, "LABELS", heading="Next:       ")
     if predictions.failed:
         failures = "".join(f"\n  - {case}: {sentence}" for case, sentence in predictions.failed.items())
         sentence = f"{len(predictions.failed)} of {len(cases)} cases have no label map, see {record}:{failures}"

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from ...progress import StepProgress, console
 from ..options import AsJson, DatasetId, Workspace
-from ..output import print_json, show, workspace_option
+from ..output import print_json, print_next, show, workspace_option
 
 if TYPE_CHECKING:
     from ...datasets.preparation.report import Report
@@ -109,7 +109,7 @@ def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bo
         return
     _show(report)
     print(f"{report.folder} is ready; {report.path.name} in it has the details.")
-    print(f"Next: nndistill teach {dataset_id}{workspace_option(workspace)}")
+    print_next("nndistill", "teach", dataset_id, *workspace_option(workspace))
 
 
 def _list_damage(report: Report) -> None:

@@ -13,7 +13,7 @@ from ..output import print_json, show
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Model folders of nnU-Net: a teacher and its students.")],
-    out: Annotated[Path, typer.Option(help="Folder for report.html, tables and figures.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html, tables and figures.")] = Path("nndistill-report"),
     names: Annotated[
         list[str] | None, typer.Option(help="Headings of the models: --names Teacher Alone DCD. Default: the methods.")
     ] = None,

@@ -75,5 +75,6 @@ def teach(
         resume=resume,
     )
     train_with_progress(run, "teacher", device=device, gpus=gpus, validate=validate)
-    next_step = f"nndistill distill {run.model_folder} --fold {fold}{workspace_option(workspace)}"
+    next_step = ["nndistill", "distill", run.model_folder, "--fold", fold, "--recipe", recipe_name]
+    next_step += [*(["--device", device] if device != "auto" else []), *workspace_option(workspace)]
     report_training(run, validate=validate, as_json=as_json, next_step=next_step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ...errors import UnknownName, UserError
 from ...nnunet.data.raw_format import new_dataset_folder, write_dataset_json
+from ...runtime.machine import usable_cores
 from ..preparation.provenance import update_provenance
 from .acquisition import CHANNELS
 from .case import check_grid
@@ -100,7 +100,7 @@ def generate_phantom(
     absent = set(update_provenance(folder, made_from, {path: None for case in all_cases for path in case.files}))
     missing = [case for case in all_cases if absent.intersection(case.files)]
     report(len(all_cases) - len(missing), len(all_cases))
-    for left, _ in enumerate(_make_all(missing, jobs or len(os.sched_getaffinity(0))), start=1 - len(missing)):
+    for left, _ in enumerate(_make_all(missing, jobs or usable_cores()), start=1 - len(missing)):
         report(len(all_cases) + left, len(all_cases))
     if layout == "nnunet":
         write_dataset_json(

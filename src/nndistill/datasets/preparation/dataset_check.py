@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
+from ...runtime.machine import usable_cores
 from ..source import Case
 from .case_check import Finding, Rules, check_case, fingerprint
 
@@ -73,4 +73,4 @@ def duplicates(digests: Mapping[str, Mapping[str, str]], *, last: Collection[str
 
 def processors() -> int:
     """Count the threads to read with: more would hold many large images in memory."""
-    return min(8, len(os.sched_getaffinity(0)))
+    return min(8, usable_cores())

@@ -68,7 +68,7 @@ def read_history(model: Path, fold: str) -> History:
         "Data set": folder.plans["dataset_name"],
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
-        **(_method_facts(setup, log) if setup else {}),
+        **(_method_facts(setup, fold, log) if setup else {}),
         "Channels": _channels(folder.plans, configuration),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
@@ -113,7 +113,7 @@ def _channels(plans: dict[str, Any], configuration: str) -> str:
         return ""
 
 
-def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
+def _method_facts(setup: RunSetup, fold: str, log: pd.DataFrame) -> dict[str, str]:
     distillation = setup.distillation
     if distillation is None:
         return {}
@@ -123,7 +123,7 @@ def _method_facts(setup: RunSetup, log: pd.DataFrame) -> dict[str, str]:
         facts |= {
             "μ": _weight(distillation, setup.recipe),
             "Share of the gradient": _share(log),
-            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold}/{teacher.checkpoint}",
+            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold_for(fold)}/{teacher.checkpoint}",
             "Teacher's channels": _list(teacher.channels),
         }
     return facts

@@ -33,6 +33,7 @@ from .distillation_weight import (
     let_compiled_networks_go_backward_again,
 )
 from .initialization import initialize_from_teacher
+from .leak import leak_of
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 from .teacher_engine import teacher_engine
@@ -84,9 +85,13 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
+        if leak := leak_of(teacher_fold=self.distillation.teacher.fold_for(self.fold), fold=str(self.fold)):
+            self._say(leak)
         let_compiled_networks_go_backward_again()
         with fork_rng(devices=[]):  # and so does a new network, before it gets its weights
             teacher = self._load_teacher() if self.method.needs or self._starts_from_teacher else None
+        if teacher is not None:
+            self.print_to_log_file(f"the teacher: {self._teacher_file()}")
         if teacher is not None and self._starts_from_teacher:
             self._start_from(teacher)
         self.teacher = teacher if self.method.needs else None
@@ -103,8 +108,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def _prepare_method(self) -> None:
         """Let the method learn from the teacher before the first epoch, unless an earlier run left what it learned."""
-        teacher_file = self.distillation.teacher.checkpoint_file
         for part in unprepared_methods(self.method):
+            teacher_file = self._teacher_file()
             found = provide_learned_state(
                 part,
                 facts={
@@ -249,18 +254,21 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         unlike = initialize_from_teacher(unwrapped(self.network), teacher)
         if self._average:
             self._average.restart()
-        file = self.distillation.teacher.checkpoint_file
-        self.print_to_log_file(f"the student starts from the teacher's most important channels: {file}")
+        self.print_to_log_file(f"the student starts from the teacher's most important channels: {self._teacher_file()}")
         for path in unlike:
             self.print_to_log_file(f"the student has no {path}: it adds unlike channels of the teacher there")
 
     def _load_teacher(self) -> torch.nn.Module:
+        return ModelFolder.read(Path(self.distillation.teacher.folder)).network(self._teacher_file()).to(self.device)
+
+    def _teacher_file(self) -> Path:
+        """The teacher's checkpoint for this fold; stock nnU-Net may train another fold than the plans were made for."""
         teacher = self.distillation.teacher
         folder = ModelFolder.read(Path(teacher.folder))
-        return folder.network(folder.checkpoint_file(teacher.fold, teacher.checkpoint)).to(self.device)
+        return folder.checkpoint_file(teacher.fold_for(self.fold), teacher.checkpoint)
 
     def _engine_of(self, teacher: torch.nn.Module) -> TeacherEngine:
-        checkpoint_file = self.distillation.teacher.checkpoint_file
+        checkpoint_file = self._teacher_file()
         return teacher_engine(
             TorchEngine.reading(teacher.eval(), self.method.needs),
             wanted=self.distillation.teacher_engine,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +11,21 @@ from typing import Any
 import torch
 
 from ...errors import UserError
-from ...files import read_json, write_json
+from ...files import locked, read_json, write_json
 from ...progress import TrainingState
 from ...runtime.backends.torch import find_device
 from ..plans import resolved_configuration
-from ..run_setup import KEY, RunSetup
+from ..run_setup import KEY
 from ..workspace import preprocessed_folder, results_folder
 from .distillation_trainer import nnUNetTrainerDistill
 from .one_process import Observers, train_here
+from .same_setup import differences, with_folds_of
 from .several_processes import train_together
 
 TRAINERS = Path(__file__).parents[1] / "trainers"
 """The folder that `nnUNet_extTrainer` has to name for stock nnU-Net."""
+
+_SECONDS_TO_WRITE = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,30 +69,41 @@ class Run:
         return (self.fold_folder / "checkpoint_final.pth").is_file()
 
     def store_plans(self, plans: dict[str, Any], *, resume: bool) -> None:
-        """Write the run's plans, unless a run of this name has results that would be lost.
+        """Write the run's plans, once: those that are there are kept if they have the same setup.
+
+        Each fold of a student has its own teacher, so a further fold only adds that to the plans.
 
         Raises:
-            UserError: There are results already and `resume` is not set, or they are of another setup; or the name is
+            UserError: There are results already and `resume` is not set, or there is another setup; or the name is
                 taken by plans that nnDistill did not write.
         """
-        trained = sorted(self.model_folder.glob("fold_*/checkpoint_*.pth"))
-        existing = read_json(self.plans_file) if self.plans_file.is_file() else None
-        if existing is not None and KEY not in existing:
-            raise UserError(f"{self.plans_file} holds nnU-Net's own plans; choose another name.", option="name")
-        same = existing is not None and _setup(existing) == _setup(plans)
-        if trained and not same:
-            raise UserError(
-                f"{self.model_folder} holds a training with another setup; choose another name, or delete that folder.",
-                option="name",
-            )
-        if any(file.parent == self.fold_folder for file in trained) and not resume:
-            raise UserError(
-                f"{self.fold_folder} already holds a training with this setup; resume it, choose another name, or "
-                "delete that folder.",
-                option=("resume", "name"),
-            )
-        if not same:
-            write_json(self.plans_file, plans)
+        busy = f"another process is writing {self.plans_file}; wait until it ends."
+        with locked(self.plans_file.with_name(f".{self.plans_name}.lock"), busy, wait=_SECONDS_TO_WRITE):
+            trained = any(self.model_folder.glob("fold_*/checkpoint_*.pth"))
+            kept = self.model_folder / "plans.json"  # by nnU-Net, which copies them there
+            files = [self.plans_file, *([kept] if trained else [])]
+            existing = next((read_json(file) for file in files if file.is_file()), None)
+            if existing is None:
+                write_json(self.plans_file, plans)
+                return
+            if KEY not in existing:
+                raise UserError(f"{self.plans_file} holds nnU-Net's own plans; choose another name.", option="name")
+            if different := differences(existing, plans, fold=self.fold, begun=self.begun):
+                place = f"{self.model_folder} and {self.plans_file} hold" if trained else f"{self.plans_file} holds"
+                raise UserError(
+                    f"{place} a training with another setup ({'; '.join(different)}). Choose another name, or delete "
+                    f"{'both' if trained else 'that file'}.",
+                    option="name",
+                )
+            if self.begun and not resume:
+                raise UserError(
+                    f"{self.fold_folder} already holds a training with this setup; resume it, choose another name, or "
+                    "delete that folder.",
+                    option=("resume", "name"),
+                )
+            complete = with_folds_of(existing, plans)
+            if complete != existing or not self.plans_file.is_file():
+                write_json(self.plans_file, complete)
 
 
 def train(
@@ -134,11 +147,13 @@ def train(
     observers = Observers(on_start, on_iteration, on_preparation)
     if torch_device.type == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete with training for the cores
-    if gpus == 1:
-        train_here(run, torch_device, validate=validate, observers=observers)
-    else:
-        _refuse_small_batch(run, gpus)
-        train_together(run, torch_device, processes=gpus, validate=validate, observers=observers)
+    busy = f"another process trains in {run.fold_folder}; wait until it ends, or choose another name."
+    with locked(run.fold_folder / ".lock", busy, option="name"):
+        if gpus == 1:
+            train_here(run, torch_device, validate=validate, observers=observers)
+        else:
+            _refuse_small_batch(run, gpus)
+            train_together(run, torch_device, processes=gpus, validate=validate, observers=observers)
     return run.model_folder
 
 
@@ -173,9 +188,3 @@ def _refuse_small_batch(run: Run, gpus: int) -> None:
             f"a batch of {batch_size} cannot be shared by {gpus} GPUs; use at most {batch_size}, or a larger batch.",
             option=("gpus", "batch_size"),
         )
-
-
-def _setup(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans without the version that wrote them, new keys filled in: a newer nnDistill may continue a run."""
-    setup = RunSetup.of(plans).model_dump(mode="json", exclude={"nndistill_version"})
-    return dict(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from ...errors import UnknownName
+from ...files import read_json
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
@@ -30,6 +32,8 @@ from ..run_setup import Distillation, RunSetup, Teacher
 from ..workspace import dataset_folder, preprocessed_folder
 from .initialization import refuse_unlike_networks
 from .run import Run
+from .run_name import default_name, short_name
+from .same_setup import differences
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +66,8 @@ def prepare_student(
         teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
         teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
         dataset: Name or number of the data set to train on; default: the teacher's.
-        name: Plans name of the run; default: the teacher's plans name, the method, the reduction and, if it is not
-            random, the start.
+        name: Plans name of the run; default: the teacher's plans name, the method, the reduction, and whatever is not
+            the default (see `nndistill.nnunet.training.run_name.default_name`).
         init: What the student starts from: random weights, or the most important channels of the teacher (see
             `nndistill.nnunet.training.initialization.initialize_from_teacher`).
         teacher_engine: What computes the teacher on a processor: `torch`, `openvino`, or `auto` for the fastest that
@@ -92,7 +96,6 @@ def prepare_student(
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
     refuse_incompatible_data(teacher, configuration, folder)
     split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
-    _warn_of_leak(teacher_fold or fold, fold)
 
     teacher_features = features_per_stage(teacher.plans, configuration)
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
@@ -104,16 +107,22 @@ def prepare_student(
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
 
-    suffix = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
-    suffix += "" if init == "random" else f"_init-{init}"
-    plans_name = name or f"{teacher.plans['plans_name'].removesuffix('_teacher')}_{recipe.method}_{suffix}"
-    run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", plans_name)
+    plans_name, size = teacher.plans["plans_name"], f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
+    default = default_name(
+        plans_name,
+        recipe,
+        size=size,
+        init=init,
+        batch_size=batch_size,
+        teacher_checkpoint=teacher_checkpoint,
+    )
+    run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
     plans = derive_plans(
         {**teacher.plans, "dataset_name": folder.name},
         configuration,
         features=student_features,
         batch_size=batch_size,
-        name=plans_name,
+        name=run.plans_name,
     )
     if method.needs or init == "teacher":
         refuse_unlike_stages(teacher, checkpoint_file, plans, configuration)
@@ -127,17 +136,30 @@ def prepare_student(
             student_channels=student_features,
             teacher=Teacher(
                 folder=str(teacher.path),
-                fold=teacher_fold or fold,
                 checkpoint=checkpoint_file.name,
                 channels=teacher_features,
+                folds={fold: teacher_fold or fold},
             ),
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
         ),
     )
-    run.store_plans(setup.into(plans), resume=resume)
+    plans = setup.into(plans)
+    if resume and name is None:
+        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=size, init=init), plans)
+    run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
     return run
+
+
+def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:
+    """The same run as version 0.2 named it, if that began this very training."""
+    older = replace(run, plans_name=older_name)
+    if run.plans_file.is_file() or not (older.begun and older.plans_file.is_file()):
+        return run
+    renamed = {**plans, "plans_name": older_name}
+    same = not differences(read_json(older.plans_file), renamed, fold=run.fold, begun=True)
+    return older if same else run
 
 
 def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
@@ -151,19 +173,4 @@ def _refuse_unlike_networks(teacher: ModelFolder, trainer: str, plans: dict[str,
         refuse_unlike_networks(
             build_network(plans, configuration, teacher.dataset_json),
             build_network(teacher.plans, configuration, teacher.dataset_json, trainer=trainer),
-        )
-
-
-def _warn_of_leak(teacher_fold: str, fold: str) -> None:
-    if teacher_fold == fold and fold != "all":
-        return
-    seen = "all cases" if teacher_fold == "all" else f"the training cases of fold {teacher_fold}"
-    if fold == "all":
-        logger.warning("The student is trained on all cases, so its validation metrics say nothing about new cases.")
-    else:
-        logger.warning(
-            "The teacher was trained on %s, among them validation cases of fold %s: the student's validation "
-            "figures will be too good. Judge it on cases that neither has seen.",
-            seen,
-            fold,
         )

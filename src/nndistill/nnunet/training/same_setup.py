@@ -1,0 +1,60 @@
+"""Whether two plans are of one training, so that one command may continue what another began."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ...methods.registry import default_options
+from ...recipes.tags import flattened
+from ..run_setup import KEY, RunSetup
+
+_MOST = 3
+"""The most differences that are named."""
+
+
+def differences(existing: dict[str, Any], plans: dict[str, Any], *, fold: str, begun: bool) -> list[str]:
+    """Say in which values plans differ from existing ones; nothing if they continue the same training.
+
+    The version that wrote them does not count, nor whether a default option was given. Which fold teaches belongs to
+    the student's fold, and counts for that one.
+
+    Args:
+        existing: Plans with a setup.
+        plans: The same, newly made.
+        fold: The fold that is to be trained.
+        begun: Whether it has been trained already.
+    """
+    before, now = _comparable(existing), _comparable(plans)
+    changed = [key for key in {**before, **now} if key not in before or key not in now or before[key] != now[key]]
+    words = [f"{key.split('.')[-1]} {before.get(key)}, now {now.get(key)}" for key in changed[:_MOST]]
+    old, new = (RunSetup.of(each).distillation for each in (existing, plans))
+    if old and new and (begun or fold in old.teacher.folds):
+        was, will_be = old.teacher.fold_for(fold), new.teacher.fold_for(fold)
+        if was != will_be:
+            words.append(f"fold {fold} taught by the teacher's fold {was}, now by {will_be}")
+    return words
+
+
+def with_folds_of(existing: dict[str, Any], plans: dict[str, Any]) -> dict[str, Any]:
+    """Return existing plans that also say who teaches the folds that new ones name."""
+    old, new = (RunSetup.of(each).distillation for each in (existing, plans))
+    if old is None or new is None:
+        return existing
+    complete: dict[str, Any] = json.loads(json.dumps(existing))
+    folds = {**old.teacher.folds, **new.teacher.folds}
+    complete[KEY]["distillation"]["teacher"]["folds"] = dict(sorted(folds.items()))
+    return complete
+
+
+def _comparable(plans: dict[str, Any]) -> dict[str, Any]:
+    """Plans as flat values, with those of the setup that older versions did not write."""
+    of_teacher = {"teacher": {"fold", "folds"}}
+    setup: dict[str, Any] = RunSetup.of(plans).model_dump(
+        mode="json",
+        exclude={"nndistill_version": True, "recipe": {"description"}, "distillation": of_teacher},
+    )
+    for part, options in ((setup["recipe"], "method_options"), (setup["distillation"], "options")):
+        if part:
+            part[options] = {**default_options(part["method"]), **part[options]}
+    return flattened(json.loads(json.dumps({**plans, KEY: setup})))  # tuples become lists, as in a file
