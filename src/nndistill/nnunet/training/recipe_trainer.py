@@ -52,7 +52,7 @@ class _NoLongerImproving(Exception):
 
 
 class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (nnU-Net's way of naming trainers)
-    """A stock nnU-Net training whose optimiser, length and mirroring come from the recipe in its plans.
+    """A stock nnU-Net training whose optimiser, length, precision and mirroring come from the recipe in its plans.
 
     Beyond stock: checkpoints are written atomically and carry the random state of every process, a resumed run
     continues as the uninterrupted one would have, and a step whose loss or gradient is not a finite number is skipped;
