@@ -1,37 +1,97 @@
-"""One training step of a distillation, split into student, teacher and method.
+"""One training step of a distillation with DCD, piece by piece, beside the step of version 0.1.
 
     python benchmarks/training_step.py --json step.json
+    python benchmarks/training_step.py --settings 0.1 now channels-last fused-optimiser
 
 The networks are those of nnU-Net's hippocampus plans (ResidualEncoderUNet, teacher features 32, 64, 128, 256, batch 2,
-patch 40×56×40), the loss is nnU-Net's, the data are random. Parts are timed in turn within each round, so that a drift
-of the machine's speed affects all alike; medians over the rounds are reported. The floor is what any stage-wise
-distillation costs: the student's own step and the teacher's encoder.
+patch 40×56×40); loss and augmentation are nnU-Net's, images are random. Version 0.1 computed in float32 with glibc's
+own thresholds; `now` is what a run does on this processor. Each setting has a process of its own, because what glibc
+keeps of freed memory is a matter of the process; the processes take turns, so that a drift of the machine's speed
+affects all alike, and medians over the rounds are reported.
+
+The floor of a piece is the larger of two times: its FLOPs at the rate of a large matrix product, and its bytes at the
+rate of a large copy, both measured here. The bytes are those of all layers' outputs, written and read once in the
+forward pass and twice in the backward pass, which a chain of fused layers could undercut.
+
+On a machine that does other things, `--processor-time` with one thread (`OMP_NUM_THREADS=1`) counts the seconds that
+the process computed, instead of those that went by.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
+import math
+import multiprocessing
+import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
+from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from nndistill import Distiller
+from nndistill.freed_memory import keep_freed_memory
 from nndistill.methods import build_method
+from nndistill.nnunet.training.precision import LossInFloat32, choose_precision, computing_in, measure_bfloat16
+from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from nndistill.runtime.machine import describe_machine
+from nndistill.taps import TappedNetwork, nnunet_taps
 
 PATCH, BATCH, CHANNELS, CLASSES = (40, 56, 40), 2, 1, 3
 TEACHER, STUDENT = [32, 64, 128, 256], [8, 16, 32, 64]
+SCALES = [[1.0] * 3, [0.5] * 3, [0.25] * 3]
+PIECES = (
+    "augmentation",
+    "student, forward",
+    "teacher's encoder",
+    "segmentation loss",
+    "projection and φ",
+    "backward of student and loss",
+    "optimiser",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a step is computed.
+
+    Args:
+        precision: As in a recipe.
+        keeps_memory: Whether glibc keeps what is freed.
+        channels_last: Whether both networks run with channels last in memory.
+        fused_optimiser: Whether the optimiser updates all weights in one kernel.
+    """
+
+    precision: str = "auto"
+    keeps_memory: bool = True
+    channels_last: bool = False
+    fused_optimiser: bool = False
+
+
+SETTINGS = {
+    "0.1": Setting(precision="float32", keeps_memory=False),
+    "now": Setting(),
+    "float32": Setting(precision="float32"),
+    "bfloat16": Setting(precision="bfloat16"),
+    "channels-last": Setting(channels_last=True),
+    "fused-optimiser": Setting(fused_optimiser=True),
+}
 
 
 def network(features: list[int], *, deep_supervision: bool) -> ResidualEncoderUNet:
@@ -54,107 +114,226 @@ def network(features: list[int], *, deep_supervision: bool) -> ResidualEncoderUN
     )
 
 
-def steps(device: torch.device) -> dict[str, Callable[[], None]]:
-    """The parts and the wholes, each a function to time."""
-    torch.manual_seed(0)
-    x = torch.randn(BATCH, CHANNELS, *PATCH, device=device)
-    targets = [
-        torch.randint(CLASSES, (BATCH, 1, *(s >> i for s in PATCH)), device=device) for i in range(len(STUDENT) - 1)
-    ]
-    criterion = DeepSupervisionWrapper(
-        DC_and_CE_loss(
-            {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False},
-            {},
-            dice_class=MemoryEfficientSoftDiceLoss,
-        ),
-        [4 / 6, 2 / 6, 0],
+class Step:
+    """A training step whose pieces are timed one after the other."""
+
+    def __init__(self, setting: Setting, device: torch.device, clock: Callable[[], float]) -> None:
+        torch.manual_seed(0)
+        self.device = device
+        self.clock = clock
+        layout = torch.channels_last_3d if setting.channels_last else torch.contiguous_format
+        student = network(STUDENT, deep_supervision=True).to(device, memory_format=layout)
+        teacher = network(TEACHER, deep_supervision=False).to(device, memory_format=layout).eval().requires_grad_(False)
+        self.student = TappedNetwork(student, nnunet_taps(student).only({"encoder"}))
+        self.teacher = TappedNetwork(teacher, nnunet_taps(teacher).only({"encoder"}))
+        self.method = build_method("dcd", student_channels=STUDENT, teacher_channels=TEACHER).to(device)
+        self.parameters = [*student.parameters(), *self.method.parameters()]
+        self.optimizer = torch.optim.SGD(
+            self.parameters, 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, fused=setting.fused_optimiser
+        )
+        options = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
+        stock = DC_and_CE_loss(options, {}, dice_class=MemoryEfficientSoftDiceLoss)
+        self.loss = LossInFloat32(DeepSupervisionWrapper(stock, [4 / 6, 2 / 6, 0]))
+        self.precision = choose_precision(
+            setting.precision,
+            device,
+            speed_of_bfloat16=lambda: measure_bfloat16(student, channels=CHANNELS, patch_size=PATCH),
+        ).precision
+        self.augment = _augmentation()
+        self.layout = layout
+
+    def run(self) -> dict[str, float]:
+        """Compute one step; returns the seconds of its pieces, and what the system did meanwhile."""
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        seconds: dict[str, float] = {}
+
+        @contextmanager
+        def timed(piece: str) -> Iterator[None]:
+            start = self.clock()
+            yield
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[piece] = self.clock() - start
+
+        with timed("augmentation"):
+            x, targets = self.augment()
+        x, targets = x.to(self.device, memory_format=self.layout), [target.to(self.device) for target in targets]
+        self.optimizer.zero_grad(set_to_none=True)
+        with computing_in(self.precision, self.device):
+            with timed("student, forward"):
+                output, ours = self.student(x)
+            with timed("teacher's encoder"), torch.no_grad():
+                theirs = self.teacher.run_for_taps(x)
+            with timed("segmentation loss"):
+                segmentation = self.loss(output, targets)
+            with timed("projection and φ"):
+                loss = segmentation + 0.05 * self.method(ours, theirs)
+        with timed("backward of student and loss"):
+            loss.backward()
+        with timed("optimiser"):
+            nn.utils.clip_grad_norm_(self.parameters, 12)
+            self.optimizer.step()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            **seconds,
+            "page faults": after.ru_minflt - before.ru_minflt,
+            "system seconds": after.ru_stime - before.ru_stime,
+        }
+
+
+def _augmentation() -> Callable[[], tuple[Tensor, list[Tensor]]]:
+    """nnU-Net's, for a batch of random images of the size that its loader cuts out."""
+    rotation = (-30 / 360 * 2 * np.pi, 30 / 360 * 2 * np.pi)
+    transforms = nnUNetTrainerRecipe.get_training_transforms(
+        np.array(PATCH), rotation, SCALES, (0, 1, 2), False, [False], foreground_labels=[1, 2]
     )
-    teacher = network(TEACHER, deep_supervision=False).to(device)
+    size = [int(s) for s in get_patch_size(PATCH, rotation, rotation, rotation, (0.85, 1.25))]
+    images = torch.randn(BATCH, CHANNELS, *size)
+    labels = torch.randint(CLASSES, (BATCH, 1, *size), dtype=torch.int16)
 
-    def whole(name: str, **options: object) -> Callable[[], None]:
-        method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER, **options)
-        distiller = Distiller(network(STUDENT, deep_supervision=True), teacher, method).to(device)
-        optimizer = torch.optim.SGD(distiller.parameters(), 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5)
+    def augment() -> tuple[Tensor, list[Tensor]]:
+        samples = [transforms(image=image, segmentation=label) for image, label in zip(images, labels, strict=True)]
+        targets = zip(*(sample["segmentation"] for sample in samples), strict=True)
+        return torch.stack([sample["image"] for sample in samples]), [torch.stack(scale) for scale in targets]
 
-        def step() -> None:
-            optimizer.zero_grad(set_to_none=True)
-            output, distillation = distiller(x, targets[0])
-            (criterion(output, targets) + 0.05 * distillation).backward()
-            nn.utils.clip_grad_norm_(distiller.parameters(), 12)
-            optimizer.step()
+    return augment
 
-        return step
 
-    def teacher_encoder() -> None:
-        with torch.no_grad():
-            teacher.encoder(x)
-
+def floors(precision: str, clock: Callable[[], float]) -> dict[str, float]:
+    """Seconds below which the pieces cannot be on this machine, in the thread count of this process."""
+    dtype = getattr(torch, precision)
+    rate, bandwidth = _flops_per_second(dtype, clock), _bytes_per_second(clock)
+    x = torch.zeros(BATCH, CHANNELS, *PATCH)
+    counted = {}
+    for name, features in (("student", STUDENT), ("teacher", TEACHER)):
+        net = network(features, deep_supervision=False)
+        encoder = net.encoder if name == "teacher" else net
+        elements = _elements_of_outputs(encoder, x)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            encoder(x)
+        counted[name] = (counter.get_total_flops(), elements * dtype.itemsize)
+    channels = [ours + theirs for ours, theirs in zip(STUDENT, TEACHER, strict=True)]
+    features = [BATCH * number * math.prod(PATCH) // 8**stage for stage, number in enumerate(channels)]
+    flops, size = counted["student"]
     return {
-        "student alone": whole("none"),
-        "teacher's encoder": teacher_encoder,
-        "step with feature": whole("feature"),
-        "step with DCD, symmetric": whole("dcd"),
-        "step with DCD, periodization": whole("dcd", mode="periodization"),
+        "student, forward": max(flops / rate, 2 * size / bandwidth),
+        "backward of student and loss": max(2 * flops / rate, 4 * size / bandwidth),
+        "teacher's encoder": max(counted["teacher"][0] / rate, 2 * counted["teacher"][1] / bandwidth),
+        "projection and φ": sum(features) * dtype.itemsize / bandwidth,
     }
 
 
-def measure(functions: dict[str, Callable[[], None]], *, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    for function in functions.values():
-        for _ in range(2):
-            function()
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+def _elements_of_outputs(module: nn.Module, x: Tensor) -> int:
+    counted: list[int] = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, inputs, output: counted.append(output.numel()))
+        for layer in module.modules()
+        if not list(layer.children())
+    ]
+    with torch.no_grad():
+        module(x)
+    for hook in hooks:
+        hook.remove()
+    return sum(counted)
+
+
+@cache
+def _flops_per_second(dtype: torch.dtype, clock: Callable[[], float]) -> float:
+    a = torch.ones(1024, 1024, dtype=dtype)
+    return 2 * 1024**3 / _least_seconds(lambda: a @ a, clock)
+
+
+@cache
+def _bytes_per_second(clock: Callable[[], float]) -> float:
+    source, target = torch.ones(1 << 24), torch.empty(1 << 24)
+    return 2 * source.nbytes / _least_seconds(lambda: target.copy_(source), clock)
+
+
+def _least_seconds(function: Callable[[], object], clock: Callable[[], float]) -> float:
+    seconds = []
+    for _ in range(9):
+        start = clock()
+        function()
+        seconds.append(clock() - start)
+    return min(seconds)
+
+
+def work(connection: Connection, setting: Setting, device: torch.device, clock: Callable[[], float]) -> None:
+    """In a process of its own: one step for every message, until there is none."""
+    if setting.keeps_memory:
+        keep_freed_memory()
+    step = Step(setting, device, clock)
+    for _ in range(2):
+        step.run()
+    connection.send(step.precision)
+    while connection.recv():
+        connection.send(step.run())
+
+
+def measure(
+    names: list[str], *, rounds: int, device: torch.device, clock: Callable[[], float]
+) -> dict[str, dict[str, Any]]:
+    context = multiprocessing.get_context("spawn")
+    processes = {}
+    for name in names:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, SETTINGS[name], device, clock), daemon=True)
+        process.start()
+        processes[name] = (ours, process)
+    measured = {
+        name: {"setting": asdict(SETTINGS[name]), "precision": connection.recv(), "steps": []}
+        for name, (connection, _) in processes.items()
+    }
     for _ in range(rounds):
-        for name, function in functions.items():
-            _wait_for(device)
-            start = time.perf_counter()
-            function()
-            _wait_for(device)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+        for name, (connection, _) in processes.items():
+            connection.send(True)
+            measured[name]["steps"].append(connection.recv())
+    for connection, process in processes.values():
+        connection.send(False)
+        process.join()
+    for result in measured.values():
+        result["floor"] = floors(result["precision"], clock) if device.type == "cpu" else {}
+        for step in result["steps"]:
+            step["whole step"] = sum(step[piece] for piece in PIECES)
+        result["median"] = {key: statistics.median(step[key] for step in result["steps"]) for key in result["steps"][0]}
+    return measured
 
 
-def report(seconds: dict[str, list[float]], device: torch.device) -> dict[str, object]:
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    floor = medians["student alone"] + medians["teacher's encoder"]
-    table = Table(title=f"One training step, {device}, {torch.get_num_threads()} threads, median of {_rounds(seconds)}")
-    for column in ("part", "seconds", "min … max", "× floor", "of it the method"):
-        table.add_column(column)
-    for name, median in medians.items():
-        method = f"{median - floor:.3f}" if name.startswith("step") else ""
-        spread = f"{min(seconds[name]):.3f} … {max(seconds[name]):.3f}"
-        table.add_row(name, f"{median:.3f}", spread, f"{median / floor:.2f}", method)
+def show(measured: dict[str, dict[str, Any]], *, rounds: int, device: torch.device) -> None:
+    threads = torch.get_num_threads()
+    table = Table("piece", title=f"One training step, {device}, {threads} threads, median of {rounds}")
+    for name, result in measured.items():
+        table.add_column(f"{name} ({result['precision']})", justify="right")
+        table.add_column("floor", justify="right")
+    for piece in (*PIECES, "whole step"):
+        cells = [(f"{r['median'][piece]:.3f}", _number(r["floor"].get(piece))) for r in measured.values()]
+        table.add_row(piece, *(cell for pair in cells for cell in pair))
+    table.add_section()
+    for key, digits in (("page faults", 0), ("system seconds", 3)):
+        table.add_row(key, *(cell for r in measured.values() for cell in (f"{r['median'][key]:.{digits}f}", "")))
     Console().print(table)
-    return {
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "device": str(device),
-        "floor_s": floor,
-        "median_s": medians,
-        "seconds": seconds,
-    }
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=["0.1", "now"])
+    parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    result = report(measure(steps(device), rounds=arguments.rounds, device=device), device)
+    clock = time.process_time if arguments.processor_time else time.perf_counter
+    measured = measure(arguments.settings, rounds=arguments.rounds, device=device, clock=clock)
+    show(measured, rounds=arguments.rounds, device=device)
     if arguments.json:
+        facts = {"clock": clock.__name__, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        result = {**describe_machine(), **facts, "settings": measured}
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _rounds(seconds: dict[str, list[float]]) -> int:
-    return len(next(iter(seconds.values())))
 
 
 if __name__ == "__main__":

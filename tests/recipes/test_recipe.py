@@ -129,6 +129,7 @@ validation_iterations: 1
         ("learning_rate: 0.01", "learning_rate: -1", "line 4: optimizer.learning_rate: .*greater than 0.*-1"),
         ("learning_rate: 0.01", "learning_rat: 1", "line 4: .*'optimizer.learning_rat'.*learning_rate"),
         ("epochs: 1", "epochs: 1\ncheckpoint: last", "line 6: checkpoint: .*'final' or 'best'.*'last'"),
+        ("epochs: 1", "epochs: 1\nprecision: half", "line 6: precision: .*'auto', 'float32' or 'bfloat16'.*'half'"),
         ("epochs: 1", "epochs: 1\nearly_stopping:\n  patience: 0", "line 7: early_stopping.patience: .*greater"),
         ("epochs: 1", "epochs: 1\nearly_stopping:\n  waiting: 3", "line 7: .*early_stopping.waiting.*patience"),
         ("epochs: 1", "epochs: 1\nweight_schedule: {name: linear}", "line 6: .*'constant', 'cosine-ramp'"),

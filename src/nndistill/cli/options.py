@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ Epochs = Annotated[int | None, typer.Option(help="Number of epochs. Default: the
 Iterations = Annotated[int | None, typer.Option(help="Training batches per epoch. Default: the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Patches per batch. Default: the plans'.")]
 LearningRate = Annotated[float | None, typer.Option(help="Initial learning rate. Default: the recipe's.")]
+Precision = Annotated[
+    Literal["auto", "float32", "bfloat16"] | None,
+    typer.Option(help="What convolutions compute in; auto: whatever is fastest here. Default: the recipe's."),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of the initial weights and of sampling. Default: the recipe's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one that can run the networks.")]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]

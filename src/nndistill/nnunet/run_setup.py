@@ -22,6 +22,10 @@ KEY = "nndistill"
 """The key of the setup in the plans, and of nnDistill's own state in a checkpoint."""
 
 
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What a network computes in while it is trained."""
+
+
 class Teacher(Strict):
     """Where the teacher is, how many channels its stages have, and which of its folds teaches which of the student's.
 
@@ -70,10 +74,15 @@ class Distillation(Strict):
 
 
 class RunSetup(Strict):
-    """The whole setup of a run; `distillation` is absent if a teacher is trained."""
+    """The whole setup of a run.
+
+    `distillation` is absent if a teacher is trained. `precision` is what a run that has begun computes in: it stands in
+    the setup that its checkpoints hold.
+    """
 
     recipe: Recipe
     distillation: Distillation | None = None
+    precision: Precision | None = None
     nndistill_version: str = Field(default_factory=lambda: version("nndistill"))
 
     @model_validator(mode="before")

@@ -135,6 +135,9 @@ class WeightAveraging(Strict):
 Checkpoint = Literal["final", "best"]
 """Which of the checkpoints that nnU-Net writes is meant."""
 
+WantedPrecision = Literal["auto", "float32", "bfloat16"]
+"""What a recipe can say about precision."""
+
 
 class Recipe(Strict):
     """A training setup. It is written into the plans of every run, so that the run describes itself.
@@ -157,6 +160,9 @@ class Recipe(Strict):
         weight_averaging: Average the weights over time, with this `decay`. Default: no average.
         early_stopping: Stop after `patience` epochs without a better validation Dice. Default: never.
         checkpoint: Which checkpoint is the result, which is validated and predicts: `final` or `best`.
+        precision: What convolutions compute in: `float32`, `bfloat16`, or `auto`. That is nnU-Net's mixed precision on
+            CUDA; on a processor, bfloat16 if a measurement at the start shows that it is faster there, else float32. A
+            run keeps the precision in which it began.
         mirroring: Mirror patches in training, and average over mirrored copies in prediction.
         save_every: A run resumes from `checkpoint_latest.pth`, which is written once per this many epochs.
         seed: Seed of the initial weights and of sampling. Default: a different training each time, as in nnU-Net.
@@ -189,6 +195,7 @@ class Recipe(Strict):
     weight_averaging: WeightAveraging | None = None
     early_stopping: EarlyStopping | None = None
     checkpoint: Checkpoint = "final"
+    precision: WantedPrecision = "auto"
     mirroring: bool = True
     save_every: int = Field(default=10, ge=1)
     seed: int | None = Field(default=None, ge=0)

@@ -18,6 +18,7 @@ from ..options import (
     Iterations,
     LearningRate,
     Name,
+    Precision,
     RecipeName,
     Resume,
     Seed,
@@ -42,6 +43,7 @@ def teach(
         tuple[int, int, int] | None,
         typer.Option(help="Voxels per patch, such as --patch-size 64 64 64; default: as planned."),
     ] = None,
+    precision: Precision = None,
     seed: Seed = None,
     device: Device = "auto",
     gpus: Gpus = 1,
@@ -59,7 +61,14 @@ def teach(
 
     use_workspace(workspace)
     refuse_missing_device(device, gpus=gpus)
-    recipe = adjusted_recipe(recipe_name, epochs=epochs, iterations=iterations, learning_rate=learning_rate, seed=seed)
+    recipe = adjusted_recipe(
+        recipe_name,
+        epochs=epochs,
+        iterations=iterations,
+        learning_rate=learning_rate,
+        precision=precision,
+        seed=seed,
+    )
     folder = dataset_folder(raw_folder(), dataset)
     check_raw_dataset(folder)
     plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)

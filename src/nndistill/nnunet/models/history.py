@@ -78,6 +78,7 @@ def read_history(model: Path, fold: str) -> History:
         "Time": _duration(float(log["seconds"].sum())),
         "Finished": _day(logging),
         "Device": debug.get("gpu_name") or debug.get("device", ""),
+        "Precision": checkpoint["init_args"].get("plans", {}).get(KEY, {}).get("precision") or "",
         "PyTorch": debug.get("torch_version", ""),
         "nnDistill": setup.nndistill_version if setup else "",
     }

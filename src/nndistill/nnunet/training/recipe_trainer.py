@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,27 @@ import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import Tensor, autocast, distributed
+from torch import Tensor, distributed
 from torch.nn.utils import clip_grad_norm_
 
 from ...errors import UserError
+from ...freed_memory import keep_freed_memory
 from ...progress import TrainingState
 from ...taps import unwrapped
 from ..models.checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
-from ..run_setup import KEY, RunSetup
+from ..run_setup import KEY, Precision, RunSetup
 from .across_processes import gathered
 from .log import LOSSES, RecipeLogger
+from .precision import (
+    LossInFloat32,
+    choose_precision,
+    computing_in,
+    measure_bfloat16,
+    precision_of_nnunet,
+    refuse_another_precision,
+)
 from .skipped_steps import Finite, SkippedSteps, finite_everywhere
+from .validation_network import choose_validation_network, faster_networks, validation_work
 from .weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
@@ -42,7 +52,7 @@ class _NoLongerImproving(Exception):
 
 
 class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (nnU-Net's way of naming trainers)
-    """A stock nnU-Net training whose optimiser, length and mirroring come from the recipe in its plans.
+    """A stock nnU-Net training whose optimiser, length, precision and mirroring come from the recipe in its plans.
 
     Beyond stock: checkpoints are written atomically and carry the random state of every process, a resumed run
     continues as the uninterrupted one would have, and a step whose loss or gradient is not a finite number is skipped;
@@ -50,6 +60,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     Checkpoints name `nnUNetTrainer` as their trainer, so that they predict without nnDistill.
     """
 
+    network: Any
+    my_init_kwargs: dict[str, Any]
     is_ddp: bool  # nnU-Net's: one of several processes
 
     def __init__(
@@ -79,6 +91,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         """Called after every training and validation batch, for a progress bar."""
         self.on_preparation: Callable[[int, int], None] = lambda done, total: None
         """Called with the number of steps done and of all steps while a method learns from the teacher at the start."""
+        self.precision: Precision | None = None
+        """What the network computes in, once the training has begun."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
         self._skipped_steps = SkippedSteps(iterations=recipe.iterations)
@@ -122,10 +136,45 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
                 blur.benchmark = False  # its timing of two algorithms would make runs unrepeatable
         return transforms
 
+    def _build_loss(self) -> torch.nn.Module:
+        return LossInFloat32(super()._build_loss())
+
     def on_train_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        if not self.was_initialized:
+            self.initialize()
+        self._settle_precision()
         super().on_train_start()
         if self._resumed_random_state is not None:  # only now: setting up the data has drawn random numbers
             restore_random_state(self._resumed_random_state)
+
+    def _settle_precision(self) -> None:
+        """Choose the precision of a new run, or keep that of a resumed one."""
+        if self.precision is not None:
+            refuse_another_precision(self.precision, self.recipe.precision, self.device)
+            self.print_to_log_file(f"precision: {self.precision}, as this training began")
+        else:
+            chosen = choose_precision(self.recipe.precision, self.device, speed_of_bfloat16=self._speed_of_bfloat16)
+            self.precision = chosen.precision
+            self.print_to_log_file(f"precision: {chosen.precision} ({chosen.reason})")
+            if chosen.remark:
+                logger.warning("%s.", chosen.reason)
+        if self.precision != "float16":
+            self.grad_scaler = None  # the others have float32's range of exponents
+        plans = self.plans_manager.plans
+        setup = {**plans[KEY], "precision": self.precision}
+        self.my_init_kwargs = {**self.my_init_kwargs, "plans": {**plans, KEY: setup}}  # goes into checkpoints
+
+    def _speed_of_bfloat16(self) -> float:
+        return measure_bfloat16(
+            unwrapped(self.network),
+            channels=self.num_input_channels,
+            patch_size=self.configuration_manager.patch_size,
+        )
+
+    def _computing(self) -> AbstractContextManager[Any]:
+        return computing_in(self.precision or precision_of_nnunet(self.device), self.device)
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
         """The weighted terms of the objective by name."""
@@ -141,7 +190,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         data, target = self.on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        with autocast("cuda") if self.device.type == "cuda" else nullcontext():
+        with self._computing():
             losses = self.losses(data, target)
             first, *others = losses.values()
             loss = sum(others, first)
@@ -209,7 +258,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             self._average.swap()
 
     def validation_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = super().validation_step(batch)
+        with self._computing():
+            result: dict[str, Any] = super().validation_step(batch)
         self.on_iteration(self.state)
         return result
 
@@ -270,8 +320,26 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             if self.is_ddp:
                 distributed.barrier()  # until the first process has written it
             self.load_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
-        with self._weights_to_use():
+        with self._weights_to_use(), self._fastest_network():
             super().perform_actual_validation(save_probabilities)
+
+    @contextmanager
+    def _fastest_network(self) -> Iterator[None]:
+        """On a processor, the network exchanged for a faster equal if there is one."""
+        if self.device.type != "cpu" or self.is_ddp:
+            yield
+            return
+        trained = self.network
+        self.set_deep_supervision_enabled(False)
+        trained.eval()
+        work = validation_work(self)
+        chosen = choose_validation_network(trained, faster_networks(trained, work.patch), work)
+        self.print_to_log_file(f"validation is computed by {chosen.reason}")
+        self.network = chosen.network
+        try:
+            yield
+        finally:
+            self.network = trained
 
     def _weights_to_use(self) -> AbstractContextManager[None]:
         """The network as it predicts: with averaged weights if the recipe averages them."""
@@ -293,8 +361,12 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         write_checkpoint(Path(filename), checkpoint)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
-        extra = read_checkpoint(Path(filename_or_checkpoint)).get(KEY)
+        checkpoint = read_checkpoint(Path(filename_or_checkpoint))
+        extra = checkpoint.get(KEY)
         super().load_checkpoint(filename_or_checkpoint)
+        if extra is not None:
+            setup = checkpoint["init_args"]["plans"][KEY]
+            self.precision = setup.get("precision") or precision_of_nnunet(self.device)
         if self._average:
             self._average.restart()
         if extra is not None:
