@@ -87,7 +87,9 @@ def test_paths_of_every_operating_system_come_back_as_pure_paths(tmp_path, kind,
     assert not isinstance(found, Path)
 
 
-@pytest.mark.parametrize("value", [torch.optim.SGD, nn.Linear(1, 1), _Pickled(print, ("code ran",))], ids=["class", "module", "call"])
+@pytest.mark.parametrize(
+    "value", [torch.optim.SGD, nn.Linear(1, 1), _Pickled(print, ("code ran",))], ids=["class", "module", "call"]
+)
 def test_other_objects_are_named_without_the_advice_to_load_them_all_the_same(tmp_path, capsys, value):
     torch.save({**MINIMAL, "extra": value}, tmp_path / "c.pth")
     with pytest.raises(UserError, match=r"contains the Python object \S+, which could run code") as error:

@@ -7,7 +7,6 @@ trainer. So a run describes itself, and stock resuming and multi-GPU training wo
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -42,6 +41,7 @@ class Teacher(Strict):
     def fold_for(self, fold: str | int) -> str:
         """Return the teacher's fold that teaches a fold of the student."""
         return self.folds.get(str(fold), self.fold or str(fold))
+
 
 class Distillation(Strict):
     """Which method compares student and teacher, with which options and weight, from what the student starts, and what
