@@ -227,11 +227,12 @@ def test_full_disk_keeps_the_previous_checkpoint(distill, world, monkeypatch):
 
 
 def test_run_that_exists_is_not_overwritten(distill):
-    assert distill("--method", "none", "--epochs", 1, "--no-validate").status == 0
-    again = distill("--method", "none", "--epochs", 1, "--no-validate")
+    run = ["--method", "none", "--name", "mine", "--no-validate"]
+    assert distill(*run, "--epochs", 1).status == 0
+    again = distill(*run, "--epochs", 1)
     assert again.status == 2
     assert "--resume" in again.err
-    other = distill("--method", "none", "--epochs", 2, "--no-validate", "--resume")
+    other = distill(*run, "--epochs", 2, "--resume")
     assert other.status == 2
     assert "another setup" in other.err
 

@@ -183,7 +183,7 @@ def test_bfloat16_on_a_processor_without_it_works_and_is_remarked_on(distill, me
     assert seen == {torch.bfloat16}
     again, _ = distill("slow", "--epochs", 1, "--precision", "float32", "--resume")
     assert again.status == 2
-    assert "holds a training with another setup" in again.err
+    assert "with another setup (precision bfloat16, now float32)" in again.err
     assert _precision_in(_final(folder)) == "bfloat16"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -46,6 +47,16 @@ def _weights_equal(a: dict, b: dict) -> bool:
 
 
 @pytest.fixture
+def stock_threads(monkeypatch):
+    """As many threads as stock nnU-Net takes on a processor: the last bits depend on it."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(multiprocessing.cpu_count()))
+    torch.set_num_threads(multiprocessing.cpu_count())
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def uninterrupted(nndistill, world) -> dict:
     assert nndistill(*_arguments(world, "whole")).status == 0
     return read_checkpoint(_folder(world, "whole") / "checkpoint_final.pth")
@@ -76,7 +87,7 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(world, unint
     assert all(_weights_equal(moments[0][i], moments[1][i]) for i in moments[1])
 
 
-def test_stock_nnunet_trains_and_resumes_the_run(world, uninterrupted, environment):
+def test_stock_nnunet_trains_and_resumes_the_run(stock_threads, world, uninterrupted, environment):
     """`nnUNetv2_train … -tr nnUNetTrainerDistill -p PLANS --c` goes on where `nndistill distill` was."""
     folder = _folder(world, "stock")
     process = _start(world, "stock")

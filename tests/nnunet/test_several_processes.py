@@ -155,7 +155,7 @@ def _validate(rank: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     trainer = object.__new__(recipe_trainer.nnUNetTrainerRecipe)
     trainer.recipe, trainer.is_ddp = SimpleNamespace(checkpoint="best"), True
-    trainer.output_folder, trainer._average = folder, None
+    trainer.output_folder, trainer._average, trainer.device = folder, None, CPU
     trainer.load_checkpoint = lambda file: Path(folder, f"found_by_{rank}").write_text(str(Path(file).is_file()))
     if rank == 0:
         time.sleep(1)

@@ -288,6 +288,7 @@ def test_one_case_is_named_by_its_first_file_and_json_is_all_that_is_printed(nnd
         "kept": [],
         "failed": {},
         "faults": [],
+        "not_used": {},
     }
     assert result.err.startswith("Phantom_0003: done in")
     assert names(out) == ["Phantom_0003"]

@@ -29,7 +29,7 @@ def tags_of(recipe: Recipe) -> list[str]:
         >>> tags_of(load_recipe("paper"))
         []
         >>> tags_of(load_recipe("quick").adjusted(epochs=60, learning_rate=4e-3, method_options={"bands": "S"}))
-        ['bands-S', 'quick', 'epochs60', 'lr0.004']
+        ['bands-S', 'quick', 'lr0.004', 'epochs60']
         >>> tags_of(load_recipe("paper").adjusted(method="logits", distillation_weight=0.1, seed=7))
         ['weight0.1', 'seed7']
     """

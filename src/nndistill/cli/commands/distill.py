@@ -145,7 +145,7 @@ def distill(
     )
     train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
     best = ["-chk", "checkpoint_best.pth"] if recipe.checkpoint == "best" else []
-    kind = find_device(device).type
+    kind = "cuda" if gpus > 1 else find_device(device).type
     place = ["-device", kind] if kind != "cuda" else []  # which is nnU-Net's default
     next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
     next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
