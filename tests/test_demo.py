@@ -32,6 +32,7 @@ def workspace(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_demo_stopped_in_the_middle_continues_to_the_report(workspace, monkeypatch):
     trained = []
 

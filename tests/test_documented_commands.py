@@ -119,6 +119,7 @@ def test_readme_s_own_teacher_is_distilled_and_reported_line_by_line(nndistill, 
     assert Path("nndistill-report/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_each_line_of_a_series_of_ablations_is_a_run_of_its_own(nndistill, in_world, monkeypatch):
     monkeypatch.setattr(distill_command, "train_with_progress", lambda *args, **kwargs: None)
     monkeypatch.setattr(distill_command, "report_training", lambda *args, **kwargs: None)

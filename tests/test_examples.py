@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_monai_network_is_distilled_without_nnunet():
     command = [sys.executable, EXAMPLES / "monai_dynunet.py", "--iterations", "2"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

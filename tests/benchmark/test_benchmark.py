@@ -262,6 +262,7 @@ def test_idle_threads_of_the_process_sleep_unless_the_user_decides(onnx, case, m
         assert os.environ.get("OMP_WAIT_POLICY") == given
 
 
+@pytest.mark.slow
 def test_stock_nnunet_is_measured_beside_our_command(nndistill, world, tmp_path):
     """Memory is that of all processes of a command, of which stock nnU-Net has several."""
     student = world.results / "nnUNetTrainerDistill__student__3d_fullres"

@@ -109,6 +109,7 @@ def test_onnx_takes_any_number_of_windows_and_is_one_file(exported):
         np.testing.assert_allclose(session.run(None, {"image": window[None]})[0][0], logits, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_stock_nnunet_installs_the_zip_and_predicts_the_same_labels(
     exported, world, student, python_without_nndistill, environment, tmp_path
 ):

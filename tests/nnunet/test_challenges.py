@@ -72,6 +72,7 @@ def _through(nndistill, plan_and_preprocess, workspace, tmp_path, layout, *optio
     return table
 
 
+@pytest.mark.slow
 def test_isles2022_from_download_to_evaluated_student(nndistill, plan_and_preprocess, workspace, tmp_path):
     table = _through(nndistill, plan_and_preprocess, workspace, tmp_path, "isles2022")
     assert set(table["label"]) == {"lesion"}

@@ -95,6 +95,7 @@ def test_where_the_teacher_cannot_be_written_the_run_keeps_the_prompts(nndistill
     assert not list((world.teacher / "fold_0").glob("learned_by_freekd_*"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(nndistill, world, learned):
     assert nndistill(*arguments(world, "whole", epochs=3)).status == 0
     (kept,) = (world.teacher / "fold_0").glob("learned_by_freekd_*.pt")

@@ -25,8 +25,11 @@ RUNS = {
     "frozen phi": ["--method", "dcd", "--option", "train_phi=false"],
 }
 
+ALWAYS = {"none", "dcd", "freekd", "cwd", "reco-kd", "a combination"}
+"""Trained by every run of the tests: without a teacher, with φ, with what is learned first, and in parts."""
 
-@pytest.mark.parametrize("run", RUNS)
+
+@pytest.mark.parametrize("run", [pytest.param(run, marks=[] if run in ALWAYS else pytest.mark.slow) for run in RUNS])
 def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
     command = ["distill", world.teacher, "--workspace", world.workspace, *RUNS[run], *TINY, "--epochs", 2]
     command += ["--name", "tried", "--no-validate"]

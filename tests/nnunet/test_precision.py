@@ -142,6 +142,7 @@ def test_run_is_never_continued_in_another_precision(begun, wanted, device, sent
         refuse_another_precision(begun, wanted, device)
 
 
+@pytest.mark.slow
 def test_resumed_run_keeps_the_precision_that_was_measured_at_its_start_bit_for_bit(
     distill, measured, seen, monkeypatch
 ):

@@ -104,6 +104,7 @@ def test_average_with_no_memory_is_the_trained_weights(distill):
         torch.testing.assert_close(checkpoint["network_weights"][key], weight)
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_with_average_and_ramp_equals_uninterrupted(distill, monkeypatch):
     extras = {
         "epochs": EPOCHS,

@@ -87,6 +87,7 @@ def test_killed_at_several_moments_and_resumed_equals_uninterrupted(world, unint
     assert all(_weights_equal(moments[0][i], moments[1][i]) for i in moments[1])
 
 
+@pytest.mark.slow
 def test_stock_nnunet_trains_and_resumes_the_run(stock_threads, world, uninterrupted, environment):
     """`nnUNetv2_train … -tr nnUNetTrainerDistill -p PLANS --c` goes on where `nndistill distill` was."""
     folder = _folder(world, "stock")

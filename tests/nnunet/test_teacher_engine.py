@@ -49,6 +49,7 @@ def _without_openvino(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(sys.modules, "openvino", None)
 
 
+@pytest.mark.slow
 def test_resumed_training_keeps_openvino_and_its_bits(distill, folder, world, monkeypatch):
     """The uninterrupted training finds what the interrupted one converted."""
     begin = nnUNetTrainerDistill.on_train_epoch_start

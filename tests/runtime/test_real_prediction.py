@@ -88,6 +88,7 @@ def student(_made_once) -> Path:
     return Path(folder)
 
 
+@pytest.mark.slow
 def test_hippocampi(nndistill, real_data, student, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
