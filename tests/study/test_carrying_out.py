@@ -16,6 +16,7 @@ import yaml
 
 from trained_world import World
 
+needs_snakemake = pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake 9 needs Python 3.11")
 CHANGES = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "save_every": 1}
 
 
@@ -48,6 +49,7 @@ def metrics(file: Path) -> dict[str, pd.DataFrame]:
     return {path.parent.name: pd.read_csv(path) for path in sorted(file.parent.glob("results/*/metrics.csv"))}
 
 
+@needs_snakemake
 def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> None:
     out, err = (process := run(study_file, world, "--json")).communicate(timeout=600)
 
@@ -63,6 +65,7 @@ def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> 
     assert size < 1_000_000
 
 
+@needs_snakemake
 @pytest.mark.slow
 def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_file: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole" / "study.yaml"
@@ -86,6 +89,7 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_f
         pd.testing.assert_frame_equal(metrics(study_file)[name], frame, check_exact=True)
 
 
+@needs_snakemake
 @pytest.mark.slow
 def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Path) -> None:
     content = yaml.safe_load(study_file.read_text())
@@ -102,6 +106,7 @@ def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Pat
     assert "Next:" in out
 
 
+@needs_snakemake
 @pytest.mark.slow
 def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_file: Path) -> None:
     out, err = (process := run(study_file, world, "--stop-after", "5s")).communicate(timeout=120)
@@ -115,6 +120,7 @@ def test_a_time_that_is_none(nndistill, study_file: Path) -> None:
     assert "is no time; write it as 2h" in nndistill("study", "run", study_file, "--stop-after", "soon").err
 
 
+@needs_snakemake
 def test_an_executor_that_is_not_installed(nndistill, study_file: Path) -> None:
     finished = nndistill("study", "run", study_file, "--executor", "kubernetes")
 

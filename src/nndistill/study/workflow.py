@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -69,12 +70,12 @@ def run_study(
         UserError: Snakemake or its executor is not installed, results are of another setup, or this study is being
             carried out already.
     """
-    refuse_missing_engine(executor)
     runs = study_runs(study, folder=places.folder)
     _settle_other_setups(places, runs, replace=replace)
     missing = [run for run in runs if not is_done([places.results], run)]
     if not missing:
         return Outcome([run.name for run in runs], [], stopped=False)
+    refuse_missing_engine(executor)
     places.work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(places.work / "study.lock", timeout=0):
@@ -126,15 +127,14 @@ def refuse_missing_engine(executor: str) -> None:
         UserError: One of them is not installed.
     """
     if find_spec("snakemake") is None:
-        raise UserError('a study needs Snakemake, which is not installed: pip install "nndistill[study]"')
+        raise UserError(
+            'a study needs Snakemake, which is not installed: pip install "nndistill[study]", with Python 3.11 or later'
+        )
     plugin = f"snakemake-executor-plugin-{executor}"
     if executor != "local" and find_spec(plugin.replace("-", "_")) is None:
         raise UserError(f"the executor {executor!r} is not installed: pip install {plugin}", option="executor")
-    if executor == "slurm":
-        from shutil import which
-
-        if which("sbatch") is None:
-            raise UserError("there is no Slurm on this machine: the command sbatch is missing.", option="executor")
+    if executor == "slurm" and which("sbatch") is None:
+        raise UserError("there is no Slurm on this machine: the command sbatch is missing.", option="executor")
 
 
 def _settle_other_setups(places: StudyPlaces, runs: Sequence[StudyRun], *, replace: bool) -> None:
