@@ -89,7 +89,7 @@ while kill -0 "$study" 2>/dev/null; do
   fi
   sleep 1
 done
-wait "$study" || { tail -40 "$folder/run.log" "$folder/study/work/logs/"*; exit 1; }
+wait "$study" || { cd "$folder/study" && tail -40 ../run.log work/logs/*; exit 1; }
 cat "$folder/run.log"
 
 echo "== results"

@@ -16,6 +16,7 @@ import psutil
 from ..analysis.costs import model_costs
 from ..errors import UserError
 from ..evaluation.aggregates import mean_of_labels
+from ..evaluation.patients import read_patients
 from ..files import digest, write_json
 from ..gather import EvaluationSettings, gather_results
 from ..nnunet.models.history import read_history
@@ -27,7 +28,7 @@ from ..nnunet.training.teacher import prepare_teacher
 from ..nnunet.workspace import raw_folder
 from ..progress import TrainingState
 from ..runtime.machine import describe_machine
-from .data import pilot_fold, prepare_data, study_dataset, study_patients
+from .data import pilot_fold, prepare_data, study_dataset
 from .definition import Study, TestCases
 from .places import DATA, StudyPlaces
 from .results import RunResult, keep_result, read_results
@@ -165,10 +166,8 @@ class _Job:
             predictions=[predictions] if predictions else [],
             references=references,
             measured=EvaluationSettings(protocol=study.protocol, jobs=study.resources.cpus),
+            patients=read_patients(self.places.folder / study.patients) if study.patients else None,
         )
-        metrics, patients = models[0].metrics, study_patients(study, folder=self.places.folder)
-        if patients:
-            metrics = metrics.assign(patient=metrics["case"].map(lambda case: patients.get(case, case)))
         history = read_history(model, self.fold)
         folder = ModelFolder.read(model)
         costs = model_costs(model)
@@ -185,7 +184,7 @@ class _Job:
             "machine": {**describe_machine(), "cpus": study.resources.cpus, "versions": _versions()},
             "finished": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
         }
-        keep_result(self.places.results, run, facts=facts, metrics=metrics, curves=history.log)
+        keep_result(self.places.results, run, facts=facts, metrics=models[0].metrics, curves=history.log)
 
     def _predictions(self, model: Path) -> tuple[Path | None, Path | None]:
         """Folders of the test cases' predictions and references; neither if the validation cases are measured."""

@@ -38,7 +38,8 @@ class StudyRow:
         frames = []
         for result in self.results:
             frame = result.metrics.assign(seed=result.run.seed, fold=result.run.fold)
-            frames.append(frame if "patient" in frame else frame.assign(patient=frame["case"]))
+            known = frame["patient"].fillna(frame["case"]) if "patient" in frame else frame["case"]
+            frames.append(frame.assign(patient=known))
         return pd.concat(frames, ignore_index=True)
 
     def over_seeds(self, column: str, *, label: str | None = None, by_case: bool = False) -> tuple[float, float, int]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -167,9 +167,7 @@ def _run(command: Sequence[str], places: StudyPlaces, stop_after: float | None, 
     end = None if stop_after is None else time.monotonic() + stop_after
     places.log("snakemake").parent.mkdir(parents=True, exist_ok=True)
     with places.log("snakemake").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=_environment(os.environ), start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while process.poll() is None and (end is None or time.monotonic() < end):
                 watch()
@@ -190,7 +188,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    return {**environment, "PYTHONUNBUFFERED": "1"}
