@@ -51,10 +51,11 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         cases = [case.name for case in raw_cases(raw_folder() / dataset)]
         folds = stock_split(cases)
         _store(dataset, folds)
-    if missing := [fold for fold in study.folds if fold >= len(folds)]:
-        raise UserError(f"{dataset} has {len(folds)} folds, from 0 on; the study names fold {missing[0]}.")
     if study.pilot is not None:
         pilot_fold(study, folder=folder)
+        folds = stored_folds(preprocessed_folder() / dataset) or []
+    if missing := [fold for fold in study.folds if fold >= len(folds)]:
+        raise UserError(f"{dataset} has {len(folds)} folds, from 0 on; the study names fold {missing[0]}.")
     return plans_file
 
 

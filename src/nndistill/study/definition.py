@@ -66,6 +66,7 @@ class StudyMethod(Strict):
         options: The method's options.
         weight: μ. Default: the method's source weight.
         weights: Several μ, of which the pilot chooses one.
+        balances: Several shares of the gradient, of which the pilot chooses one.
         balance: The share of the gradient instead of a weight.
         changes: Values of the recipe that differ for this row, such as `weight_schedule`.
         tables: The tables in which the row is.
@@ -75,9 +76,15 @@ class StudyMethod(Strict):
     options: dict[str, Any] = Field(default_factory=dict)
     weight: float | None = Field(default=None, ge=0)
     weights: list[float] = Field(default_factory=list)
+    balances: list[float] = Field(default_factory=list)
     balance: float | None = Field(default=None, gt=0, le=10)
     changes: dict[str, Any] = Field(default_factory=dict)
     tables: list[TableName] = Field(default=["overall"], min_length=1)
+
+    @property
+    def tried(self) -> list[float]:
+        """What the pilot tries: several μ or several shares of the gradient, or nothing."""
+        return self.weights or self.balances
 
 
 class Pilot(Strict):
@@ -184,7 +191,7 @@ class Study(Strict):
             method: Name of its row.
             seed: Seed of the training.
             folder: Folder of the study's file.
-            weight: The μ that the pilot tries or has chosen, in a row that has several.
+            weight: The μ, or the share of the gradient, that the pilot tries or has chosen, in a row that has several.
         """
         row = self.methods[method]
         return self._recipe(
@@ -193,8 +200,8 @@ class Study(Strict):
             seed=seed,
             method=row.method or method,
             method_options=row.options or None,
-            distillation_weight=row.weight if weight is None else weight,
-            balance=row.balance,
+            distillation_weight=row.weight if weight is None or row.balances else weight,
+            balance=weight if row.balances else row.balance,
         )
 
     def _recipe(self, folder: Path, changes: dict[str, Any], **values: Any) -> Recipe:
@@ -264,18 +271,18 @@ def _check_teacher(name: str, teacher: StudyTeacher, folder: Path) -> None:
 
 
 def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) -> None:
-    given = [key for key in ("weight", "weights", "balance") if getattr(method, key) not in (None, [])]
+    given = [key for key in ("weight", "weights", "balance", "balances") if getattr(method, key) not in (None, [])]
     if len(given) > 1:
         raise UserError(f"method {name}: {' and '.join(given)} exclude each other; give one.")
-    if method.weights and study.pilot is None:
+    if method.tried and study.pilot is None:
         raise UserError(
             f"method {name} has several weights but the study has no pilot, so there are no cases to choose on; add "
             "one, such as `pilot: {fold: 0}`."
         )
-    if len(set(method.weights)) < len(method.weights) or any(weight <= 0 for weight in method.weights):
-        raise UserError(f"method {name}: weights have to be above 0, each given once: {method.weights}.")
+    if len(set(method.tried)) < len(method.tried) or any(weight <= 0 for weight in method.tried):
+        raise UserError(f"method {name}: weights and balances have to be above 0, each given once: {method.tried}.")
     try:
-        recipe = study.student_recipe(name, 0, folder=folder)
+        recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
         build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error

@@ -147,8 +147,8 @@ class _Job:
 
     @property
     def weight(self) -> float | None:
-        """The μ that this run of the pilot tries, or that the pilot has chosen; `None` if the row has one weight."""
-        if self.run.weight is not None or self.run.method is None or not self.study.methods[self.run.method].weights:
+        """What this run of the pilot tries, or what the pilot has chosen; `None` if the row has one weight."""
+        if self.run.weight is not None or self.run.method is None or not self.study.methods[self.run.method].tried:
             return self.run.weight
         pilot = self.study.pilot
         assert pilot is not None

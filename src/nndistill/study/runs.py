@@ -24,7 +24,7 @@ class StudyRun:
         method: Name of the row.
         fold: The fold; `None` for the pilot's, which has a number only when the data are there.
         seed: Seed of the training.
-        weight: The μ that a run of the pilot tries.
+        weight: The μ that a run of the pilot tries, or the share of the gradient if the row has `balances`.
         needs: Names of the runs that have to be done first.
         definition: Everything that decides its result, as plain values.
     """
@@ -104,7 +104,7 @@ class _Expansion:
         for teacher in study.teachers:
             for student in study.students:
                 for method, row in study.methods.items():
-                    pilots = list(self._pilots(teacher, student, method)) if row.weights else []
+                    pilots = list(self._pilots(teacher, student, method)) if row.tried else []
                     yield from pilots
                     chosen_by = [run for run in pilots if run.method]
                     for fold in study.folds:
@@ -117,7 +117,7 @@ class _Expansion:
         assert pilot is not None
         if study_trains(self.study.teachers[teacher]):
             yield self._teacher(teacher, None)
-        for weight in self.study.methods[method].weights:
+        for weight in self.study.methods[method].tried:
             for seed in pilot.seeds:
                 yield self._student(teacher, student, method, None, seed, [], weight=weight)
 
@@ -157,8 +157,8 @@ class _Expansion:
             "recipe": recipe.model_dump(mode="json"),
             "teacher": teacher_run.training_digest,
         }
-        if row.weights and weight is None:
-            definition["weights"] = {"of": row.weights, "chosen_by": [run.digest for run in chosen_by]}
+        if row.tried and weight is None:
+            definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by]}
         several = [
             slug(name)
             for name, names in ((teacher, self.study.teachers), (student, self.study.students))
