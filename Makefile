@@ -8,7 +8,7 @@ DEMO ?= nndistill-demo
 # Threads that spin while they wait slow down whatever else the machine does.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow check lint types docs benchmark clean
+.PHONY: demo test test-slow test-gpu check lint types docs benchmark clean
 
 demo: $(VENV)/.runtime  ## the main job on made-up data; minutes on two cores
 	$(BIN)/nndistill demo --workspace $(DEMO)
@@ -18,6 +18,9 @@ test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage; one pro
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes each
 	$(BIN)/pytest -m slow
+
+test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.dev)  ## what needs CUDA; GPU_PYTHON=python3 where nothing can be installed
+	OMP_NUM_THREADS=2 $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu tests/gpu --numprocesses 6 --dist loadfile
 
 check: lint types docs  ## what does not need to run the code
 

@@ -4,21 +4,22 @@
     python benchmarks/projection.py --quick         # small stages, seconds
     python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute per call at the first
     python benchmarks/projection.py --counts        # what a GPU would be asked for, batch 2; needs none
+    python benchmarks/projection.py --device cuda --batch 2
 
 Times are medians of interleaved runs, so that a busy machine slows all variants alike; ratios are medians of the
 ratios within a round. Memory is what one call adds to the resident set at its peak, each in a process of its own that
-has already run the variant on a small volume (Linux only).
+has already run the variant on a small volume (Linux only); on CUDA, what it adds to the tensors there.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import re
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from nndistill.analysis.operation_counts import count_operations
 from nndistill.methods import DCD, Activations, Feature
 from nndistill.methods.base import StagewiseMethod
 from nndistill.wavelets import wavedec3, waverec3
+from on_device import described, megabytes_on_cuda, seconds
 
 REDUCTION = 4
 BRATS = [(32, 128, 160, 112), (64, 64, 80, 56), (128, 32, 40, 28), (256, 16, 20, 14), (320, 8, 10, 7), (320, 4, 5, 7)]
@@ -91,13 +93,14 @@ VARIANTS: dict[str, Callable[[list[int], list[int]], nn.Module]] = {
 
 COUNTED = [name for name in VARIANTS if name not in {"plain", "ptwt"}]
 BATCH = 2
+CPU = torch.device("cpu")
 
 
-def build(variant: str, channels: int, *shape: int) -> Callable[[], None]:
+def build(variant: str, channels: int, *shape: int, batch: int = 1, device: torch.device = CPU) -> Callable[[], None]:
     """A call that does one forward and backward."""
-    method = VARIANTS[variant]([channels // REDUCTION], [channels])
-    student = torch.randn(1, channels // REDUCTION, *shape, requires_grad=True)
-    teacher = torch.randn(1, channels, *shape)
+    method = VARIANTS[variant]([channels // REDUCTION], [channels]).to(device)
+    student = torch.randn(batch, channels // REDUCTION, *shape, device=device, requires_grad=True)
+    teacher = torch.randn(batch, channels, *shape, device=device)
 
     def call() -> None:
         method.zero_grad()
@@ -107,16 +110,13 @@ def build(variant: str, channels: int, *shape: int) -> Callable[[], None]:
     return call
 
 
-def seconds(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def measure_stage(stage: tuple[int, ...], rounds: int, full: bool, memory: bool) -> list[Measurement]:
+def measure_stage(
+    stage: tuple[int, ...], *, rounds: int, full: bool, memory: bool, batch: int, device: torch.device
+) -> list[Measurement]:
     elements = torch.Size(stage).numel()
-    with_ptwt = full or elements <= LARGEST_FOR_PTWT
-    calls = {name: build(name, *stage) for name in VARIANTS if name != "ptwt" or with_ptwt}
+    with_ptwt = (full or elements <= LARGEST_FOR_PTWT) and importlib.util.find_spec("ptwt") is not None
+    measured = [name for name in VARIANTS if name != "ptwt" or with_ptwt]
+    calls = {name: build(name, *stage, batch=batch, device=device) for name in measured}
     times: dict[str, list[float]] = {name: [] for name in calls}
     slow = {"plain", "ptwt"}
     for name, call in calls.items():
@@ -126,28 +126,31 @@ def measure_stage(stage: tuple[int, ...], rounds: int, full: bool, memory: bool)
     for turn in range(rounds):
         for name, call in calls.items():
             if name not in slow or turn < (1 if elements > LARGEST_FOR_PTWT else 3):
-                times[name].append(seconds(call))
+                times[name].append(seconds(call, device))
     return [
         Measurement(
             stage="×".join(map(str, stage)),
             variant=name,
             milliseconds=1e3 * statistics.median(taken),
             times_feature=statistics.median(t / f for t, f in zip(taken, times["feature"], strict=False)),
-            megabytes=peak_memory(name, stage) if memory else None,
+            megabytes=peak_memory(name, stage, batch, device) if memory else None,
         )
         for name, taken in times.items()
     ]
 
 
-def peak_memory(variant: str, stage: tuple[int, ...]) -> float:
-    """Megabytes one call adds to the resident set of a fresh process."""
-    command = [sys.executable, __file__, "--memory-of", variant, *map(str, stage)]
+def peak_memory(variant: str, stage: tuple[int, ...], batch: int, device: torch.device) -> float:
+    """Megabytes one call adds to the tensors on a GPU, or to the resident set of a fresh process."""
+    if device.type == "cuda":
+        build(variant, stage[0], 8, 8, 8, device=device)()
+        return megabytes_on_cuda(build(variant, *stage, batch=batch, device=device))
+    command = [sys.executable, __file__, "--batch", str(batch), "--memory-of", variant, *map(str, stage)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def report_memory(variant: str, stage: list[int]) -> None:
+def report_memory(variant: str, stage: list[int], batch: int) -> None:
     build(variant, stage[0], 8, 8, 8)()
-    call = build(variant, *stage)
+    call = build(variant, *stage, batch=batch)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = resident("VmRSS")
     call()
@@ -195,8 +198,9 @@ def totals(measurements: list[Measurement]) -> list[Measurement]:
     return sums
 
 
-def table(measurements: list[Measurement]) -> Table:
-    view = Table("stage (teacher)", "variant", title=f"forward and backward, {torch.get_num_threads()} threads")
+def table(measurements: list[Measurement], batch: int, device: torch.device) -> Table:
+    title = f"forward and backward, batch {batch}, {described(device)}"
+    view = Table("stage (teacher)", "variant", title=title)
     for heading in ("ms", "× feature", "extra MB"):
         view.add_column(heading, justify="right")
     for m in measurements:
@@ -211,29 +215,35 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="ptwt at every stage")
     parser.add_argument("--counts", action="store_true", help="operations, FLOPs and bytes instead of times")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds per stage (more at small ones)")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--batch", type=int, default=1, help="samples")
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory")
     parser.add_argument("--json", type=Path, help="also write the measurements to this file")
     parser.add_argument("--memory-of", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
         variant, *stage = arguments.memory_of
-        report_memory(variant, [int(size) for size in stage])
+        report_memory(variant, [int(size) for size in stage], arguments.batch)
         return
     if arguments.counts:
         Console(width=100).print(counts_table())
         return
-    measurements = []
+    device, measurements = torch.device(arguments.device), []
     for stage in QUICK if arguments.quick else BRATS:
-        memory = not arguments.no_memory and sys.platform == "linux"
-        measurements += measure_stage(stage, arguments.rounds, arguments.full, memory)
-    measurements += totals(measurements)
-    Console(width=100).print(table(measurements))
-    if arguments.json:
-        arguments.json.write_text(
-            json.dumps(
-                {"threads": torch.get_num_threads(), "measurements": [asdict(m) for m in measurements]}, indent=1
-            )
+        measurements += measure_stage(
+            stage,
+            rounds=arguments.rounds,
+            full=arguments.full,
+            memory=not arguments.no_memory and (device.type == "cuda" or sys.platform == "linux"),
+            batch=arguments.batch,
+            device=device,
         )
+    measurements += totals(measurements)
+    Console(width=100).print(table(measurements, arguments.batch, device))
+    if arguments.json:
+        setup = {"device": described(device), "batch": arguments.batch, "torch": torch.__version__}
+        listed = {**setup, "threads": torch.get_num_threads(), "measurements": [asdict(m) for m in measurements]}
+        arguments.json.write_text(json.dumps(listed, indent=1))
 
 
 if __name__ == "__main__":

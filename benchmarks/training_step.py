@@ -2,9 +2,11 @@
 
     python benchmarks/training_step.py --json step.json
     python benchmarks/training_step.py --settings 0.1 now channels-last fused-optimiser
+    python benchmarks/training_step.py --device cuda --task brats
 
 The networks are those of nnU-Net's hippocampus plans (ResidualEncoderUNet, teacher features 32, 64, 128, 256, batch 2,
-patch 40×56×40); loss and augmentation are nnU-Net's, images are random. Version 0.1 computed in float32 with glibc's
+patch 40×56×40), or the paper's for BraTS (Table 3, batch 2, patch 128×160×112), whose batches are not augmented here;
+loss and augmentation are nnU-Net's, images are random. Version 0.1 computed in float32 with glibc's
 own thresholds; `now` is what a run does on this processor. Each setting has a process of its own, because what glibc
 keeps of freed memory is a matter of the process; the processes take turns, so that a drift of the machine's speed
 affects all alike, and medians over the rounds are reported.
@@ -26,7 +28,7 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -52,10 +54,59 @@ from nndistill.nnunet.training.precision import LossInFloat32, choose_precision,
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.runtime.machine import describe_machine
 from nndistill.taps import TappedNetwork, nnunet_taps
+from on_device import described
 
-PATCH, BATCH, CHANNELS, CLASSES = (40, 56, 40), 2, 1, 3
-TEACHER, STUDENT = [32, 64, 128, 256], [8, 16, 32, 64]
-SCALES = [[1.0] * 3, [0.5] * 3, [0.25] * 3]
+BATCH = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """Patches, and the networks for them.
+
+    Args:
+        patch: Voxels of a patch.
+        channels: Of an image.
+        classes: Of a label map.
+        teacher: The teacher's features; a quarter of them are the student's.
+        last_stride: Of the last stage; the others halve every axis.
+        augmented: Whether batches are augmented, as in a training.
+    """
+
+    patch: tuple[int, int, int]
+    channels: int
+    classes: int
+    teacher: tuple[int, ...]
+    last_stride: tuple[int, int, int] = (2, 2, 2)
+    augmented: bool = True
+
+    @property
+    def student(self) -> tuple[int, ...]:
+        return tuple(features // 4 for features in self.teacher)
+
+    @property
+    def strides(self) -> list[tuple[int, ...]]:
+        return [(1, 1, 1), *[(2, 2, 2)] * (len(self.teacher) - 2), self.last_stride]
+
+    @property
+    def scales(self) -> list[list[float]]:
+        """Of the targets under deep supervision, fine to coarse, without that of the coarsest stage."""
+        size, scales = [1.0] * 3, []
+        for stride in self.strides[:-1]:
+            size = [axis / by for axis, by in zip(size, stride, strict=True)]
+            scales.append(size)
+        return scales
+
+    @property
+    def weights(self) -> list[float]:
+        """nnU-Net's of the outputs under deep supervision: halved from each to the next, none for the last."""
+        halved = [0.5**i for i in range(len(self.scales) - 1)]
+        return [weight / sum(halved) for weight in halved] + [0.0]
+
+
+TASKS = {
+    "hippocampus": Task((40, 56, 40), 1, 3, (32, 64, 128, 256)),
+    "brats": Task((128, 160, 112), 4, 5, (32, 64, 128, 256, 320, 320), (2, 2, 1), augmented=False),
+}
 PIECES = (
     "augmentation",
     "student, forward",
@@ -94,16 +145,16 @@ SETTINGS = {
 }
 
 
-def network(features: list[int], *, deep_supervision: bool) -> ResidualEncoderUNet:
+def network(task: Task, features: Sequence[int], *, deep_supervision: bool) -> ResidualEncoderUNet:
     return ResidualEncoderUNet(
-        input_channels=CHANNELS,
+        input_channels=task.channels,
         n_stages=len(features),
-        features_per_stage=features,
+        features_per_stage=list(features),
         conv_op=nn.Conv3d,
         kernel_sizes=3,
-        strides=[1] + [2] * (len(features) - 1),
-        n_blocks_per_stage=[1, 3, 4, 6][: len(features)],
-        num_classes=CLASSES,
+        strides=task.strides,
+        n_blocks_per_stage=[1, 3, 4, 6, 6, 6][: len(features)],
+        num_classes=task.classes,
         n_conv_per_stage_decoder=1,
         conv_bias=True,
         norm_op=nn.InstanceNorm3d,
@@ -117,29 +168,30 @@ def network(features: list[int], *, deep_supervision: bool) -> ResidualEncoderUN
 class Step:
     """A training step whose pieces are timed one after the other."""
 
-    def __init__(self, setting: Setting, device: torch.device, clock: Callable[[], float]) -> None:
+    def __init__(self, setting: Setting, task: Task, device: torch.device, clock: Callable[[], float]) -> None:
         torch.manual_seed(0)
         self.device = device
         self.clock = clock
         layout = torch.channels_last_3d if setting.channels_last else torch.contiguous_format
-        student = network(STUDENT, deep_supervision=True).to(device, memory_format=layout)
-        teacher = network(TEACHER, deep_supervision=False).to(device, memory_format=layout).eval().requires_grad_(False)
+        student = network(task, task.student, deep_supervision=True).to(device, memory_format=layout)
+        teacher = network(task, task.teacher, deep_supervision=False).to(device, memory_format=layout)
+        teacher.eval().requires_grad_(False)
         self.student = TappedNetwork(student, nnunet_taps(student).only({"encoder"}))
         self.teacher = TappedNetwork(teacher, nnunet_taps(teacher).only({"encoder"}))
-        self.method = build_method("dcd", student_channels=STUDENT, teacher_channels=TEACHER).to(device)
+        self.method = build_method("dcd", student_channels=task.student, teacher_channels=task.teacher).to(device)
         self.parameters = [*student.parameters(), *self.method.parameters()]
         self.optimizer = torch.optim.SGD(
             self.parameters, 0.01, momentum=0.99, nesterov=True, weight_decay=3e-5, fused=setting.fused_optimiser
         )
         options = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
         stock = DC_and_CE_loss(options, {}, dice_class=MemoryEfficientSoftDiceLoss)
-        self.loss = LossInFloat32(DeepSupervisionWrapper(stock, [4 / 6, 2 / 6, 0]))
+        self.loss = LossInFloat32(DeepSupervisionWrapper(stock, task.weights))
         self.precision = choose_precision(
             setting.precision,
             device,
-            speed_of_bfloat16=lambda: measure_bfloat16(student, channels=CHANNELS, patch_size=PATCH),
+            speed_of_bfloat16=lambda: measure_bfloat16(student, channels=task.channels, patch_size=task.patch),
         ).precision
-        self.augment = _augmentation()
+        self.batch = _augmented(task) if task.augmented else _made_once(task)
         self.layout = layout
 
     def run(self) -> dict[str, float]:
@@ -156,7 +208,7 @@ class Step:
             seconds[piece] = self.clock() - start
 
         with timed("augmentation"):
-            x, targets = self.augment()
+            x, targets = self.batch()
         x, targets = x.to(self.device, memory_format=self.layout), [target.to(self.device) for target in targets]
         self.optimizer.zero_grad(set_to_none=True)
         with computing_in(self.precision, self.device):
@@ -181,17 +233,20 @@ class Step:
         }
 
 
-def _augmentation() -> Callable[[], tuple[Tensor, list[Tensor]]]:
-    """nnU-Net's, for a batch of random images of the size that its loader cuts out."""
+Batch = tuple[Tensor, list[Tensor]]
+
+
+def _augmented(task: Task) -> Callable[[], Batch]:
+    """nnU-Net's augmentation, for a batch of random images of the size that its loader cuts out."""
     rotation = (-30 / 360 * 2 * np.pi, 30 / 360 * 2 * np.pi)
     transforms = nnUNetTrainerRecipe.get_training_transforms(
-        np.array(PATCH), rotation, SCALES, (0, 1, 2), False, [False], foreground_labels=[1, 2]
+        np.array(task.patch), rotation, task.scales, (0, 1, 2), False, [False], foreground_labels=[1, 2]
     )
-    size = [int(s) for s in get_patch_size(PATCH, rotation, rotation, rotation, (0.85, 1.25))]
-    images = torch.randn(BATCH, CHANNELS, *size)
-    labels = torch.randint(CLASSES, (BATCH, 1, *size), dtype=torch.int16)
+    size = [int(s) for s in get_patch_size(task.patch, rotation, rotation, rotation, (0.85, 1.25))]
+    images = torch.randn(BATCH, task.channels, *size)
+    labels = torch.randint(task.classes, (BATCH, 1, *size), dtype=torch.int16)
 
-    def augment() -> tuple[Tensor, list[Tensor]]:
+    def augment() -> Batch:
         samples = [transforms(image=image, segmentation=label) for image, label in zip(images, labels, strict=True)]
         targets = zip(*(sample["segmentation"] for sample in samples), strict=True)
         return torch.stack([sample["image"] for sample in samples]), [torch.stack(scale) for scale in targets]
@@ -199,21 +254,28 @@ def _augmentation() -> Callable[[], tuple[Tensor, list[Tensor]]]:
     return augment
 
 
-def floors(precision: str, clock: Callable[[], float]) -> dict[str, float]:
+def _made_once(task: Task) -> Callable[[], Batch]:
+    sizes = [[int(axis * by) for axis, by in zip(task.patch, scale, strict=True)] for scale in task.scales]
+    targets = [torch.randint(task.classes, (BATCH, 1, *size), dtype=torch.int16) for size in sizes]
+    batch = torch.randn(BATCH, task.channels, *task.patch), targets
+    return lambda: batch
+
+
+def floors(task: Task, precision: str, clock: Callable[[], float]) -> dict[str, float]:
     """Seconds below which the pieces cannot be on this machine, in the thread count of this process."""
     dtype = getattr(torch, precision)
     rate, bandwidth = _flops_per_second(dtype, clock), _bytes_per_second(clock)
-    x = torch.zeros(BATCH, CHANNELS, *PATCH)
+    x = torch.zeros(BATCH, task.channels, *task.patch)
     counted = {}
-    for name, features in (("student", STUDENT), ("teacher", TEACHER)):
-        net = network(features, deep_supervision=False)
+    for name, features in (("student", task.student), ("teacher", task.teacher)):
+        net = network(task, features, deep_supervision=False)
         encoder = net.encoder if name == "teacher" else net
         elements = _elements_of_outputs(encoder, x)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             encoder(x)
         counted[name] = (counter.get_total_flops(), elements * dtype.itemsize)
-    channels = [ours + theirs for ours, theirs in zip(STUDENT, TEACHER, strict=True)]
-    features = [BATCH * number * math.prod(PATCH) // 8**stage for stage, number in enumerate(channels)]
+    channels = [ours + theirs for ours, theirs in zip(task.student, task.teacher, strict=True)]
+    features = [BATCH * number * math.prod(task.patch) // 8**stage for stage, number in enumerate(channels)]
     flops, size = counted["student"]
     return {
         "student, forward": max(flops / rate, 2 * size / bandwidth),
@@ -258,11 +320,13 @@ def _least_seconds(function: Callable[[], object], clock: Callable[[], float]) -
     return min(seconds)
 
 
-def work(connection: Connection, setting: Setting, device: torch.device, clock: Callable[[], float]) -> None:
+def work(
+    connection: Connection, setting: Setting, task: Task, device: torch.device, clock: Callable[[], float]
+) -> None:
     """In a process of its own: one step for every message, until there is none."""
     if setting.keeps_memory:
         keep_freed_memory()
-    step = Step(setting, device, clock)
+    step = Step(setting, task, device, clock)
     for _ in range(2):
         step.run()
     connection.send(step.precision)
@@ -271,13 +335,13 @@ def work(connection: Connection, setting: Setting, device: torch.device, clock: 
 
 
 def measure(
-    names: list[str], *, rounds: int, device: torch.device, clock: Callable[[], float]
+    names: list[str], *, task: Task, rounds: int, device: torch.device, clock: Callable[[], float]
 ) -> dict[str, dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     processes = {}
     for name in names:
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, SETTINGS[name], device, clock), daemon=True)
+        process = context.Process(target=work, args=(theirs, SETTINGS[name], task, device, clock), daemon=True)
         process.start()
         processes[name] = (ours, process)
     measured = {
@@ -292,16 +356,15 @@ def measure(
         connection.send(False)
         process.join()
     for result in measured.values():
-        result["floor"] = floors(result["precision"], clock) if device.type == "cpu" else {}
+        result["floor"] = floors(task, result["precision"], clock) if device.type == "cpu" else {}
         for step in result["steps"]:
             step["whole step"] = sum(step[piece] for piece in PIECES)
         result["median"] = {key: statistics.median(step[key] for step in result["steps"]) for key in result["steps"][0]}
     return measured
 
 
-def show(measured: dict[str, dict[str, Any]], *, rounds: int, device: torch.device) -> None:
-    threads = torch.get_num_threads()
-    table = Table("piece", title=f"One training step, {device}, {threads} threads, median of {rounds}")
+def show(measured: dict[str, dict[str, Any]], *, task: str, rounds: int, device: torch.device) -> None:
+    table = Table("piece", title=f"One training step of {task}, {described(device)}, median of {rounds}")
     for name, result in measured.items():
         table.add_column(f"{name} ({result['precision']})", justify="right")
         table.add_column("floor", justify="right")
@@ -322,16 +385,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--task", default="hippocampus", choices=list(TASKS))
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=["0.1", "now"])
     parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    measured = measure(arguments.settings, rounds=arguments.rounds, device=device, clock=clock)
-    show(measured, rounds=arguments.rounds, device=device)
+    task = TASKS[arguments.task]
+    measured = measure(arguments.settings, task=task, rounds=arguments.rounds, device=device, clock=clock)
+    show(measured, task=arguments.task, rounds=arguments.rounds, device=device)
     if arguments.json:
-        facts = {"clock": clock.__name__, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        facts = {
+            "task": arguments.task,
+            "device": described(device),
+            "clock": clock.__name__,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
         result = {**describe_machine(), **facts, "settings": measured}
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 

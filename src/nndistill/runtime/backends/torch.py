@@ -38,9 +38,9 @@ class TorchBackend:
 
     @torch.inference_mode()
     def logits(self, window: Array, mirrorings: Sequence[Mirroring] = ((),)) -> Array:
-        batch = torch.from_numpy(window)[None].to(self._device)
         total: torch.Tensor | None = None
         try:
+            batch = torch.from_numpy(window)[None].to(self._device)
             with torch.autocast("cuda") if self._device.type == "cuda" else nullcontext():
                 for mirroring in mirrorings:
                     axes = [axis + 2 for axis in mirroring]
