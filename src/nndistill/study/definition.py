@@ -279,8 +279,9 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
             f"method {name} has several weights but the study has no pilot, so there are no cases to choose on; add "
             "one, such as `pilot: {fold: 0}`."
         )
-    if len(set(method.tried)) < len(method.tried) or any(weight <= 0 for weight in method.tried):
-        raise UserError(f"method {name}: weights and balances have to be above 0, each given once: {method.tried}.")
+    for what, values in (("weights", method.weights), ("balances", method.balances)):
+        if len(set(values)) < len(values) or any(value <= 0 for value in values):
+            raise UserError(f"method {name}: {what} have to be above 0, each given once: {values}.")
     try:
         recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
         build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
