@@ -20,7 +20,7 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes each
 	$(BIN)/pytest -m slow
 
 test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.dev)  ## what needs CUDA; GPU_PYTHON=python3 where nothing can be installed
-	OMP_NUM_THREADS=2 $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -m gpu tests/gpu --numprocesses 6 --dist loadfile
+	OMP_NUM_THREADS=2 $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -v --tb=short -m gpu tests/gpu --numprocesses 8 --dist loadfile
 
 check: lint types docs  ## what does not need to run the code
 

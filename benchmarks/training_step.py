@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py --json step.json
     python benchmarks/training_step.py --settings 0.1 now channels-last fused-optimiser
-    python benchmarks/training_step.py --device cuda --task brats
+    python benchmarks/training_step.py --device cuda --task brats --settings now bfloat16 channels-last
 
 The networks are those of nnU-Net's hippocampus plans (ResidualEncoderUNet, teacher features 32, 64, 128, 256, batch 2,
 patch 40×56×40), or the paper's for BraTS (Table 3, batch 2, patch 128×160×112), whose batches are not augmented here;
@@ -52,6 +52,7 @@ from nndistill.freed_memory import keep_freed_memory
 from nndistill.methods import build_method
 from nndistill.nnunet.training.precision import LossInFloat32, choose_precision, computing_in, measure_bfloat16
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from nndistill.nnunet.training.stock_settings import stock_settings
 from nndistill.runtime.machine import describe_machine
 from nndistill.taps import TappedNetwork, nnunet_taps
 from on_device import described
@@ -326,12 +327,13 @@ def work(
     """In a process of its own: one step for every message, until there is none."""
     if setting.keeps_memory:
         keep_freed_memory()
-    step = Step(setting, task, device, clock)
-    for _ in range(2):
-        step.run()
-    connection.send(step.precision)
-    while connection.recv():
-        connection.send(step.run())
+    with stock_settings(device):
+        step = Step(setting, task, device, clock)
+        for _ in range(2):
+            step.run()
+        connection.send(step.precision)
+        while connection.recv():
+            connection.send(step.run())
 
 
 def measure(

@@ -52,5 +52,5 @@ def without_tf32() -> Iterator[None]:
 
 @pytest.fixture
 def not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """nnU-Net compiles the student on CUDA; that takes as long as all else here, so one test alone lets it."""
+    """nnU-Net compiles the student on CUDA; that takes as long as all else here, so one test file alone lets it."""
     monkeypatch.setenv("nnUNet_compile", "f")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -28,14 +30,13 @@ def test_backend_gives_the_logits_of_a_processor(device):
 
 
 @pytest.fixture
-def little_memory(cuda: torch.device):
-    """As if the GPU had four megabytes."""
+def little_memory(cuda: torch.device) -> Iterator[None]:
+    """As if the GPU had four megabytes more than what is held by now."""
     torch.cuda.empty_cache()
-    held = torch.cuda.memory_reserved(cuda)
     total = torch.cuda.get_device_properties(cuda).total_memory
-    torch.cuda.set_per_process_memory_fraction((held + 4e6) / total, cuda)
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(cuda) + 4e6) / total)
     yield
-    torch.cuda.set_per_process_memory_fraction(1.0, cuda)
+    torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def test_window_that_does_not_fit_the_gpu_is_a_sentence(little_memory, cuda):

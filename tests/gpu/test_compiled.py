@@ -13,9 +13,7 @@ from torch.nn.functional import cross_entropy
 from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
-from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.teacher_engines import CompiledEncoderEngine
-from short_trainings import distillation, fold_folder
 
 STUDENT, TEACHER = [8, 8], [16, 16]
 
@@ -66,10 +64,3 @@ def test_compiled_networks_train_as_they_do_without(compiled, compiler, device):
     assert np.isfinite(found).all()
     assert found[-1] != found[0]
     np.testing.assert_allclose(found, expected, rtol=2e-2)
-
-
-def test_compiled_distillation_trains(world, nndistill, cuda):
-    result = nndistill(*distillation(world, "compiled", cuda, "--epochs", 1, "--no-validate"))
-    assert result.status == 0, result.err
-    log = read_checkpoint(fold_folder(world, "compiled") / "checkpoint_final.pth")["logging"]
-    assert np.isfinite(log["train_losses"]).all()

@@ -156,8 +156,8 @@ def counted_peak(variant: str) -> int:
     return counts.peak_bytes
 
 
-LIBRARIES = 200e6
-"""Bytes that cuBLAS and cuDNN take as work space and PyTorch in rounding up, at the most."""
+LIBRARIES = 900e6
+"""Bytes of work space, at the most: for the finest φ cuDNN may hold both of its tensors, 0.73 GB, in another layout."""
 
 
 @pytest.mark.parametrize("variant", WITH_LOSS)

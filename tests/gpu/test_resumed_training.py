@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from short_trainings import distillation, fold_folder
@@ -37,8 +38,12 @@ def test_killed_and_resumed_is_the_uninterrupted_training_up_to_rounding(world, 
         read_checkpoint(fold_folder(world, name) / "checkpoint_final.pth") for name in ("whole", "killed")
     )
     assert resumed["current_epoch"] == whole["current_epoch"] == EPOCHS
-    np.testing.assert_allclose(resumed["logging"]["train_losses"], whole["logging"]["train_losses"], rtol=1e-2)
-    assert resumed["network_weights"].keys() == whole["network_weights"].keys()
-    for name, weights in whole["network_weights"].items():
-        difference = (resumed["network_weights"][name].double() - weights.double()).norm()
-        assert difference <= 1e-2 * weights.double().norm() + 1e-3, name
+    losses = [checkpoint["logging"]["train_losses"] for checkpoint in (resumed, whole)]
+    np.testing.assert_allclose(*losses, rtol=1e-2, atol=2e-2)
+    for part in ("network_weights", "nndistill"):
+        weights = [_as_one(checkpoint[part].get("method", checkpoint[part])) for checkpoint in (resumed, whole)]
+        assert (weights[0] - weights[1]).norm() <= 1e-2 * weights[1].norm()  # sums on a GPU have no fixed order
+
+
+def _as_one(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([value.double().flatten() for value in state.values()])

@@ -25,9 +25,12 @@ def test_distillation_ends_with_a_student_that_stock_plans_describe(world, nndis
     assert json.loads((folder / "validation" / "summary.json").read_text())["metric_per_case"]
 
 
-@pytest.mark.parametrize("method", ["none", "feature", "cirkd", "freekd", "dcd+logits"])
+FREEKD = ["freekd", "--option", "prompts=2", "--option", "prompt_iterations=2"]
+
+
+@pytest.mark.parametrize("method", [["none"], ["feature"], ["cirkd"], FREEKD, ["dcd+logits"]], ids=lambda m: m[0])
 def test_other_methods_train(method, world, nndistill, device):
-    result = nndistill(*distillation(world, "other", device, "--epochs", 1, "--no-validate", "--method", method))
+    result = nndistill(*distillation(world, "other", device, "--epochs", 1, "--no-validate", "--method", *method))
     assert result.status == 0, result.err
     log = read_checkpoint(fold_folder(world, "other") / "checkpoint_final.pth")["logging"]
     assert np.isfinite(log["train_losses"]).all()
