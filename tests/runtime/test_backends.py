@@ -125,6 +125,13 @@ def test_gpu_without_enough_memory_for_a_window_is_a_sentence(small, window, mon
         backend.logits(window)
 
 
+def test_gpu_without_enough_memory_for_the_window_itself_is_a_sentence(small, window, monkeypatch):
+    backend = load(small, "torch")
+    monkeypatch.setattr(torch, "from_numpy", _OutOfMemory())
+    with pytest.raises(UserError, match=r"not enough memory for a window"):
+        backend.logits(window)
+
+
 class _OutOfMemory:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         raise torch.cuda.OutOfMemoryError
