@@ -1,0 +1,36 @@
+"""The tables that the documentation shows are those that the committed results give."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from nndistill.study import load_study, write_study_report
+from nndistill.study.places import StudyPlaces
+
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*/study.yaml"))
+
+
+def test_there_is_a_study() -> None:
+    assert STUDIES
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.parent.name)
+def test_committed_tables_are_those_of_the_committed_results(file: Path, tmp_path: Path) -> None:
+    committed = sorted((file.parent / "report" / "tables").glob("*.md"))
+    assert committed
+    folder = tmp_path / file.parent.name
+    shutil.copytree(file.parent, folder, ignore=shutil.ignore_patterns("report", "work"))
+    write_study_report(load_study(folder / file.name), StudyPlaces(folder / file.name))
+    for table in committed:
+        assert (folder / "report" / "tables" / table.name).read_text() == table.read_text()
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.parent.name)
+def test_results_are_small(file: Path) -> None:
+    runs = [run for run in (file.parent / "results").iterdir() if run.is_dir()]
+    assert runs
+    for run in runs:
+        assert sum(each.stat().st_size for each in run.rglob("*")) < 1_000_000
