@@ -34,3 +34,17 @@ def test_results_are_small(file: Path) -> None:
     assert runs
     for run in runs:
         assert sum(each.stat().st_size for each in run.rglob("*")) < 1_000_000
+
+
+def test_readme_has_the_numbers_of_the_study() -> None:
+    readme = (STUDIES[0].parents[2] / "README.md").read_text()
+    section = readme.partition("## Does it work?")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"][2:]
+    assert len(rows) == 5
+    tables = STUDIES[0].parents[1] / "subcortical" / "report" / "tables"
+    overall, costs = (tables / "overall.md").read_text().replace("*", ""), (tables / "costs.md").read_text()
+    for model, parameters, dice, nsd in rows:
+        [scores] = [line for line in overall.splitlines() if line.startswith(f"| {model} |")]
+        assert f"| {dice} " in scores
+        assert f"| {nsd} " in scores
+        assert any(line.startswith(f"| {model} | {parameters} |") for line in costs.splitlines())
