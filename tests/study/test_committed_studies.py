@@ -39,7 +39,8 @@ def test_results_are_small(file: Path) -> None:
 def test_readme_has_the_numbers_of_the_study() -> None:
     readme = (STUDIES[0].parents[2] / "README.md").read_text()
     section = readme.partition("## Does it work?")[2].partition("\n## ")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"][2:]
+    lines = [line for line in section.splitlines() if line.startswith("|")][2:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert len(rows) == 5
     tables = STUDIES[0].parents[1] / "subcortical" / "report" / "tables"
     overall, costs = (tables / "overall.md").read_text().replace("*", ""), (tables / "costs.md").read_text()
