@@ -17,6 +17,13 @@ pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challe
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the tiny trained workspace, by whichever fixture, as training."""
+    for item in items:
+        if "_made_once" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.training)
+
+
 @dataclass(frozen=True)
 class Finished:
     """How a command ended."""

@@ -80,20 +80,31 @@ def plans_file(world, workspace: Path) -> Path:
 
 FIXTURES = ("dataset", "export", "images", "output", "plans_file", "student_folder", "teacher_folder")
 """What an example may use without defining it."""
+TRAINED = {"dataset", "plans_file", "student_folder", "teacher_folder"}
 
 
 def examples_of(module: ModuleType) -> list[doctest.DocTest]:
     return [found for found in FINDER.find(module) if found.examples]
 
 
-@pytest.mark.parametrize("module", MODULES)
+def used_by(example: doctest.DocTest) -> list[str]:
+    """The fixtures that an example names."""
+    source = "".join(part.source for part in example.examples)
+    return [name for name in FIXTURES if re.search(rf"\b{name}\b(?!=)", source)]
+
+
+def with_marks(module: str) -> object:
+    """The module as a parameter, marked if one of its examples needs a trained network."""
+    trains = any(TRAINED.intersection(used_by(example)) for example in examples_of(import_module(module)))
+    return pytest.param(module, marks=pytest.mark.training) if trains else module
+
+
+@pytest.mark.parametrize("module", map(with_marks, MODULES))
 def test_examples_run(module: str, request: pytest.FixtureRequest) -> None:
     found = examples_of(import_module(module))
     assert found, "the module has `>>>` outside of a docstring"
     for example in found:
-        source = "".join(part.source for part in example.examples)
-        used = [name for name in FIXTURES if re.search(rf"\b{name}\b(?!=)", source)]
-        given = {name: request.getfixturevalue(name) for name in used}
+        given = {name: request.getfixturevalue(name) for name in used_by(example)}
         example.globs |= {name: getattr(nnd, name) for name in nnd.__all__} | example.globs | given
         said: list[str] = []
         result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example, out=said.append)
