@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import onnx
 import pytest
@@ -324,6 +325,22 @@ def test_a_folder_of_capital_endings_is_told_by_its_ending(thresholding, images,
     result = nndistill("predict", thresholding, images, images.parent / "out")
     assert result.status == 2
     assert "A_0000.NII.GZ has another ending than the images that the model reads (CASE_0000.nii.gz)" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (nib.Nifti2Image(np.ones((8, 8, 8), np.float32), np.eye(4)).to_bytes(), "is a NIfTI-2 file, which ITK"),
+        (b"", "is cut short or damaged: it is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "fetch the image with git lfs pull"),
+    ],
+)
+def test_predict_says_why_a_file_is_no_image(thresholding, images, nndistill, content, reason):
+    (images / "a_0001.nii.gz").write_bytes(content)
+    result = nndistill("predict", thresholding, images, images.parent / "out")
+    assert result.status == 2
+    assert reason in result.err
+    assert "ImageIO" not in result.err
 
 
 def test_an_empty_channel_is_predicted_if_it_is_allowed_and_the_record_says_so(thresholding, images, nndistill):

@@ -42,6 +42,7 @@ REGIONS = {"background": 0, "whole": [1, 2], "core": 2}
         ("labels", {"background": 0, "oedema": 1, "core": 1}, "'oedema' and 'core' both stand for 1"),
         ("labels", {"background": 0, "core": 1.5}, "'core' has the value 1.5"),
         ("labels", {"background": 0, "core": True}, "'core' has the value true"),
+        ("labels", {"background": 0, " ": 1}, "the label with the value 1 has no name"),
         ("labels", {"background": 0, "core": []}, r"'core' has the value \[\]"),
         ("labels", {"background": 0, "core": -1}, "'core' has a negative value"),
         ("labels", {"background": 0, "core": 1, "ignore": 1}, "both stand for 1"),

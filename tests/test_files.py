@@ -44,6 +44,16 @@ def test_damaged_json_names_the_file(tmp_path):
         read_json(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(
+    ("encoding", "sentence"),
+    [("utf-8-sig", "begins with a byte order mark"), ("latin-1", "another encoding"), ("utf-16", "another encoding")],
+)
+def test_json_in_another_encoding_says_which_is_right(tmp_path, encoding, sentence):
+    (tmp_path / "a.json").write_text('{"labels": {"Läsion": 1}}', encoding=encoding)
+    with pytest.raises(UserError, match=rf"a\.json .*{sentence}.*: save it in UTF-8"):
+        read_json(tmp_path / "a.json")
+
+
 def test_folder_takes_the_place_of_the_previous_one(tmp_path):
     for content in ("first", "second"):
         with atomic_folder(tmp_path / "new" / "folder") as temporary:

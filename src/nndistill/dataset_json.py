@@ -168,6 +168,8 @@ def named_labels(description: Mapping[str, Any], *, source: str = "dataset.json"
         raise UserError(f"{source}: labels map names to values, and these are the other way round: write {turned}.")
     first: dict[tuple[int, ...], str] = {}
     for name, value in given.items():
+        if not name.strip():
+            raise UserError(f"{source}: the label with the value {_json(value)} has no name; give it one.")
         values = tuple(sorted(_values_of(name, value, source)))
         if values in first:
             raise UserError(

@@ -148,7 +148,8 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        UserError: The file is missing or unreadable, does not contain a JSON object, or has a key twice.
+        UserError: The file is missing or unreadable, is not in UTF-8, does not contain a JSON object, or has a key
+            twice.
     """
 
     def once(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,7 +164,11 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
     except FileNotFoundError:
         raise UserError(f"{path} is missing.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is in another encoding than UTF-8: save it in UTF-8.") from None
     except (OSError, ValueError, RecursionError) as error:
+        if "BOM" in str(error):  # which nnU-Net does not read either
+            raise UserError(f"{path} begins with a byte order mark: save it in UTF-8 without one.") from None
         raise UserError(f"{path} cannot be read as JSON: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object.")

@@ -49,6 +49,10 @@ GOOD = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"
         (f"{GOOD},b,1,1,1,1,1\n".encode(), "without a case"),
         (f"{GOOD}a,b,high,1,1,1,1\n".encode(), "something other than numbers in its column dice"),
         (f"{GOOD}a,b,1,1,1,1,1\na,b,1,1,1,1,1\n".encode(), "has a, b twice"),
+        (f"{GOOD}a,b,7,1,1,1,1\n".encode(), "the value 7 of dice for a, b, which is not between 0 and 1"),
+        (f"{GOOD}a,b,1,-inf,1,1,1\n".encode(), "the value -inf of hd95_mm for a, b, which is not between 0 and inf"),
+        (f"{GOOD}a,b,1,1,1,1,1\nc,b,1,0.".encode(), "no value of reference_voxels for c, b, .* cut short"),
+        (GOOD.replace(",", ";").encode() + b"a;b;0,5;1,0;1;1;1\n", "has semicolons between its columns"),
     ],
 )
 def test_bad_file_of_metrics_is_told_in_a_sentence(tmp_path, content, sentence):

@@ -184,7 +184,9 @@ def test_colours_are_a_sentence(tmp_path):
 def test_what_is_no_image_at_all_is_a_sentence(tmp_path):
     file = tmp_path / "case_0000.nii.gz"
     file.write_bytes(gzip.compress(b"hello"))
-    with pytest.raises(UserError, match=r"case_0000\.nii\.gz cannot be read as an image"):
+    with pytest.raises(
+        UserError, match=r"case_0000\.nii\.gz cannot be read as NIfTI: it has 5 bytes, fewer than a header"
+    ):
         read_image([file], describe())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 
 import numpy as np
@@ -112,3 +113,22 @@ def test_a_missing_file_is_told_with_one_of_almost_its_name(tmp_path, there):
     (tmp_path / there).touch()
     with pytest.raises(UserError, match=rf"a\.nii\.gz is missing\. There is a file {there}: is that it\?"):
         read_volume(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (gzip.compress(Layout().content(ARRAY)), "compressed twice; decompress it once"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS's stand-in for the image"),
+        (b"/annex/objects/MD5E-s1--0.nii.gz\n", "git-annex's stand-in for the image"),
+        (b"<!DOCTYPE html><title>Log in</title>", "a web page"),
+        (b"PK\3\4" + bytes(400), "a zip archive"),
+        (b"\0\5\x16\7" + bytes(400), "AppleDouble"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("read", [read_nifti_header, read_volume])
+def test_what_lies_in_the_place_of_an_image_is_told_by_its_name(tmp_path, content, what, name, read):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} cannot be read as NIfTI: it .*{what}"):
+        read(tmp_path / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def read_metrics(path: Path) -> pd.DataFrame:
     except (OSError, UnicodeDecodeError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise UserError(f"{path} cannot be read as CSV: {str(error).strip()}.") from error
     lacking = [column for column in COLUMNS if column not in metrics]
+    if lacking and ";" in str(metrics.columns[0]):
+        raise UserError(f"{path} has semicolons between its columns: save it with commas, and with points in numbers.")
     if lacking:
         raise UserError(f"{path} is not a file of metrics: it has no column {', '.join(lacking)}.")
     if metrics.empty or metrics[["case", "label"]].isna().any(axis=None):
@@ -126,10 +129,35 @@ def read_metrics(path: Path) -> pd.DataFrame:
     for column in COLUMNS[2:]:
         if not pd.api.types.is_numeric_dtype(metrics[column]):
             raise UserError(f"{path} has something other than numbers in its column {column}.")
+        low, high = _RANGES[column]
+        if (wrong := metrics[(metrics[column] < low) | (metrics[column] > high + 1e-9)]).size:
+            raise UserError(f"{path} has {_cell(wrong, column)}, which is not between {low:g} and {high:g}.")
+    for column in COLUMNS[5:]:
+        if (wrong := metrics[metrics[column].isna()]).size:
+            raise UserError(
+                f"{path} has {_cell(wrong, column)}, though voxels can be counted in any case: is it cut short?"
+            )
     twice = metrics[metrics.duplicated(["case", "label"])]
     if len(twice):
         raise UserError(f"{path} has {twice['case'].iloc[0]}, {twice['label'].iloc[0]} twice.")
     return metrics
+
+
+_RANGES = {
+    "dice": (0, 1),
+    "hd95_mm": (0, inf),
+    "nsd": (0, 1),
+    "reference_voxels": (0, inf),
+    "predicted_voxels": (0, inf),
+}
+"""What each metric can be, up to rounding."""
+
+
+def _cell(rows: pd.DataFrame, column: str) -> str:
+    """The first of some rows' values in a column, and where it is."""
+    row = rows.iloc[0]
+    value = "no value" if pd.isna(row[column]) else f"the value {row[column]:g}"
+    return f"{value} of {column} for {row['case']}, {row['label']}"
 
 
 def _header(path: Path) -> list[str]:

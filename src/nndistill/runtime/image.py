@@ -176,13 +176,13 @@ def _read_geometry(file: Path) -> tuple[Geometry, str | None]:
     named = file.name.lower()
     if compressed and named.endswith(".nii"):  # which ITK does not recognise
         raise UserError(f"{file} is compressed, though its name does not end in .gz: rename it, or decompress it.")
-    reader = _call(file, _read_header)
     remark = None
-    if named.endswith(NIFTI):
+    if named.endswith(NIFTI):  # first, since it says why a file is none; ITK says that it found no reader
         header = read_nifti_header(file)
         if length < header.length:  # ITK silently reads zeros in place of what is cut off
             raise UserError(f"{file} is cut short: it has {length} of {header.length} bytes; copy it again.")
         remark = header.remark
+    reader = _call(file, _read_header)
     if reader.GetNumberOfComponents() > 1:
         raise UserError(
             f"{file} holds {reader.GetNumberOfComponents()} values per voxel (colours or vectors): "

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..files import write_file
 from .grid import Affine, Grid
 from .label_values import Labels, in_smallest_type
-from .nifti_header import GZIP, NiftiHeader, missing, nifti_header, read_nifti_header
+from .nifti_header import GZIP, NiftiHeader, missing, nifti_header, read_nifti_header, refuse_other_file
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def read_volume(path: Path) -> Volume:
         is_compressed = content[:2] == GZIP
         if is_compressed:
             content = gzip.decompress(content)
-        elif path.suffix == ".gz" and not content.startswith(_STARTS):
+        refuse_other_file(path, content)
+        if not is_compressed and path.suffix == ".gz" and not content.startswith(_STARTS):
             raise UserError(
                 f"{path} cannot be read as NIfTI: Not a gzipped file, nor a NIfTI file without compression."
             )

@@ -81,6 +81,17 @@ _BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4,
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres of NIfTI's units of length: metre, millimetre, micron. Without a unit it is the millimetre."""
 
+_OTHERS = {
+    GZIP: "it was compressed twice; decompress it once",
+    b"PK\x03\x04": "it is a zip archive; unpack it",
+    b"version https://git-lfs": "it is Git LFS's stand-in for the image; fetch the image with git lfs pull",
+    b"/annex/objects/": "it is git-annex's stand-in for the image; fetch the image with git annex get",
+    b"<!DOCTYPE": "it is a web page, as a download without a login leaves; download it again",
+    b"<html": "it is a web page, as a download without a login leaves; download it again",
+    b"\x00\x05\x16\x07": "it is what macOS keeps of a file on another disk (AppleDouble), not the file itself",
+}
+"""What stands in the place of an image in practice, by how it begins."""
+
 _VECTORS = {1004, 1005, 1006, 1007, 1008, 1009, 1010, 2003, 2004}
 """Intent codes of matrices, vectors, points, quaternions and colours."""
 
@@ -154,10 +165,26 @@ def nifti_header(path: Path, content: bytes) -> NiftiHeader:
     return NiftiHeader(grid, axes, form, other, max(352, int(offset)) + voxels, int(fields["intent_code"]) in _VECTORS)
 
 
+def refuse_other_file(path: Path, content: bytes) -> None:
+    """Refuse what is known to lie in the place of images, and say what it is.
+
+    Args:
+        path: The file, for messages.
+        content: The unpacked file, or how it begins.
+
+    Raises:
+        UserError: It is one of these.
+    """
+    for start, what in _OTHERS.items():
+        if content.startswith(start):
+            raise _refused(path, what)
+
+
 def _fields(path: Path, content: bytes) -> np.void:
     """The fields in the byte order of the file."""
     if not content:
         raise UserError(f"{path} is cut short or damaged: it is empty.")
+    refuse_other_file(path, content)
     if len(content) < LENGTH:
         raise _refused(path, f"it has {len(content)} bytes, fewer than a header")
     for layout in (_FIELDS.newbyteorder("<"), _FIELDS.newbyteorder(">")):
