@@ -166,3 +166,23 @@ def test_weights_of_another_network_are_one_short_sentence(change, sentence):
     with pytest.raises(UserError, match=sentence) as error:
         load_weights(_network(), weights, source=Path("c.pth"), plans=Path("plans.json"))
     assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda value: value * float("nan"), r"not finite \(0.weight\): the training has diverged"),
+        (lambda value: value.index_fill(1, torch.tensor([0]), float("inf")), "not finite"),
+        (lambda value: value.to_sparse(), "sparse"),
+        (lambda value: value.to("meta"), "without values"),
+        (
+            lambda value: torch._empty_affine_quantized(value.shape, scale=1.0, zero_point=0, dtype=torch.qint8),
+            "quantised",
+        ),
+    ],
+)
+def test_weights_that_teach_nothing_are_refused_before_they_are_used(spoil, sentence):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
+    weights = {"0.weight": spoil(torch.ones(1, 2))}
+    with pytest.raises(UserError, match=rf"final\.pth holds weights that are {sentence}"):
+        load_weights(network, weights, source=Path("final.pth"), plans=Path("plans.json"))

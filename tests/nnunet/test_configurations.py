@@ -134,6 +134,17 @@ PRIMUS = {
         ({**plans(FAMILY), "configurations": {}}, None, "not a plans file of nnU-Net v2: configurations: "),
         ({**plans(FAMILY), "transpose_forward": None}, None, "not a plans file .*: transpose_forward"),
         ({**plans(FAMILY), "label_manager": "MyLabels"}, None, "the plans name the label manager 'MyLabels'"),
+        (
+            _changed(patch_size=[15, 16, 16]),
+            None,
+            r"patch size \[15, 16, 16\], which its strides .* multiple of \[4, 4, 4\]",
+        ),
+        (plans({"3d_fullres": configuration(strides=[2, 2, 2])}), None, "has the stride 2 in its first stage"),
+        (
+            plans({"3d_fullres": configuration(kernels=[[3, 3, 3], [2, 3, 3], [3, 3, 3]])}),
+            None,
+            r"has the kernel size \[2, 3, 3\]",
+        ),
         (plans({"3d_fullres": configuration(features=(8, 16))}), None, "has 2 stages, and nnU-Net's training"),
         (
             _changed(architecture={**KINDS["plain"]["architecture"], "network_class_name": "no.such.Network"}),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from math import prod
 from typing import Annotated, Any, NamedTuple
 
 from dynamic_network_architectures.architectures import unet
@@ -108,9 +109,15 @@ def managers(plans: dict[str, Any], configuration: str) -> Managers:
     except ValidationError as error:
         raise UserError(f"{named} is incomplete: {explain(error, _Configuration, content).sentence}") from error
     _name_where_it_is(content["architecture"])
+    _refuse_patch(content, named)
     if manager.label_manager_class is None:
         raise UserError(f"the plans name the label manager {plans['label_manager']!r}, which nnU-Net does not have.")
     return Managers(manager, read)
+
+
+def patch_factors(strides: Sequence[int | list[int]], axes: int) -> list[int]:
+    """What a patch's size along each axis has to be a multiple of: the product of the stages' strides."""
+    return [prod(_along(stride, axis) for stride in strides) for axis in range(axes)]
 
 
 def _refuse_inheritance(plans: dict[str, Any], configuration: str, named: str) -> None:
@@ -126,6 +133,42 @@ def _refuse_inheritance(plans: dict[str, Any], configuration: str, named: str) -
         if parent in line:
             raise UserError(f"{named} inherits from itself: {' from '.join([*line, parent])}.")
         line.append(parent)
+
+
+def _refuse_patch(configuration: dict[str, Any], named: str) -> None:
+    """Refuse a patch that a U-Net's decoder would not give back in its size: nnU-Net fails in the first step."""
+    patch, arguments = configuration["patch_size"], configuration["architecture"]["arch_kwargs"]
+    strides, kernels = arguments.get("strides"), arguments.get("kernel_sizes")
+    if not (_is_per_stage(strides, len(patch)) and _is_per_stage(kernels, len(patch))):
+        return  # not one of nnU-Net's U-Nets, or what building the network will explain
+    axes = range(len(patch))
+    factors = patch_factors(strides, len(patch))
+    if any(size % factor for size, factor in zip(patch, factors, strict=True)):
+        raise UserError(
+            f"{named} has the patch size {patch}, which its strides do not divide: each has to "
+            f"be a multiple of {factors}."
+        )
+    if any(_along(strides[0], axis) != 1 for axis in axes):
+        raise UserError(
+            f"{named} has the stride {strides[0]} in its first stage, which no decoder undoes; it has to be 1."
+        )
+    if even := [k for k in kernels if any(_along(k, axis) % 2 == 0 for axis in axes)]:
+        raise UserError(
+            f"{named} has the kernel size {even[0]}; with an even one, features lose a voxel. Take odd ones."
+        )
+
+
+def _is_per_stage(values: Any, axes: int) -> bool:
+    """Whether these are numbers, or one number per axis, for each of some stages."""
+    return (
+        isinstance(values, list)
+        and values != []
+        and all(isinstance(value, int) or (isinstance(value, list) and len(value) == axes) for value in values)
+    )
+
+
+def _along(value: int | list[int], axis: int) -> int:
+    return value[axis] if isinstance(value, list) else value
 
 
 def _name_where_it_is(architecture: dict[str, Any]) -> None:

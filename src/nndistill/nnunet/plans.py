@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from ..errors import UnknownName, UserError
-from .configuration import managers
+from .configuration import managers, patch_factors
 from .trainer_class import find_trainer, network_of_trainer
 
 SMALLEST_STAGE = 8
@@ -221,8 +221,7 @@ def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float =
 
 
 def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any]) -> None:
-    for axis, size in enumerate(patch_size):
-        stride = prod(s if isinstance(s, int) else s[axis] for s in strides)
+    for axis, (size, stride) in enumerate(zip(patch_size, patch_factors(strides, len(patch_size)), strict=True)):
         if size < 1 or size % stride:
             raise UserError(
                 f"patch size {'×'.join(map(str, patch_size))} does not fit the network: axis {axis} must be a "

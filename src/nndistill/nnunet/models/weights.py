@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
@@ -23,7 +24,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: P
         plans: The plans' file, for the message.
 
     Raises:
-        UserError: The weights are another network's; the message names the first that does not fit.
+        UserError: The weights are another network's, stored in a way that nnU-Net does not read, or not finite; the
+            message names the first of them.
 
     Example:
         >>> from pathlib import Path
@@ -36,6 +38,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, source: P
     expected = {name: value.shape for name, value in network.state_dict().items()}
     named = weights if weights.keys() == expected.keys() else {_unwrapped(key): value for key, value in weights.items()}
     refuse_other_network(expected, {name: value.shape for name, value in named.items()}, source=source, plans=plans)
+    for name, value in named.items():
+        _refuse_values(name, value, source)
     network.load_state_dict(named)
 
 
@@ -70,6 +74,17 @@ def refuse_other_network(
         f"{source} does not fit {plans}: {first}{more}. Were the plans or dataset.json changed after the training, or "
         "do they belong to another model?"
     )
+
+
+def _refuse_values(name: str, value: Tensor, source: Path) -> None:
+    if value.layout is not torch.strided or value.is_meta or value.is_quantized:
+        kind = "sparse" if value.layout is not torch.strided else "without values" if value.is_meta else "quantised"
+        raise UserError(f"{source} holds weights that are {kind} ({name}): save the network's own, in floating point.")
+    if value.is_floating_point() and not value.isfinite().all():
+        raise UserError(
+            f"{source} holds weights that are not finite ({name}): the training has diverged. Take an earlier "
+            "checkpoint, or train again with a smaller learning rate."
+        )
 
 
 def _unwrapped(name: str) -> str:
