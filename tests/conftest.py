@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from nndistill.cli import main
 
@@ -15,6 +16,10 @@ pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challe
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# How long an example takes says how busy the machine is, not whether a law holds.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 from nndistill.errors import UserError
-from nndistill.evaluation.comparison import compare, holm
+from nndistill.evaluation.comparison import compare
+from nndistill.evaluation.paired_tests import holm
 
 
 def frame(values, *, label="tumour", cases=None, metric="dice"):

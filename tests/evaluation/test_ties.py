@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nndistill.evaluation.comparison import _tied, compare
+from nndistill.evaluation.comparison import compare
+from nndistill.evaluation.paired_tests import tied
 
 TENTHS = [31, 22, 40, 55, 29, 33, 17, 12]
 OTHERS = [29, 20, 39, 54, 28, 30, 19, 12]
@@ -41,11 +42,11 @@ def test_values_that_differ_by_rounding_do_not_differ():
 @given(st.lists(st.integers(-9, 9), min_size=1, max_size=20), st.sampled_from([0.1, 1 / 3, 7e-4, 1e4]))
 def test_sizes_are_equal_exactly_where_they_are_equal_up_to_rounding(whole, unit):
     noise = 1 + np.linspace(-1, 1, len(whole)) * 2e-16
-    tied = _tied(np.array(whole) * unit * noise, 9 * unit)
-    sizes, expected = np.abs(tied), np.abs(whole)
+    made = tied(np.array(whole) * unit * noise, 9 * unit)
+    sizes, expected = np.abs(made), np.abs(whole)
     assert np.array_equal(sizes[:, None] == sizes, expected[:, None] == expected)
-    np.testing.assert_array_equal(tied == 0, np.array(whole) == 0)
-    np.testing.assert_allclose(tied, np.array(whole) * unit, rtol=1e-12)
+    np.testing.assert_array_equal(made == 0, np.array(whole) == 0)
+    np.testing.assert_allclose(made, np.array(whole) * unit, rtol=1e-12)
 
 
 def test_an_infinite_value_is_told_with_its_case():

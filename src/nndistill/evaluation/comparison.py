@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..errors import UnknownName, UserError
 from ..moved import names_from
-from .aggregates import by_case_and_label
+from .means_of_labels import means_of_labels
+from .paired_tests import holm, paired_tests, tied, varies
+from .paired_units import Units, patients_in
 from .patients import check_patients
+from .run_pairs import RunPairs, values_by_case
 
 LOWER_IS_BETTER = frozenset({"hd95_mm", "whole_hd95_mm", "lesions_missed", "lesions_false"})
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEW_PATIENTS = 15
 """With fewer patients, a bootstrap over patients gives intervals that are too narrow."""
-ROUNDING = 1e-12
-"""Relative size of what counts as rounding in a difference of two values."""
 FEWEST_PAIRS = 6
 """With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
 
@@ -116,22 +115,22 @@ def compare(
     notes = [sentence for name, frame in named.items() for sentence in _infinite(frame, name, metric, label)]
     if patients is not None:
         check_patients(patients, (case for frame in (base, *others.values()) for case in frame["case"]))
-    known = _patients_in([base, *others.values()]) if patients is None else patients
+    known = patients_in([base, *others.values()]) if patients is None else patients
     rows: dict[str, dict[str, float]] = {}
     differences: dict[str, pd.Series[float]] = {}
     for name, other in others.items():
-        pairing = _Pairing.of(base, other, metric, label)
+        pairing = RunPairs.of(base, other, metric, label)
         if pairing.pairs.empty:
             raise UserError(f"no case has a value of {metric} both in the base and in {name}.")
         notes += _unpaired(base, other, pairing, metric, label, name)
         differences[name] = pairing.pairs["other"] - pairing.pairs["base"]
         rows[name] = {"base": pairing.pairs["base"].mean(), "other": pairing.pairs["other"].mean()}
-        units = _Units.of(pairing.pairs.index, known)
-        by_unit = _tied(units.means(differences[name]), float(pairing.pairs.abs().to_numpy().max()))
+        units = Units.of(pairing.pairs.index, known)
+        by_unit = tied(units.means(differences[name]), float(pairing.pairs.abs().to_numpy().max()))
         all_known = set(pairing.pairs.index) <= known.keys()
         rows[name] |= {"pairs": len(pairing.pairs), "patients": units.number if all_known else np.nan}
-        rows[name] |= _tests(differences[name], by_unit, units, seed, resamples)
-        rows[name] |= _means_of_labels(pairing, _Units.of(pairing.base.index, known), seed, resamples, name, notes)
+        rows[name] |= paired_tests(differences[name], by_unit, units, seed, resamples)
+        rows[name] |= means_of_labels(pairing, Units.of(pairing.base.index, known), seed, resamples, name, notes)
         rows[name] |= {"only_base": pairing.only_base, "only_other": pairing.only_other, "gap_recovered": np.nan}
         if teacher is not None:
             rows[name]["gap_recovered"] = _gap_recovered(pairing.pairs, teacher, metric, label, name, notes)
@@ -153,64 +152,12 @@ def compare(
     return Comparison(table[list(_COLUMNS)].astype(counts), pd.DataFrame(differences), notes, metric in LOWER_IS_BETTER)
 
 
-def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm's step-down correction of several p-values; a NaN is not a test and stays NaN.
-
-    Source:
-        Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 65-70 (1979).
-    """
-    order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN is sorted to the end
-    corrected = np.full(len(p_values), np.nan)
-    corrected[order] = np.minimum(np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1)), 1)
-    return corrected
-
-
 def _check(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> None:
     metrics = set(frame.select_dtypes("number").columns) - ABSOLUTE
     if metric not in metrics:
         raise UserError(f"{name}: {UnknownName('metric', metric, metrics)}", option="metric")
     if label is not None and label not in set(frame["label"]):
         raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}", option="label")
-
-
-@dataclass(frozen=True)
-class _Pairing:
-    """Two runs on the cases that both have.
-
-    Args:
-        pairs: One row per case that has a value in both, with the columns `base` and `other`: the means over the
-            labels that are defined in each.
-        base: One row per common case and one column per label; NaN where it is undefined.
-        other: The same, with the same rows and columns.
-    """
-
-    pairs: pd.DataFrame
-    base: pd.DataFrame
-    other: pd.DataFrame
-
-    @classmethod
-    def of(cls, base: pd.DataFrame, other: pd.DataFrame, metric: str, label: str | None) -> _Pairing:
-        values = [_values(frame, metric, label) for frame in (base, other)]
-        cases = values[0].index.intersection(values[1].index).sort_values()
-        labels = values[0].columns.union(values[1].columns, sort=False)
-        base, other = (of_run.reindex(index=cases, columns=labels) for of_run in values)
-        pairs = pd.DataFrame({"base": base.mean(axis=1), "other": other.mean(axis=1)}).dropna()
-        return cls(pairs, base, other)
-
-    @property
-    def only_base(self) -> int:
-        """Number of values (case and label) that only the base has."""
-        return int((self.base.notna() & self.other.isna()).to_numpy().sum())
-
-    @property
-    def only_other(self) -> int:
-        """Number of values (case and label) that only the other run has."""
-        return int((self.other.notna() & self.base.isna()).to_numpy().sum())
-
-
-def _values(frame: pd.DataFrame, metric: str, label: str | None) -> pd.DataFrame:
-    values = by_case_and_label(frame, metric)
-    return values if label is None else values[[label]]
 
 
 def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> list[str]:
@@ -228,57 +175,7 @@ def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) ->
     ]
 
 
-@dataclass(frozen=True)
-class _Units:
-    """What is drawn and tested: cases, or patients with all of their cases.
-
-    Args:
-        name: `case` or `patient`.
-        of_case: The number of the unit of each case, from 0.
-    """
-
-    name: Literal["case", "patient"]
-    of_case: NDArray[np.intp]
-
-    @classmethod
-    def of(cls, cases: pd.Index[str], patients: Mapping[str, str]) -> _Units:
-        if not set(cases) <= patients.keys():
-            return cls("case", np.arange(len(cases)))
-        names, of_case = np.unique([patients[case] for case in cases], return_inverse=True)
-        return cls("patient" if len(names) < len(cases) else "case", of_case)
-
-    @property
-    def number(self) -> int:
-        """How many there are."""
-        return int(self.of_case.max()) + 1
-
-    @property
-    def sizes(self) -> NDArray[np.float64]:
-        """The number of cases of each unit."""
-        return np.bincount(self.of_case).astype(np.float64)
-
-    def sums(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums of values `(…, cases)` over the cases of each unit: `(…, units)`."""
-        rows = [np.bincount(self.of_case, row, self.number) for row in values.reshape(-1, values.shape[-1])]
-        return np.array(rows, np.float64).reshape(*values.shape[:-1], self.number)
-
-    def means(self, values: pd.Series[float]) -> NDArray[np.float64]:
-        """Means over the cases of each unit."""
-        numbers = np.asarray(values, np.float64)
-        return numbers if self.name == "case" else self.sums(numbers) / self.sizes
-
-
-def _patients_in(frames: Sequence[pd.DataFrame]) -> dict[str, str]:
-    """The patients that files of metrics name."""
-    found: dict[str, str] = {}
-    for frame in frames:
-        if "patient" in frame:
-            named = frame.dropna(subset="patient")
-            found |= dict(zip(named["case"], named["patient"].astype(str), strict=True))
-    return found
-
-
-def _about_patients(units: _Units, cases: pd.Index[str], patients: Mapping[str, str]) -> list[str]:
+def _about_patients(units: Units, cases: pd.Index[str], patients: Mapping[str, str]) -> list[str]:
     if patients and (lacking := sorted(set(cases) - patients.keys())):
         return [f"The patient of {_listed(lacking)} is not known, so every case counts as independent of the others."]
     if units.name == "case":
@@ -290,108 +187,11 @@ def _about_patients(units: _Units, cases: pd.Index[str], patients: Mapping[str, 
     ]
 
 
-def _tied(differences: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
-    """Differences whose sizes are equal up to rounding made equal, and zero if they are that small.
-
-    The difference of two values is rounded by up to `scale` times the precision of a float, so 0.3 − 0.2 and 0.2 − 0.1
-    are no tie to Wilcoxon's test, though the values that were measured are.
-
-    Args:
-        differences: One per case or patient.
-        scale: The largest of the values that were subtracted.
-    """
-    sizes = np.abs(differences)
-    order = np.argsort(sizes)
-    steps = np.diff(sizes[order], prepend=0.0) > ROUNDING * max(scale, np.finfo(np.float64).tiny)
-    first = np.maximum.accumulate(np.where(steps, np.arange(len(sizes)), -1))
-    tied = np.empty_like(sizes)
-    tied[order] = np.where(first < 0, 0.0, sizes[order][first])
-    return np.asarray(np.copysign(tied, differences))
-
-
-def _tests(
-    differences: pd.Series[float], by_unit: NDArray[np.float64], units: _Units, seed: int, resamples: int
-) -> dict[str, float]:
-    found = {"difference": float(differences.mean()), "ci_low": np.nan, "ci_high": np.nan}
-    found |= {"t_p": np.nan, "wilcoxon_p": np.nan, "cohen_dz": np.nan, "rank_biserial": np.nan}
-    if by_unit.any():
-        found["wilcoxon_p"] = float(stats.wilcoxon(by_unit).pvalue)
-        found["rank_biserial"] = _rank_biserial(by_unit)
-    if _varies(by_unit):
-        sums, sizes = units.sums(np.asarray(differences, np.float64)), units.sizes
-        found["ci_low"], found["ci_high"] = _interval(
-            lambda drawn: sums[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1), units.number, seed, resamples
-        )
-        found["t_p"] = float(stats.ttest_1samp(by_unit, 0).pvalue)
-        found["cohen_dz"] = float(by_unit.mean() / by_unit.std(ddof=1))
-    return found
-
-
-def _means_of_labels(
-    pairing: _Pairing, units: _Units, seed: int, resamples: int, name: str, notes: list[str]
-) -> dict[str, float]:
-    """The mean of labels of both runs, each over its own labels, and the interval of their difference."""
-    for run, frame in (("the base", pairing.base), (name, pairing.other)):
-        if lacking := [str(label) for label in frame.columns[frame.isna().all()]]:
-            notes.append(
-                f"{name}: {', '.join(lacking)} has no value in {run}, whose mean of labels is over the others."
-            )
-    values = np.stack([frame.to_numpy(np.float64).T for frame in (pairing.base, pairing.other)])
-    sums, counts = units.sums(np.nan_to_num(values)), units.sums((~np.isnan(values)).astype(np.float64))
-    in_both = (counts.sum(axis=-1) > 0).all(axis=0)
-
-    def means(total: NDArray[np.float64], number: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Both runs' means `(2, resamples)`; a label that both have counts if both have a value in the resample."""
-        defined = number > 0
-        defined[:, in_both] = defined[:, in_both].all(axis=0)
-        of_labels = np.where(defined, total / np.maximum(number, 1), 0)
-        return np.asarray(of_labels.sum(axis=1) / np.maximum(defined.sum(axis=1), 1))
-
-    def difference(drawn: NDArray[np.intp]) -> NDArray[np.float64]:
-        base, other = means(sums[..., drawn].sum(axis=-1), counts[..., drawn].sum(axis=-1))
-        return np.asarray(other - base)
-
-    total, number = sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True)
-    base, other = means(total, number)[:, 0]
-    found = {"base_of_labels": base, "other_of_labels": other, "difference_of_labels": other - base}
-    low = high = np.nan
-    without_one = means(total - sums, number - counts)
-    if units.number > 1 and _varies(without_one[1] - without_one[0]):
-        low, high = _interval(difference, units.number, seed, resamples)
-    return {key: float(value) for key, value in (found | {"labels_ci_low": low, "labels_ci_high": high}).items()}
-
-
-def _interval(
-    statistic: Callable[[NDArray[np.intp]], NDArray[np.float64]], number: int, seed: int, resamples: int
-) -> tuple[float, float]:
-    """BCa bootstrap interval of a statistic of `number` units, which takes the indices of drawn units `(…, number)`."""
-    interval = stats.bootstrap(
-        (np.arange(number),),
-        lambda drawn, axis: statistic(drawn),
-        n_resamples=resamples,
-        batch=500,
-        vectorized=True,
-        random_state=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def _varies(differences: NDArray[np.float64]) -> bool:
-    """Whether there is any spread beyond rounding."""
-    return bool(np.ptp(differences) > 1e-12 * max(1.0, np.abs(differences).max()))
-
-
-def _rank_biserial(differences: NDArray[np.float64]) -> float:
-    changed = differences[differences != 0]
-    ranks = stats.rankdata(np.abs(changed))
-    return float((ranks * np.sign(changed)).sum() / ranks.sum())
-
-
 def _gap_recovered(
     pairs: pd.DataFrame, teacher: pd.DataFrame, metric: str, label: str | None, name: str, notes: list[str]
 ) -> float:
     """The share of the teacher's lead, over the pairs of the difference; NaN if the teacher lacks one of them."""
-    of_teacher = _values(teacher, metric, label).mean(axis=1).reindex(pairs.index)
+    of_teacher = values_by_case(teacher, metric, label).mean(axis=1).reindex(pairs.index)
     if lacking := list(of_teacher.index[of_teacher.isna()]):
         notes.append(
             f"{name}: the teacher has no value of {metric} in {len(lacking)} of the {len(pairs)} cases "
@@ -406,7 +206,7 @@ def _gap_recovered(
 
 
 def _unpaired(
-    base: pd.DataFrame, other: pd.DataFrame, pairing: _Pairing, metric: str, label: str | None, name: str
+    base: pd.DataFrame, other: pd.DataFrame, pairing: RunPairs, metric: str, label: str | None, name: str
 ) -> list[str]:
     cases = set(base["case"]), set(other["case"])
     notes = [
@@ -443,7 +243,7 @@ def _warnings(differences: NDArray[np.float64], name: str, unit: str) -> list[st
             f"{name}: {n} {'pair' if unit == 'case' else unit}{'s are' if n > 1 else ' is'} too few for a conclusion: "
             f"with this number, the p of Wilcoxon's test is {2 / 2**n:.3g} or more."
         )
-    if n > 1 and not _varies(differences):
+    if n > 1 and not varies(differences):
         notes.append(f"{name}: all {unit}s differ by the same amount; the t-test, d_z and the interval need a spread.")
     zeros = int(np.count_nonzero(differences == 0))
     if zeros:

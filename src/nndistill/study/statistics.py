@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..evaluation.aggregates import finite
-from ..evaluation.comparison import holm
+from ..evaluation.paired_tests import holm
 
 RESAMPLES = 10_000
 

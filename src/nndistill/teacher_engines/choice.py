@@ -178,7 +178,8 @@ class ChosenEngine:
         if name not in _TITLES:
             raise _NotUsable("this version of nnDistill does not know it")
         try:
-            from .openvino import OpenVinoEngine, computes_bfloat16, convert_teacher
+            from .openvino import OpenVinoEngine, convert_teacher
+            from .openvino_graph import computes_bfloat16
             from .stored_model import stored_model
         except ImportError:
             raise _NotUsable('OpenVINO is not installed (pip install "nndistill[openvino]")') from None
@@ -221,7 +222,7 @@ def _openvino_here() -> str:
     if not torch.is_autocast_enabled("cpu") or torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return "openvino"
     try:
-        from .openvino import computes_bfloat16
+        from .openvino_graph import computes_bfloat16
     except ImportError:
         return "openvino"
     return "openvino-bfloat16" if computes_bfloat16() else "openvino"

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import openvino
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..methods import Activations
-from ..suppress_output import suppress_output, suppress_warnings
 from ..taps import Taps
 from .base import outputs_of
+from .openvino_graph import Precision, computes_bfloat16, convert, make_ready
 from .pytorch import TorchEngine
 
-Precision = Literal["float32", "bfloat16"]
-
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _NAMES = {"float32": "openvino", "bfloat16": "openvino-bfloat16"}
 
 
@@ -71,16 +64,7 @@ class OpenVinoEngine:
 
     def _request(self, shape: tuple[int, ...]) -> openvino.InferRequest:
         if shape not in self._requests:
-            model = self._model.clone()
-            model.reshape(shape)  # a fixed size is computed faster than any size
-            settings: dict[str, Any] = {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "ENABLE_CPU_PINNING": False,  # two trainings beside each other would be pinned to the same cores
-            }
-            compiled = openvino.Core().compile_model(model, "CPU", settings)
-            self._requests[shape] = compiled.create_infer_request()
+            self._requests[shape] = make_ready(self._model, shape, precision=self._precision)
         return self._requests[shape]
 
 
@@ -94,19 +78,9 @@ def convert_teacher(engine: TorchEngine, example: Tensor) -> openvino.Model:
     Raises:
         Exception: Of many kinds, if the network does what OpenVINO does not know.
     """
-    with torch.no_grad(), torch.autocast("cpu", enabled=False), suppress_output(), suppress_warnings():
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
         engine(example)  # the first run goes through the whole network, even if less is read
-        # What openvino.convert_model does, without its side effects: that sets the level of the root logger, so that
-        # warnings are lost, and reports the conversion to OpenVINO's makers.
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        traced = TorchScriptPythonDecoder(_Outputs(engine).eval(), example_input=(example,), shared_memory=False)
-        model: openvino.Model = frontend.convert(frontend.load(traced))
-    return model
-
-
-def computes_bfloat16() -> bool:
-    """Whether OpenVINO computes in bfloat16 on this processor."""
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return convert(_Outputs(engine).eval(), example)
 
 
 class _Outputs(nn.Module):

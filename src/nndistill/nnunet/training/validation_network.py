@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor, autocast, nn
 
 from ...runtime.sliding_window import windows
-from ...suppress_output import suppress_output, suppress_warnings
 from .precision import PAYS, may_be_faster_in_bfloat16
+
+if TYPE_CHECKING:
+    from ...teacher_engines.openvino_graph import Precision
 
 LARGEST_DIFFERENCE = 1e-3
 """Share of voxels whose label may be another one."""
@@ -201,32 +203,12 @@ class _InOpenVino(_Replacement):
     """In bfloat16 if the processor has it, with as many threads as PyTorch."""
 
     def __init__(self, network: nn.Module, patch: Tensor) -> None:
-        import openvino
+        from ...teacher_engines.openvino_graph import computes_bfloat16, convert, make_ready
 
         super().__init__(network)
-        model = _in_openvino(network, patch)
-        model.reshape(tuple(patch.shape))  # a fixed size is computed faster than any size
-        core = openvino.Core()
-        bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_CPU_PINNING": False,  # two trainings beside each other would be pinned to the same cores
-        }
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        precision: Precision = "bfloat16" if computes_bfloat16() else "float32"
+        self._request = make_ready(convert(network, patch), patch.shape, precision=precision)
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = self._request.infer([x.contiguous().numpy()])
         return torch.from_numpy(np.array(outputs[0], np.float32))
-
-
-def _in_openvino(network: nn.Module, patch: Tensor) -> Any:
-    """As `openvino.convert_model`, which besides sets the root logger's level and reports to OpenVINO's makers."""
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with torch.no_grad(), suppress_output(), suppress_warnings():
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        traced = TorchScriptPythonDecoder(network, example_input=(patch,), shared_memory=False)
-        return frontend.convert(frontend.load(traced))
