@@ -108,6 +108,21 @@ def test_checkpoint_of_another_program_names_what_is_other(tmp_path, key, value)
         read_checkpoint(tmp_path / "c.pth")
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is Git LFS's stand-in for the checkpoint"),
+        (b"<!DOCTYPE html>\n<title>Log in</title>", "is a text, not a checkpoint"),
+        (b"404: Not Found", "is a text, not a checkpoint"),
+    ],
+)
+def test_what_lies_in_the_place_of_a_checkpoint_is_told_by_its_name(tmp_path, content, sentence):
+    (tmp_path / "c.pth").write_bytes(content)
+    with pytest.raises(UserError, match=rf"c\.pth {sentence}"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(0, 255))
 def test_damaged_anywhere_a_checkpoint_is_read_or_refused(tmp_path, place, flip):

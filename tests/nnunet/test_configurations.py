@@ -117,6 +117,7 @@ PRIMUS = {
         (plans(FAMILY), "3d_lowers", "Did you mean '3d_lowres'"),
         (_changed(architecture=PRIMUS), None, "is a Primus, which has no stages"),
         (_changed(inherits_from="3d_base"), None, "inherits from '3d_base', which the plans do not have"),
+        (_changed(inherits_from=["3d_base"]), None, r"inherits from \['3d_base'\], which the plans do not have"),
         (_changed(inherits_from="3d_fullres"), None, "inherits from itself: 3d_fullres from 3d_fullres"),
         (_changed(patch_size=[16, 0, 16]), None, r"patch_size.1: Input should be greater than 0 \(given: 0\)"),
         (_changed(spacing=None), None, "spacing: Input should be a valid list"),
@@ -133,6 +134,8 @@ PRIMUS = {
         ),
         ({**plans(FAMILY), "configurations": {}}, None, "not a plans file of nnU-Net v2: configurations: "),
         ({**plans(FAMILY), "transpose_forward": None}, None, "not a plans file .*: transpose_forward"),
+        ({**plans(FAMILY), "transpose_forward": [0, 0, 1]}, None, "does not undo the transpose_forward"),
+        ({**plans(FAMILY), "transpose_backward": [2, 0, 1]}, None, "does not undo the transpose_forward"),
         ({**plans(FAMILY), "label_manager": "MyLabels"}, None, "the plans name the label manager 'MyLabels'"),
         (
             _changed(patch_size=[15, 16, 16]),

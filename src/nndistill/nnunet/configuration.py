@@ -79,6 +79,12 @@ def check_plans(plans: Mapping[str, Any], *, source: str) -> None:
     except ValidationError as error:
         reason = explain(error, _Plans, plans).sentence
         raise UserError(f"{source} is not a plans file of nnU-Net v2: {reason}") from error
+    forward, backward = plans["transpose_forward"], plans["transpose_backward"]
+    if [forward[axis] for axis in backward if 0 <= axis < len(forward)] != list(range(len(forward))):
+        raise UserError(
+            f"{source}: transpose_backward is {backward}, which does not undo the transpose_forward {forward}; each "
+            "has to name every axis once."
+        )
 
 
 def managers(plans: dict[str, Any], configuration: str) -> Managers:
@@ -125,7 +131,7 @@ def _refuse_inheritance(plans: dict[str, Any], configuration: str, named: str) -
     configurations = plans["configurations"]
     line = [configuration]
     while (parent := configurations[line[-1]].get("inherits_from")) is not None:
-        if parent not in configurations:
+        if not isinstance(parent, str) or parent not in configurations:
             raise UserError(
                 f"{named} inherits from {parent!r}, which the plans do not have (they have "
                 f"{', '.join(configurations)})."

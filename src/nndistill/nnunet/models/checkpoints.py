@@ -29,6 +29,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
+    _refuse_other_file(path)
     try:
         with torch.serialization.safe_globals([*_numpy_values(), *_paths()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -85,6 +86,21 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def _refuse_other_file(path: Path) -> None:
+    """Refuse what `torch.save` has not written, of which torch would complain in the terms of its file formats."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    if not start:
+        raise UserError(f"{path} is empty; copy it again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path} is Git LFS's stand-in for the checkpoint; fetch the checkpoint with git lfs pull.")
+    if start.isascii() and min(start) >= ord("\t"):  # a zip archive and a pickle hold other bytes soon
+        raise UserError(f"{path} is a text, not a checkpoint; download it again.")
 
 
 def _refuse_other_content(path: Path, checkpoint: Any) -> None:
