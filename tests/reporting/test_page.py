@@ -17,7 +17,7 @@ from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
 from nndistill.reporting.figures.case_comparison import draw_case
 from nndistill.reporting.figures.palette import INK
-from nndistill.reporting.page.page import inline_svg
+from nndistill.reporting.page.html_file import inline_svg
 
 
 @pytest.fixture(scope="module")

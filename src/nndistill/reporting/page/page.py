@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import date
-from html import escape
-from importlib.metadata import version
-from importlib.resources import files as resources
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
 from ...evaluation.aggregates import mean_of_labels
-from ...files import write_file
 from ..figures.drawing import Drawing
-from ..figures.palette import INK, label_colours, model_styles
+from ..figures.palette import label_colours, model_styles
 from ..figures.qualitative import MARKS
 from ..metrics import DICE, METRICS, labels_in_order
 from ..model_results import ReportedModel
 from ..tables.table import Table
 from ..text.result_sentences import summary_sentences
+from .html_file import write_html
 
 
 @dataclass(frozen=True)
@@ -94,56 +87,16 @@ def write_page(page: Page, path: Path, *, figures: Path) -> None:
         path: The file to write.
         figures: Folder to which the page's drawings have been written.
     """
-
-    def svg(drawing: Drawing) -> str:
-        text = (figures / f"{drawing.name}.svg").read_text(encoding="utf-8")
-        return inline_svg(text, drawing.name, drawing.title)
-
-    environment = Environment(
-        loader=FunctionLoader(page_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    html = environment.get_template("report.html.j2").render(
-        {name: getattr(page, name) for name in (*(field.name for field in fields(page)), "sections")},
-        subtitle=_subtitle(page.models),
-        cards=[_card(model) for model in page.models],
-        summary=summary_sentences(page.models),
-        browser=_browser(page),
-        svg=svg,
-        styles=model_styles(page.models),
-        provenance=_provenance(page.models),
-        version=version("nndistill"),
-        date=f"{date.today():%Y-%m-%d}",
-        style=page_file("report.css"),
-        script=page_file("report.js"),
-    )
-    write_file(path, html.encode())
-
-
-def inline_svg(text: str, prefix: str, title: str) -> str:
-    """Make matplotlib's SVG part of a page: its own ids, the page's text colour, and no size of its own."""
-    svg = text[text.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    seen: set[str] = set()
-
-    def own_id(match: re.Match[str]) -> str:
-        """The id with the prefix; matplotlib gives equal pictures one id, of which the first will do."""
-        first = match[1] not in seen
-        seen.add(match[1])
-        return f' id="{prefix}-{match[1]}"' if first else ""
-
-    svg = re.sub(r'\sid="([^"]+)"', own_id, svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{prefix}-", svg)
-    svg = svg.replace(INK, "currentColor")
-    tag, body = svg[: svg.index(">")], svg[svg.index(">") :]
-    width = re.search(r'\swidth="([^"]*)"', tag)
-    natural = f' style="--natural-width: {width[1]}"' if width else ""
-    tag = re.sub(r'\s(width|height)="[^"]*"', "", tag)
-    return f'{tag} role="img" aria-label="{escape(title)}" stroke-linejoin="round"{natural}{body}'
-
-
-def page_file(name: str) -> str:
-    """A template, style or script of pages."""
-    return (resources(__package__) / "template" / name).read_text(encoding="utf-8")
+    of_page = {name: getattr(page, name) for name in (*(field.name for field in fields(page)), "sections")}
+    derived = {
+        "subtitle": _subtitle(page.models),
+        "cards": [_card(model) for model in page.models],
+        "summary": summary_sentences(page.models),
+        "browser": _browser(page),
+        "styles": model_styles(page.models),
+        "provenance": _provenance(page.models),
+    }
+    write_html(path, "report.html.j2", of_page | derived, figures=figures)
 
 
 def _subtitle(models: Sequence[ReportedModel]) -> str:

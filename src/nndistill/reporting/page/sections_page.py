@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-from ...files import write_file
 from ..figures.drawing import Drawing
 from ..figures.palette import ModelStyle
 from ..tables.table import Table
-from .page import inline_svg, page_file
+from .html_file import write_html
 
 
 @dataclass(frozen=True)
@@ -57,23 +52,10 @@ def write_sections_page(
         styles: Colour of each row name in tables, where it has one.
         figures: Folder to which the drawings have been written.
     """
-
-    def svg(drawing: Drawing) -> str:
-        text = (figures / f"{drawing.name}.svg").read_text(encoding="utf-8")
-        return inline_svg(text, drawing.name, drawing.title)
-
-    environment = Environment(
-        loader=FunctionLoader(page_file), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    html = environment.get_template("sections.html.j2").render(
-        title=title,
-        subtitle=subtitle,
-        sections=[part for part in sections if part.sentences or part.tables or part.drawings or part.notes],
-        styles=styles,
-        svg=svg,
-        version=version("nndistill"),
-        date=f"{date.today():%Y-%m-%d}",
-        style=page_file("report.css"),
-        script=page_file("report.js"),
-    )
-    write_file(path, html.encode())
+    content = {
+        "title": title,
+        "subtitle": subtitle,
+        "sections": [part for part in sections if part.sentences or part.tables or part.drawings or part.notes],
+        "styles": styles,
+    }
+    write_html(path, "sections.html.j2", content, figures=figures)
