@@ -162,7 +162,8 @@ from nndistill.cli import main
 whole = recipes.load_recipe
 recipes.load_recipe = lambda name: whole(name).adjusted(iterations=1, validation_iterations=1)
 few = ["--epochs", "1"] if sys.argv[1] in ("teach", "distill") else []
-main([*sys.argv[1:], *few])
+if __name__ == "__main__":  # the processes that nnU-Net starts read this file too
+    main([*sys.argv[1:], *few])
 """
 
 
