@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from nndistill.cli import main
 
-pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challenges", "extensions"]
+pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challenges", "small_studies", "extensions"]
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

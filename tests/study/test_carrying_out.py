@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
+from processes import kill_with_children, wait_until
+from small_studies import metrics_of, run_study
 from trained_world import World
 
 needs_snakemake = pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake 9 needs Python 3.11")
-CHANGES = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "save_every": 1}
-
-
-@pytest.fixture
-def study_file(world: World, tmp_path: Path) -> Path:
-    file = tmp_path / "study with spaces" / "study.yaml"
-    file.parent.mkdir()
-    content = {
-        "dataset": 900,
-        "recipe": "quick",
-        "changes": CHANGES,
-        "teachers": {"teacher": {"folder": str(world.teacher)}},
-        "methods": {"none": {}, "dcd": {}},
-        "test": "raw",
-        "device": "cpu",
-        "resources": {"cpus": 1, "memory_gb": 1},
-    }
-    file.write_text(yaml.safe_dump(content, sort_keys=False))
-    return file
-
-
-def run(file: Path, world: World, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "nndistill", "study", "run", str(file), "--workspace", str(world.workspace)]
-    return subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-
-
-def metrics(file: Path) -> dict[str, pd.DataFrame]:
-    return {path.parent.name: pd.read_csv(path) for path in sorted(file.parent.glob("results/*/metrics.csv"))}
 
 
 @needs_snakemake
 def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> None:
-    out, err = (process := run(study_file, world, "--json")).communicate(timeout=600)
+    out, err = (process := run_study(study_file, world, "--json")).communicate(timeout=600)
 
     assert process.returncode == 0, err
     said = json.loads(out)
     assert {each["state"] for each in said["runs"]} == {"done"}
     assert Path(said["report"]).is_file()
-    assert set(metrics(study_file)) == {"teacher_f0", "none_f0_s0", "dcd_f0_s0"}
+    assert set(metrics_of(study_file)) == {"teacher_f0", "none_f0_s0", "dcd_f0_s0"}
     facts = json.loads((study_file.parent / "results" / "dcd_f0_s0" / "run.json").read_text())
     assert facts["machine"]["versions"]["torch"]
     assert facts["history"]["Method"].startswith("dcd")
@@ -71,22 +40,21 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_f
     whole = tmp_path / "whole" / "study.yaml"
     whole.parent.mkdir()
     whole.write_text(study_file.read_text())
-    assert run(whole, world).wait(600) == 0
-    for name in ("results", "preprocessed"):
-        (world.workspace / f"nnUNet_{name}").mkdir(exist_ok=True)
+    assert run_study(whole, world).wait(600) == 0
     for folder in world.results.glob("nnUNetTrainerDistill__study_*"):
         folder.rename(tmp_path / folder.name)  # so that the other study trains, too
 
-    for seconds in (15, 25, 35):
-        process = run(study_file, world)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        subprocess.run(["pkill", "-KILL", "-f", str(study_file.parent)], check=False)
-    assert run(study_file, world).wait(600) == 0
+    for when in ("nnUNetTrainerDistill__study_none*/fold_0/training_log*", "*/fold_0/checkpoint_latest.pth"):
+        process = run_study(study_file, world)
+        assert wait_until(lambda when=when: any(world.results.glob(when)), process)
+        kill_with_children(process)
+    process = run_study(study_file, world)
+    assert wait_until((study_file.parent / "results" / "none_f0_s0" / "run.json").is_file, process)
+    kill_with_children(process)
+    assert run_study(study_file, world).wait(600) == 0
 
-    for name, frame in metrics(whole).items():
-        pd.testing.assert_frame_equal(metrics(study_file)[name], frame, check_exact=True)
+    for name, frame in metrics_of(whole).items():
+        pd.testing.assert_frame_equal(metrics_of(study_file)[name], frame, check_exact=True)
 
 
 @needs_snakemake
@@ -97,11 +65,12 @@ def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Pat
     content["students"] = {"good": {"reduction": 4}, "bad": {"features": [3, 5]}}
     study_file.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    out, err = (process := run(study_file, world)).communicate(timeout=600)
+    out, err = (process := run_study(study_file, world)).communicate(timeout=600)
 
     assert process.returncode == 2
-    assert "none_good_f0_s0" in metrics(study_file)
-    assert "none_bad_f0_s0 failed" in err
+    assert "none_good_f0_s0" in metrics_of(study_file)
+    assert "none_bad_f0_s0: " in err
+    assert "dcd_bad_f0_s0: " in err
     assert "runs have no result" in err
     assert "Next:" in out
 
@@ -109,11 +78,31 @@ def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Pat
 @needs_snakemake
 @pytest.mark.slow
 def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_file: Path) -> None:
-    out, err = (process := run(study_file, world, "--stop-after", "5s")).communicate(timeout=120)
+    out, err = (process := run_study(study_file, world, "--stop-after", "5s")).communicate(timeout=120)
 
     assert process.returncode == 0, err
     assert "stopped as asked" in out
-    assert run(study_file, world).wait(600) == 0
+    assert run_study(study_file, world).wait(600) == 0
+
+
+@needs_snakemake
+@pytest.mark.slow
+def test_a_workflow_that_outlives_its_command_is_not_started_twice(world: World, study_file: Path) -> None:
+    process = run_study(study_file, world)
+    state = study_file.parent / "work" / "workflow.json"
+    assert wait_until(state.is_file, process)
+    workflow = psutil.Process(json.loads(state.read_text())["pid"])
+    process.kill()
+    process.wait()
+
+    _, err = (process := run_study(study_file, world)).communicate(timeout=120)
+
+    assert process.returncode == 2
+    assert f"process {workflow.pid}" in " ".join(err.split())
+    for child in [workflow, *workflow.children(recursive=True)]:
+        child.kill()
+    psutil.wait_procs([workflow], timeout=30)
+    assert run_study(study_file, world).wait(600) == 0
 
 
 def test_a_time_that_is_none(nndistill, study_file: Path) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-
-import psutil
 
 from ..analysis.costs import model_costs
 from ..errors import UserError
@@ -33,6 +29,7 @@ from .definition import Study, TestCases
 from .places import DATA, StudyPlaces
 from .results import RunResult, keep_result, read_results
 from .runs import StudyRun, run_of, study_runs
+from .status import this_process
 
 
 def carry_out(
@@ -216,7 +213,7 @@ def _versions() -> dict[str, str]:
 def _state(places: StudyPlaces, name: str) -> Iterator[None]:
     """Say in the job's state that it runs, and how it ended if it failed."""
     file = places.state(name)
-    began = {"pid": os.getpid(), "began": psutil.Process().create_time(), "host": platform.node()}
+    began = this_process()
     write_json(file, {"state": "running", **began})
     try:
         yield

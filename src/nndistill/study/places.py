@@ -49,6 +49,11 @@ class StudyPlaces:
         """What the workflow is given."""
         return self.work / "jobs.json"
 
+    @property
+    def workflow(self) -> Path:
+        """Which process carries out the study, while one does."""
+        return self.work / "workflow.json"
+
     def log(self, name: str) -> Path:
         """What a job prints."""
         return self.work / "logs" / f"{name}.txt"

@@ -115,15 +115,22 @@ def _status(places: StudyPlaces, run: StudyRun, result: RunResult | None) -> Run
     said = read_json(file)
     if said["state"] == "failed":
         return RunStatus(run, "failed", why=str(said["why"]))
-    return RunStatus(run, "running" if _is_alive(said) else "stopped")
+    return RunStatus(run, "running" if is_alive(said) else "stopped")
 
 
-def _is_alive(said: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote a state is still there; on another machine, it is taken to be."""
+def this_process(pid: int | None = None) -> dict[str, Any]:
+    """What tells a process, by default this one, from a later one with the same number: its start, and the machine."""
+    process = psutil.Process(pid)
+    return {"pid": process.pid, "began": process.create_time(), "host": platform.node()}
+
+
+def is_alive(said: Mapping[str, Any]) -> bool:
+    """Whether a process of which `this_process` was kept is still there; on another machine, it is taken to be."""
     if said["host"] != platform.node():
         return True
     try:
-        return bool(psutil.Process(said["pid"]).create_time() == said["began"])
+        process = psutil.Process(said["pid"])
+        return bool(process.create_time() == said["began"] and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

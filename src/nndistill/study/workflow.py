@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -18,11 +19,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import UserError
-from ..files import write_json
+from ..files import read_json, write_json
 from .definition import Study
 from .places import DATA, StudyPlaces
 from .results import is_done, other_setups, result_file
 from .runs import StudyRun, study_runs
+from .status import is_alive, this_process
 
 _GRACE = 30.0
 """Seconds that jobs have to stop before they are killed; what a kill loses is what follows the last checkpoint."""
@@ -79,6 +81,7 @@ def run_study(
     places.work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(places.work / "study.lock", timeout=0):
+            _refuse_running_workflow(places)
             write_json(places.jobs, jobs_of(study, places, missing, workspace=workspace))
             for name in [DATA, *(run.name for run in missing)]:
                 places.state(name).unlink(missing_ok=True)
@@ -137,6 +140,16 @@ def refuse_missing_engine(executor: str) -> None:
         raise UserError("there is no Slurm on this machine: the command sbatch is missing.", option="executor")
 
 
+def _refuse_running_workflow(places: StudyPlaces) -> None:
+    """Refuse to start a second workflow: a kill of the command leaves the one that it has started."""
+    if places.workflow.is_file() and is_alive(said := read_json(places.workflow)):
+        where = "" if said["host"] == platform.node() else f" on {said['host']}"
+        raise UserError(
+            f"an earlier call of this study was killed, but its workflow still runs (process {said['pid']}{where}) and "
+            f"trains; wait until it ends, or end it. If it is not there, delete {places.workflow}."
+        )
+
+
 def _settle_other_setups(places: StudyPlaces, runs: Sequence[StudyRun], *, replace: bool) -> None:
     found = other_setups([places.results], runs)
     if found and not replace:
@@ -168,6 +181,7 @@ def _run(command: Sequence[str], places: StudyPlaces, stop_after: float | None, 
     places.log("snakemake").parent.mkdir(parents=True, exist_ok=True)
     with places.log("snakemake").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        write_json(places.workflow, this_process(process.pid))
         try:
             while process.poll() is None and (end is None or time.monotonic() < end):
                 watch()
@@ -176,6 +190,7 @@ def _run(command: Sequence[str], places: StudyPlaces, stop_after: float | None, 
             stopped = process.poll() is None
             if stopped:
                 _stop(process)
+            places.workflow.unlink(missing_ok=True)
     watch()
     return stopped
 
