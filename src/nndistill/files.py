@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from .errors import UserError
 
-_CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+CANNOT_WRITE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+"""Numbers of the errors that mean that a place cannot be written, and not that something is wrong with the program."""
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             path.rename(replaced)
         temporary.rename(path)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in CANNOT_WRITE:
             raise
         raise UserError(f"cannot write {path}: {error.strerror}.") from error
     finally:

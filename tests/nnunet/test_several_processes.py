@@ -19,7 +19,6 @@ import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch.multiprocessing.spawn import ProcessRaisedException
-from torch.nn.parallel import DistributedDataParallel
 
 from nndistill import load_recipe, prepare_student
 from nndistill.errors import UserError
@@ -56,22 +55,6 @@ def copies(monkeypatch):
 
 
 @pytest.fixture
-def on_cpu(copies, monkeypatch):
-    """Let nnU-Net, for which several processes are as many GPUs, train on the CPU."""
-    begin = nnUNetTrainer.__init__
-
-    def begin_on_cpu(trainer, *arguments, **options) -> None:
-        begin(trainer, *arguments, **options)
-        trainer.device, trainer.grad_scaler = CPU, None
-
-    monkeypatch.setattr(nnUNetTrainer, "__init__", begin_on_cpu)
-    monkeypatch.setattr(
-        "nnunetv2.training.nnUNetTrainer.nnUNetTrainer.DDP",
-        lambda network, device_ids: DistributedDataParallel(network),
-    )
-
-
-@pytest.fixture
 def student(world, monkeypatch):
     """A student whose loss gathers from all processes, and whose best checkpoint is validated."""
     for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
@@ -96,7 +79,7 @@ def _rank() -> int:
     return torch.distributed.get_rank()
 
 
-def test_two_processes_learn_prompts_skip_a_step_together_and_resume(on_cpu, student, monkeypatch):
+def test_two_processes_learn_prompts_skip_a_step_together_and_resume(copies, student, monkeypatch):
     run = student("freekd", prompt_iterations=1)
     losses, end = nnUNetTrainerDistill.losses, nnUNetTrainer.on_train_end
     calls = iter(range(100))

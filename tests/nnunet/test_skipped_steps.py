@@ -33,7 +33,9 @@ class Steps:
 
     def step(self, loss) -> Finite:
         self.optimizer.zero_grad()
-        return nnUNetTrainerRecipe._update(self, loss(self.network(torch.ones(1, 3)).sum()))
+        value = loss(self.network(torch.ones(1, 3)).sum())
+        nnUNetTrainerRecipe._backward(self, value)
+        return nnUNetTrainerRecipe._update(self, value.detach())
 
     def weights(self) -> list[float]:
         return [value for parameter in self.network.parameters() for value in parameter.flatten().tolist()]

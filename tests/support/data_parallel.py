@@ -65,7 +65,7 @@ def draw_phi(rank: int, folder: str) -> None:
         torch.manual_seed(rank)
         method = build_method(name, student_channels=STUDENT, teacher_channels=TEACHER, **options)
         drawn = {parameter: value.clone() for parameter, value in method.state_dict().items()}
-        wrapped = isinstance(across_processes(method), DistributedDataParallel)
+        wrapped = isinstance(across_processes(method, torch.device("cpu")), DistributedDataParallel)
         kept[key] = (drawn, method.state_dict(), wrapped)
     torch.save(kept, f"{folder}/{rank}.pth")
     distributed.destroy_process_group()

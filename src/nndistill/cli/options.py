@@ -24,6 +24,14 @@ Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
     typer.Option(help="What convolutions compute in; auto: whatever is fastest here. Default: the recipe's."),
 ]
+Accumulate = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Parts of a batch that are computed one after the other, for a GPU that has too little memory for all. "
+        "Default: the recipe's.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of the initial weights and of sampling. Default: the recipe's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one that can run the networks.")]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..progress import TrainingProgress
@@ -22,6 +22,19 @@ def adjusted_recipe(name: str, **changes: Any) -> Recipe:
     return load_recipe(name).adjusted(**changes)
 
 
+def prepared(prepare: Callable[[], Run]) -> Run:
+    """Write the plans of a run: in the first process alone, if `torchrun` started several."""
+    from ..nnunet.training.across_processes import made_by_first, process_count
+    from ..nnunet.training.run import refuse_uneven_batches
+
+    def prepare_and_check() -> Run:
+        run = prepare()
+        refuse_uneven_batches(run, process_count())
+        return run
+
+    return made_by_first(prepare_and_check)
+
+
 def refuse_missing_device(device: str, *, gpus: int) -> None:
     """Refuse a device that is not there, before anything is planned or written."""
     from ..nnunet.training.run import find_training_device
@@ -30,9 +43,13 @@ def refuse_missing_device(device: str, *, gpus: int) -> None:
 
 
 def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validate: bool) -> None:
-    """Train a run under a progress bar."""
+    """Train a run under a progress bar, which the first of several processes shows."""
+    from ..nnunet.training.across_processes import is_first
     from ..nnunet.training.run import train
 
+    if not is_first():
+        train(run, device=device, validate=validate)
+        return
     with TrainingProgress(title) as progress:
         train(
             run,
@@ -47,6 +64,10 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
 
 def report_training(run: Run, *, validate: bool, as_json: bool, next_step: Sequence[object]) -> None:
     """Print where the trained model is, its validation Dice if it was validated, and what to do next."""
+    from ..nnunet.training.across_processes import is_first
+
+    if not is_first():
+        return
     from ..nnunet.models.scores import validation_scores
     from ..reporting import dice_table
 

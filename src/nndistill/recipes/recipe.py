@@ -163,6 +163,8 @@ class Recipe(Strict):
         precision: What convolutions compute in: `float32`, `bfloat16`, or `auto`. That is nnU-Net's mixed precision on
             CUDA; on a processor, bfloat16 if a measurement at the start shows that it is faster there, else float32. A
             run keeps the precision in which it began.
+        accumulate: Parts in which a batch is computed, one after the other, before the step: less memory, and the same
+            step up to rounding (but see `docs/nnunet.md` on batch Dice).
         mirroring: Mirror patches in training, and average over mirrored copies in prediction.
         save_every: A run resumes from `checkpoint_latest.pth`, which is written once per this many epochs.
         seed: Seed of the initial weights and of sampling. Default: a different training each time, as in nnU-Net.
@@ -196,6 +198,7 @@ class Recipe(Strict):
     early_stopping: EarlyStopping | None = None
     checkpoint: Checkpoint = "final"
     precision: WantedPrecision = "auto"
+    accumulate: int = Field(default=1, ge=1)
     mirroring: bool = True
     save_every: int = Field(default=10, ge=1)
     seed: int | None = Field(default=None, ge=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from ...errors import UserError
 from ..options import (
+    Accumulate,
     AsJson,
     BatchSize,
     Device,
@@ -27,7 +28,10 @@ from ..options import (
     Validate,
     Workspace,
 )
-from ..training import adjusted_recipe, refuse_missing_device, report_training, train_with_progress
+from ..training import adjusted_recipe, prepared, refuse_missing_device, report_training, train_with_progress
+
+if TYPE_CHECKING:
+    from ...nnunet.training.run import Run
 
 _METHODS = "{methods}"
 
@@ -88,6 +92,7 @@ def distill(
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
     precision: Precision = None,
+    accumulate: Accumulate = None,
     seed: Seed = None,
     device: Device = "auto",
     gpus: Gpus = 1,
@@ -110,46 +115,54 @@ def distill(
     as_json: AsJson = False,
 ) -> None:
     """Distil a teacher into a smaller student."""
+    from ...nnunet.training.launched import joined
     from ...nnunet.training.student import prepare_student
     from ...nnunet.workspace import use_workspace
     from ...runtime.backends.torch import find_device
 
     use_workspace(workspace)
-    refuse_missing_device(device, gpus=gpus)
-    recipe = adjusted_recipe(
-        recipe_name,
-        epochs=epochs,
-        iterations=iterations,
-        learning_rate=learning_rate,
-        precision=precision,
-        seed=seed,
-        distillation_weight=weight,
-        balance=balance,
-        method=method,
-        method_options=_options(option or []) or None,
-    )
-    run = prepare_student(
-        teacher_folder,
-        fold=fold,
-        recipe=recipe,
-        reduction=reduction,
-        features=features,
-        batch_size=batch_size,
-        teacher_fold=teacher_fold,
-        teacher_checkpoint=teacher_checkpoint,
-        dataset=None if dataset_id is None else str(dataset_id),
-        name=name,
-        init=init,
-        teacher_engine=teacher_engine,
-        resume=resume,
-    )
-    train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
-    best = ["-chk", "checkpoint_best.pth"] if recipe.checkpoint == "best" else []
-    kind = "cuda" if gpus > 1 else find_device(device).type
-    place = ["-device", kind] if kind != "cuda" else []  # which is nnU-Net's default
-    next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
-    next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
-    report_training(run, validate=validate, as_json=as_json, next_step=next_step)
+
+    def prepare() -> Run:
+        refuse_missing_device(device, gpus=gpus)
+        recipe = adjusted_recipe(
+            recipe_name,
+            epochs=epochs,
+            iterations=iterations,
+            learning_rate=learning_rate,
+            precision=precision,
+            accumulate=accumulate,
+            seed=seed,
+            distillation_weight=weight,
+            balance=balance,
+            method=method,
+            method_options=_options(option or []) or None,
+        )
+        return prepare_student(
+            teacher_folder,
+            fold=fold,
+            recipe=recipe,
+            reduction=reduction,
+            features=features,
+            batch_size=batch_size,
+            teacher_fold=teacher_fold,
+            teacher_checkpoint=teacher_checkpoint,
+            dataset=None if dataset_id is None else str(dataset_id),
+            name=name,
+            init=init,
+            teacher_engine=teacher_engine,
+            resume=resume,
+        )
+
+    with joined(device, gpus=gpus):
+        run = prepared(prepare)
+        recipe = run.recipe
+        train_with_progress(run, f"student ({recipe.method})", device=device, gpus=gpus, validate=validate)
+        best = ["-chk", "checkpoint_best.pth"] if recipe.checkpoint == "best" else []
+        kind = "cuda" if gpus > 1 else find_device(device).type
+        place = ["-device", kind] if kind != "cuda" else []  # which is nnU-Net's default
+        next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
+        next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
+        report_training(run, validate=validate, as_json=as_json, next_step=next_step)
 
 
 def _options(given: list[str]) -> dict[str, Any]:

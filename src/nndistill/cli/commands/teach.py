@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..options import (
+    Accumulate,
     AsJson,
     BatchSize,
     Device,
@@ -26,7 +27,10 @@ from ..options import (
     Workspace,
 )
 from ..output import workspace_option
-from ..training import adjusted_recipe, refuse_missing_device, report_training, train_with_progress
+from ..training import adjusted_recipe, prepared, refuse_missing_device, report_training, train_with_progress
+
+if TYPE_CHECKING:
+    from ...nnunet.training.run import Run
 
 
 def teach(
@@ -44,6 +48,7 @@ def teach(
         typer.Option(help="Voxels per patch, such as --patch-size 64 64 64; default: as planned."),
     ] = None,
     precision: Precision = None,
+    accumulate: Accumulate = None,
     seed: Seed = None,
     device: Device = "auto",
     gpus: Gpus = 1,
@@ -56,34 +61,40 @@ def teach(
     """Train a teacher on a small budget: plan, preprocess, train. For a full training, use stock nnUNetv2_train."""
     from ...datasets import check_raw_dataset
     from ...nnunet.data.preprocessing import plan_and_preprocess
+    from ...nnunet.training.launched import joined
     from ...nnunet.training.teacher import prepare_teacher
     from ...nnunet.workspace import dataset_folder, raw_folder, use_workspace
 
     use_workspace(workspace)
-    refuse_missing_device(device, gpus=gpus)
-    recipe = adjusted_recipe(
-        recipe_name,
-        epochs=epochs,
-        iterations=iterations,
-        learning_rate=learning_rate,
-        precision=precision,
-        seed=seed,
-    )
-    folder = dataset_folder(raw_folder(), dataset)
-    check_raw_dataset(folder)
-    plans_file = plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1)
-    run = prepare_teacher(
-        folder.name,
-        plans_file,
-        fold=fold,
-        recipe=recipe,
-        name=name,
-        features=features,
-        patch_size=patch_size,
-        batch_size=batch_size,
-        resume=resume,
-    )
-    train_with_progress(run, "teacher", device=device, gpus=gpus, validate=validate)
-    next_step = ["nndistill", "distill", run.model_folder, "--fold", fold, "--recipe", recipe_name]
-    next_step += [*(["--device", device] if device != "auto" else []), *workspace_option(workspace)]
-    report_training(run, validate=validate, as_json=as_json, next_step=next_step)
+
+    def prepare() -> Run:
+        refuse_missing_device(device, gpus=gpus)
+        recipe = adjusted_recipe(
+            recipe_name,
+            epochs=epochs,
+            iterations=iterations,
+            learning_rate=learning_rate,
+            precision=precision,
+            accumulate=accumulate,
+            seed=seed,
+        )
+        folder = dataset_folder(raw_folder(), dataset)
+        check_raw_dataset(folder)
+        return prepare_teacher(
+            folder.name,
+            plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1),
+            fold=fold,
+            recipe=recipe,
+            name=name,
+            features=features,
+            patch_size=patch_size,
+            batch_size=batch_size,
+            resume=resume,
+        )
+
+    with joined(device, gpus=gpus):
+        run = prepared(prepare)
+        train_with_progress(run, "teacher", device=device, gpus=gpus, validate=validate)
+        next_step = ["nndistill", "distill", run.model_folder, "--fold", fold, "--recipe", recipe_name]
+        next_step += [*(["--device", device] if device != "auto" else []), *workspace_option(workspace)]
+        report_training(run, validate=validate, as_json=as_json, next_step=next_step)

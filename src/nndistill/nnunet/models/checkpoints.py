@@ -1,4 +1,8 @@
-"""Checkpoint files: reading runs no code from them, and a kill while writing damages none."""
+"""Checkpoint files: reading runs no code from them, a kill while writing damages none, and damage shows.
+
+A checkpoint is a zip archive, as PyTorch writes it, whose comment holds the digest of everything before it. PyTorch
+passes over the comment, so that stock nnU-Net reads these files too.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import pickle
 import random
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,6 +20,11 @@ import torch
 
 from ...errors import UserError
 from ...files import write_file
+
+_MARK = b"nndistill sha256 "
+_LENGTH = 2
+"""Bytes of the length of a zip archive's comment, the last ones before it."""
+_BLOCK = 1 << 20
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -30,6 +40,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
     _refuse_other_file(path)
+    if not _is_as_written(path):
+        raise UserError(f"{path} is damaged: its content does not have the digest that it was written with.")
     try:
         with torch.serialization.safe_globals([*_numpy_values(), *_paths()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -50,13 +62,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a checkpoint. A kill or a full disk while writing leaves the previous file intact.
+    """Write a checkpoint with its digest. A kill or a full disk while writing leaves the previous file intact.
 
     Raises:
         UserError: The disk is full.
     """
     buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError without a cause
     torch.save(checkpoint, buffer)
+    content = buffer.getbuffer()
+    content[-_LENGTH:] = (len(_MARK) + 64).to_bytes(_LENGTH, "little")  # of the comment, in zip's last record
+    comment = _MARK + sha256(content).hexdigest().encode()
+    content.release()
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(comment)
     write_file(path, buffer.getbuffer())
 
 
@@ -101,6 +119,21 @@ def _refuse_other_file(path: Path) -> None:
         raise UserError(f"{path} is Git LFS's stand-in for the checkpoint; fetch the checkpoint with git lfs pull.")
     if start.isascii() and min(start) >= ord("\t"):  # a zip archive and a pickle hold other bytes soon
         raise UserError(f"{path} is a text, not a checkpoint; download it again.")
+
+
+def _is_as_written(path: Path) -> bool:
+    """Whether a file has the content of which it holds the digest; one that holds none is taken to be whole."""
+    size = path.stat().st_size - len(_MARK) - 64
+    if size < 0:
+        return True
+    digest = sha256()
+    with path.open("rb") as file:
+        left = size
+        while block := file.read(min(left, _BLOCK)):
+            digest.update(block)
+            left -= len(block)
+        comment = file.read()
+    return not comment.startswith(_MARK) or comment[len(_MARK) :] == digest.hexdigest().encode()
 
 
 def _refuse_other_content(path: Path, checkpoint: Any) -> None:

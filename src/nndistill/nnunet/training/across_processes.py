@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from ...errors import UserError
 
 T = TypeVar("T")
 
 
-def across_processes(method: nn.Module, *, device_ids: Sequence[int] | None = None) -> nn.Module:
-    """Give every process the first one's φ, and if any of it is trained, the mean of all processes' gradients.
+class FirstProcessFailed(UserError):
+    """Raised in all processes but the first, when the first failed in what it did for all."""
+
+
+def across_processes(module: nn.Module, device: torch.device) -> nn.Module:
+    """Give every process the first one's parameters, and if any is trained, the mean of all processes' gradients.
 
     Args:
-        method: A method; each process has drawn φ for itself.
-        device_ids: As of `DistributedDataParallel`, which the result is if anything is trained, and which refuses a
-            module without trained parameters.
+        module: The student, or a method with its φ; each process has drawn its parameters for itself.
+        device: Where it computes.
+
+    Returns:
+        A `DistributedDataParallel` if anything is trained, which refuses a module without trained parameters.
     """
-    if any(parameter.requires_grad for parameter in method.parameters()):
-        return DistributedDataParallel(method, device_ids=device_ids)
-    for parameter in method.parameters():
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        return DistributedDataParallel(module, device_ids=[device] if device.type == "cuda" else None)
+    for parameter in module.parameters():
         distributed.broadcast(parameter.detach(), src=0)
-    return method
+    return module
+
+
+def process_count() -> int:
+    """Number of processes that train together; 1 if this one trains alone.
+
+    Example:
+        >>> process_count()
+        1
+    """
+    return distributed.get_world_size() if _several() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the first of several processes, or the only one: the one that writes and reports.
+
+    Example:
+        >>> is_first()
+        True
+    """
+    return not _several() or distributed.get_rank() == 0
 
 
 def gathered(value: T) -> list[T]:
@@ -36,8 +65,42 @@ def gathered(value: T) -> list[T]:
         >>> gathered("alone")
         ['alone']
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not _several():
         return [value]
     values = [value] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
+
+
+def made_by_first(make: Callable[[], T]) -> T:
+    """Let the first process make something while the others wait, and return it in all; every process has to call this.
+
+    Args:
+        make: Makes something that can be pickled.
+
+    Raises:
+        FirstProcessFailed: In the others, if the first failed.
+
+    Example:
+        >>> made_by_first(lambda: "made")
+        'made'
+    """
+    if not _several():
+        return make()
+    if not is_first():
+        said: list[Any] = [None, None]
+        distributed.broadcast_object_list(said, src=0)
+        if said[1] is not None:
+            raise FirstProcessFailed(said[1])
+        return said[0]  # type: ignore[no-any-return]
+    try:
+        made = make()
+    except Exception as error:
+        distributed.broadcast_object_list([None, str(error)], src=0)
+        raise
+    distributed.broadcast_object_list([made, None], src=0)
+    return made
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

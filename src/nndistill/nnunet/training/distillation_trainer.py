@@ -66,6 +66,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         )
         self.teacher_engine: TeacherEngine | None = None
         self._resumed_engine = UNDECIDED
+        self._weight_of_batch = 0.0
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
@@ -81,6 +82,10 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
         yield from super().trained_parameters()
         yield from (parameter for parameter in self.method.parameters() if parameter.requires_grad)
+
+    def trained_modules(self) -> Iterator[torch.nn.Module]:
+        yield from super().trained_modules()
+        yield self.distiller.method
 
     def on_train_start(self) -> None:
         if not self.was_initialized:
@@ -98,9 +103,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.teacher_engine = self._engine_of(self.teacher) if self.teacher is not None else None
         self.distiller = Distiller(self.network, self.teacher, self.method, teacher_engine=self.teacher_engine)
         if self.is_ddp:  # nnU-Net wraps the student only
-            self.distiller.method = across_processes(  # type: ignore[assignment]
-                self.method, device_ids=[self.local_rank] if self.device.type == "cuda" else None
-            )
+            self.distiller.method = across_processes(self.method, self.device)  # type: ignore[assignment]
         super().on_train_start()
         self._prepare_method()
         if self.method.needs:
@@ -175,9 +178,11 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             return super().losses(data, target)  # so the teacher does not run before the ramp begins
         output, distillation = self.distiller(data, self._reference(target))
         segmentation = self.loss(output, target)
-        if self.distillation_weight.is_due():
-            self.distillation_weight.take(*self._gradient_norms(segmentation, distillation))
-        return {"segmentation": segmentation, "distillation": self.distillation_weight.use(scheduled) * distillation}
+        if self.part == 0:  # all parts of a batch have the same μ
+            if self.distillation_weight.is_due():
+                self.distillation_weight.take(*self._gradient_norms(segmentation, distillation))
+            self._weight_of_batch = self.distillation_weight.use(scheduled)
+        return {"segmentation": segmentation, "distillation": self._weight_of_batch * distillation}
 
     def _gradient_norms(self, *losses: Tensor) -> list[float]:
         scale = self.grad_scaler.get_scale() if self.grad_scaler else 1.0

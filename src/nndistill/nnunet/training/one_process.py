@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from nnunetv2.run.run_training import maybe_load_checkpoint
 
 from ...errors import UserError
-from ...files import read_json
+from ...files import CANNOT_WRITE, read_json
 from ...progress import TrainingState
 from ...suppress_output import suppress_output
+from ..data.preprocessed_case import PreprocessedCase, split_of_fold
+from ..plans import resolved_configuration
+from .across_processes import made_by_first
 from .distillation_trainer import nnUNetTrainerDistill
+from .newest_checkpoint import newest_checkpoint
 from .recipe_trainer import nnUNetTrainerRecipe
 from .stock_settings import stock_settings
 
 if TYPE_CHECKING:
     from .run import Run
+
+_OF_DATA = ("blosc2", "background workers")
+"""In what is raised if nnU-Net cannot read a preprocessed case, or the process that reads it has ended."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +53,42 @@ def train_here(run: Run, device: torch.device, *, validate: bool, observers: Obs
         rank: Of this process; what nnU-Net prints in others than the first is dropped.
 
     Raises:
-        UserError: The loss became NaN, the disk is full, or the GPU has not enough memory.
+        UserError: The loss became NaN, a file cannot be written, a preprocessed case is damaged, or the GPU has not
+            enough memory.
     """
-    with suppress_output(run.fold_folder / "console.txt" if rank == 0 else None), stock_settings(device):
-        try:
+    try:
+        with suppress_output(run.fold_folder / "console.txt" if rank == 0 else None), stock_settings(device):
             _train(run, device, validate=validate, observers=observers)
-        except torch.cuda.OutOfMemoryError as error:
-            raise _out_of_memory(run, error) from error
+    except torch.cuda.OutOfMemoryError as error:
+        raise _out_of_memory(run, error) from error
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        raise UserError(
+            f"the training cannot write {error.filename or run.fold_folder}: {error.strerror}. Make room, or make it "
+            "writable, and resume; what was written before is intact.",
+            option=("resume", "workspace"),
+        ) from error
+    except RuntimeError as error:
+        if any(words in str(error) for words in _OF_DATA):
+            _refuse_damaged_cases(run)
+        raise
+
+
+def _refuse_damaged_cases(run: Run) -> None:
+    """Name the case that cannot be read, which nnU-Net's own message does not if another process has read it."""
+    folder = run.plans_file.parent
+    cases = resolved_configuration(read_json(run.plans_file), run.configuration)["data_identifier"]
+    split = split_of_fold(folder, cases, run.fold)
+    for name in sorted({*split.train, *split.validation}):
+        PreprocessedCase.read(folder / cases, name)
 
 
 def _train(run: Run, device: torch.device, *, validate: bool, observers: Observers) -> None:
+    checkpoint = made_by_first(lambda: _checkpoint(run))
     trainer = _trainer(run, device)
-    maybe_load_checkpoint(trainer, continue_training=run.begun, validation_only=False)
+    if checkpoint is not None:
+        trainer.load_checkpoint(checkpoint)
     batches = trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch
     observers.on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
     trainer.on_iteration = observers.on_iteration
@@ -67,6 +97,11 @@ def _train(run: Run, device: torch.device, *, validate: bool, observers: Observe
         trainer.run_training()
     if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
         trainer.perform_actual_validation()
+
+
+def _checkpoint(run: Run) -> str | None:
+    file = newest_checkpoint(run.fold_folder)
+    return None if file is None else str(file)
 
 
 def _trainer(run: Run, device: torch.device) -> nnUNetTrainerRecipe:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from math import isfinite, nan
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,21 @@ from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransfo
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import Tensor, distributed
+from torch.nn import SyncBatchNorm
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from ...errors import UserError
 from ...freed_memory import keep_freed_memory
 from ...progress import TrainingState
+from ...suppress_output import suppress_warnings
 from ...taps import unwrapped
 from ..models.checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
 from ..run_setup import KEY, Precision, RunSetup
-from .across_processes import gathered
+from .across_processes import across_processes, gathered, is_first
+from .batch_parts import parts_of
 from .log import LOSSES, RecipeLogger
+from .newest_checkpoint import LATEST, PREVIOUS, keep_previous
 from .precision import (
     LossInFloat32,
     choose_precision,
@@ -63,6 +69,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     network: Any
     my_init_kwargs: dict[str, Any]
     is_ddp: bool  # nnU-Net's: one of several processes
+    grad_scaler: Any
+    output_folder_base: Any
 
     def __init__(
         self,
@@ -77,7 +85,11 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
                 f"plans {plans.get('plans_name')!r} do not hold a setup of nnDistill; make them with "
                 "`nndistill distill` or `nndistill teach`."
             )
-        super().__init__(plans, configuration, fold, dataset_json, device)
+        with suppress_warnings():  # where there is no CUDA, nnU-Net asks for its gradient scaler all the same
+            super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.is_ddp:  # nnU-Net takes the GPU with this process's number among those of all machines
+            self.device = torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" else device
+            self.grad_scaler = self.grad_scaler if device.type == "cuda" else None
         self.setup = RunSetup.of(plans)
         recipe = self.recipe = self.setup.recipe
         self.initial_lr = recipe.optimizer.learning_rate
@@ -93,6 +105,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         """Called with the number of steps done and of all steps while a method learns from the teacher at the start."""
         self.precision: Precision | None = None
         """What the network computes in, once the training has begun."""
+        self.part = 0
+        """Of the batch that is being computed."""
         self._resumed_random_state: dict[str, Any] | None = None
         self._average: WeightAverage | None = None
         self._skipped_steps = SkippedSteps(iterations=recipe.iterations)
@@ -100,7 +114,15 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def initialize(self) -> None:
         if self.recipe.seed is not None and not self.was_initialized:
             seed_everything(self.recipe.seed + self.local_rank)
+        together, self.is_ddp = self.is_ddp, False
         super().initialize()
+        if together:  # done here, since nnU-Net wraps for the same GPU as above
+            self.is_ddp = True
+            self._set_batch_size_and_oversample()
+            if self.device.type == "cuda":
+                self.network = SyncBatchNorm.convert_sync_batchnorm(self.network)  # type: ignore[no-untyped-call]
+            self.network = across_processes(self.network, self.device)
+            self.loss = self._build_loss()
         if self.recipe.weight_averaging:
             self._average = WeightAverage(self.network, decay=self.recipe.weight_averaging.decay)
 
@@ -109,6 +131,10 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             super().run_training()
         except _NoLongerImproving:
             self.on_train_end()
+
+    def trained_modules(self) -> Iterator[torch.nn.Module]:
+        """What has them, as it computes: in one of several processes, wrapped."""
+        yield self.network
 
     def trained_parameters(self) -> Iterator[torch.nn.Parameter]:
         """All that the optimiser updates."""
@@ -145,9 +171,24 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         if not self.was_initialized:
             self.initialize()
         self._settle_precision()
-        super().on_train_start()
+        with self._first_alone_writes():
+            super().on_train_start()
         if self._resumed_random_state is not None:  # only now: setting up the data has drawn random numbers
             restore_random_state(self._resumed_random_state)
+
+    @contextmanager
+    def _first_alone_writes(self) -> Iterator[None]:
+        """Of several processes, nnU-Net lets all write the model's plans at the start, the others here to nowhere."""
+        if is_first():
+            yield
+            return
+        model_folder = self.output_folder_base
+        with TemporaryDirectory() as nowhere:
+            self.output_folder_base = nowhere
+            try:
+                yield
+            finally:
+                self.output_folder_base = model_folder
 
     def _settle_precision(self) -> None:
         """Choose the precision of a new run, or keep that of a resumed one."""
@@ -156,7 +197,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
             self.print_to_log_file(f"precision: {self.precision}, as this training began")
         else:
             chosen = choose_precision(self.recipe.precision, self.device, speed_of_bfloat16=self._speed_of_bfloat16)
-            self.precision = chosen.precision
+            self.precision = gathered(chosen.precision)[0]  # each process may have measured another one
             self.print_to_log_file(f"precision: {chosen.precision} ({chosen.reason})")
             if chosen.remark:
                 logger.warning("%s.", chosen.reason)
@@ -188,36 +229,54 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         return data, target.to(self.device, non_blocking=True)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
-        data, target = self.on_device(batch)
         self.optimizer.zero_grad(set_to_none=True)
-        with self._computing():
-            losses = self.losses(data, target)
-            first, *others = losses.values()
-            loss = sum(others, first)
-        finite = self._update(loss)
-        values = {f"{name}_losses": value.item() for name, value in losses.items()}
+        values: dict[str, float] = {}
+        total = torch.zeros((), device=self.device)
+        parts = parts_of(*self.on_device(batch), self.recipe.accumulate)
+        for self.part, (data, target) in enumerate(parts):
+            last = self.part == len(parts) - 1
+            with nullcontext() if last else self._gradients_stay_here():
+                with self._computing():
+                    losses = self.losses(data, target)
+                    first, *others = (loss / len(parts) for loss in losses.values())
+                    loss = sum(others, first)
+                self._backward(loss)
+            total += loss.detach()
+            for name, value in losses.items():
+                values[f"{name}_losses"] = values.get(f"{name}_losses", 0.0) + value.item() / len(parts)
+        finite = self._update(total)
         self._skipped_steps.count(finite, scaled=self.grad_scaler is not None)
         if not all(finite):
             self._report_skipped_step(finite, values)
         elif self._average:
             self._average.update()
         self.on_iteration(self.state)
-        result = {"loss": loss.detach().cpu().numpy(), **values}
+        result = {"loss": total.cpu().numpy(), **values}
         return result if finite.loss else dict.fromkeys(result, nan)  # in every process, whichever had it
+
+    def _backward(self, loss: Tensor) -> None:
+        if self.grad_scaler is not None:
+            loss = self.grad_scaler.scale(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def _gradients_stay_here(self) -> AbstractContextManager[Any]:
+        """Collect gradients in this process; those of the last part are exchanged with the rest."""
+        held = ExitStack()
+        for module in self.trained_modules():
+            if isinstance(module, DistributedDataParallel):
+                held.enter_context(module.no_sync())
+        return held
 
     def _update(self, loss: Tensor) -> Finite:
         """Step, unless the loss or a gradient is not finite."""
-        if self.grad_scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]
-            finite = finite_everywhere(loss, self._clip_gradients())
-            if all(finite):
-                self.optimizer.step()
-        else:
-            self.grad_scaler.scale(loss).backward()
+        if self.grad_scaler is not None:
             self.grad_scaler.unscale_(self.optimizer)
-            finite = finite_everywhere(loss, self._clip_gradients())
-            if all(finite):
-                self.grad_scaler.step(self.optimizer)
+        finite = finite_everywhere(loss, self._clip_gradients())
+        if all(finite) and self.grad_scaler is None:
+            self.optimizer.step()
+        elif all(finite):
+            self.grad_scaler.step(self.optimizer)
+        if self.grad_scaler is not None:
             self.grad_scaler.update()
         return finite
 
@@ -358,7 +417,14 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         checkpoint = torch.load(stock, weights_only=False, map_location="cpu")  # not a second copy on the GPU
         checkpoint["trainer_name"] = nnUNetTrainer.__name__
         checkpoint[KEY] = {**_by_process(random_states), **self.extra_state()}
+        if Path(filename).name == LATEST:
+            keep_previous(Path(filename))
         write_checkpoint(Path(filename), checkpoint)
+
+    def on_train_end(self) -> None:
+        super().on_train_end()
+        if is_first():  # nnU-Net has deleted the latest one, since the final one is complete
+            (Path(self.output_folder) / PREVIOUS).unlink(missing_ok=True)
 
     def load_checkpoint(self, filename_or_checkpoint: str) -> None:
         checkpoint = read_checkpoint(Path(filename_or_checkpoint))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
 from ...errors import UserError
 from ...files import locked, read_json, write_json
 from ...progress import TrainingState
+from ...recipes import Recipe
 from ...runtime.backends.torch import find_device
 from ..plans import resolved_configuration
-from ..run_setup import KEY
+from ..run_setup import KEY, RunSetup
 from ..workspace import preprocessed_folder, results_folder
+from .across_processes import is_first, made_by_first, process_count
 from .distillation_trainer import nnUNetTrainerDistill
 from .one_process import Observers, train_here
 from .same_setup import differences, with_folds_of
@@ -68,6 +72,11 @@ class Run:
         """Whether the training is complete."""
         return (self.fold_folder / "checkpoint_final.pth").is_file()
 
+    @property
+    def recipe(self) -> Recipe:
+        """How it is trained, as its plans say."""
+        return RunSetup.of(read_json(self.plans_file)).recipe
+
     def store_plans(self, plans: dict[str, Any], *, resume: bool) -> None:
         """Write the run's plans, once: those that are there are kept if they have the same setup.
 
@@ -118,6 +127,8 @@ def train(
 ) -> Path:
     """Train a run to its end and predict its validation cases; a run that was begun before continues where it stopped.
 
+    If this process belongs to a process group of PyTorch, all of the group have to call this, and train together.
+
     Args:
         run: What to train; its plans are in place.
         device: `cpu`, `cuda`, `mps`, or `auto` for a GPU if there is one.
@@ -148,11 +159,14 @@ def train(
     if torch_device.type == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete with training for the cores
     busy = f"another process trains in {run.fold_folder}; wait until it ends, or choose another name."
+    refuse_uneven_batches(run, gpus * process_count())
+    if process_count() > 1:
+        _train_with_others(run, torch_device, busy, validate=validate, observers=observers)
+        return run.model_folder
     with locked(run.fold_folder / ".lock", busy, option="name"):
         if gpus == 1:
             train_here(run, torch_device, validate=validate, observers=observers)
         else:
-            _refuse_small_batch(run, gpus)
             train_together(run, torch_device, processes=gpus, validate=validate, observers=observers)
     return run.model_folder
 
@@ -181,10 +195,49 @@ def find_training_device(device: str, *, gpus: int) -> torch.device:
     return torch.device("cuda")
 
 
-def _refuse_small_batch(run: Run, gpus: int) -> None:
+def refuse_uneven_batches(run: Run, processes: int) -> None:
+    """Refuse a batch that cannot be divided evenly: among processes that train together, and into the recipe's parts.
+
+    Equal shares make the mean of their gradients that of the whole batch.
+
+    Args:
+        run: Its plans are in place.
+        processes: How many train together, one per GPU if there are any.
+
+    Raises:
+        UserError: The batch is smaller, or no multiple of this number, or of the number of parts times that.
+    """
     batch_size = resolved_configuration(read_json(run.plans_file), run.configuration)["batch_size"]
-    if batch_size < gpus:
+    if batch_size < processes:
+        what = "GPUs" if process_count() == 1 else "processes"
         raise UserError(
-            f"a batch of {batch_size} cannot be shared by {gpus} GPUs; use at most {batch_size}, or a larger batch.",
+            f"a batch of {batch_size} cannot be shared by {processes} {what}; use at most {batch_size}, or a larger "
+            "batch.",
             option=("gpus", "batch_size"),
         )
+    if batch_size % processes:
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared evenly by {processes} processes; use a number of them that "
+            "divides it, or another batch.",
+            option=("gpus", "batch_size"),
+        )
+    share, parts = batch_size // processes, run.recipe.accumulate
+    if share % parts:
+        each = f"each process's share of the batch, {share}" if processes > 1 else f"a batch of {share}"
+        raise UserError(
+            f"{each} cannot be computed in {parts} equal parts; use a number of parts that divides it, or another "
+            "batch.",
+            option=("accumulate", "batch_size"),
+        )
+
+
+def _train_with_others(run: Run, device: torch.device, busy: str, *, validate: bool, observers: Observers) -> None:
+    """Train as one of several processes that have found each other, of which the first holds the lock."""
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(locked(run.fold_folder / ".lock", busy, option="name"))
+
+        made_by_first(hold)
+        rank = distributed.get_rank()
+        train_here(run, device, validate=validate, observers=observers if is_first() else Observers(), rank=rank)

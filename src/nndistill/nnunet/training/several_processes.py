@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -91,6 +92,8 @@ def take_part(rank: int, task: Task, reports: SimpleQueue[Any]) -> None:
     package = logging.getLogger("nndistill")
     package.propagate = False
     package.addHandler(_Reporter(reports) if rank == 0 else logging.NullHandler())
+    if rank > 0:
+        os.environ["nnUNet_wandb_enabled"] = "0"  # which would make a run per process
     package.setLevel(logging.INFO)
     observers = Observers(
         on_start=lambda batches: reports.put(("on_start", batches)),

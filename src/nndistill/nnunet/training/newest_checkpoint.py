@@ -1,0 +1,79 @@
+"""Which checkpoint a training goes on from: the newest one that is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from ...errors import UserError
+from ..models.checkpoints import read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+LATEST, PREVIOUS = "checkpoint_latest.pth", "checkpoint_previous.pth"
+_IN_ORDER = ("checkpoint_final.pth", LATEST)
+"""nnU-Net's order; the others are older, and nnU-Net itself writes the best one alone."""
+
+
+def keep_previous(latest: Path) -> None:
+    """Keep the checkpoint that is about to be replaced, under another name; at every moment both names are whole.
+
+    Args:
+        latest: It need not be there.
+    """
+    if not latest.is_file():
+        return
+    previous = latest.with_name(PREVIOUS)
+    temporary = previous.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
+    try:
+        temporary.hardlink_to(latest)
+    except OSError:  # a file system that knows no links
+        shutil.copyfile(latest, temporary)
+    temporary.replace(previous)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint from which a training goes on, or `None` if there is none.
+
+    Checkpoints that are damaged are renamed, so that nothing takes them for results, and named in a warning.
+
+    Args:
+        folder: Of the training's fold.
+
+    Raises:
+        UserError: There are checkpoints, and all of them are damaged.
+    """
+    damaged: list[str] = []
+    for name in _IN_ORDER:
+        file = folder / name
+        if file.is_file() and _epoch(file, damaged) is not None:
+            return _chosen(file, damaged)
+    older = {file: _epoch(file, damaged) for file in (folder / PREVIOUS, folder / "checkpoint_best.pth")}
+    known = {file: epoch for file, epoch in older.items() if epoch is not None}
+    if known:
+        return _chosen(max(known, key=lambda file: known[file]), damaged)
+    if damaged:
+        raise UserError(
+            f"no checkpoint of this training can be read: {' '.join(damaged)} Delete {folder} to train from the start."
+        )
+    return None
+
+
+def _epoch(file: Path, damaged: list[str]) -> int | None:
+    """How many epochs a checkpoint holds; if it is damaged, that is noted."""
+    if not file.is_file():
+        return None
+    try:
+        return int(read_checkpoint(file)["current_epoch"])
+    except (UserError, KeyError, ValueError, TypeError) as error:
+        file.replace(file.with_name(f"{file.name}.damaged"))
+        damaged.append(str(error) if isinstance(error, UserError) else f"{file} names no epoch.")
+        return None
+
+
+def _chosen(file: Path, damaged: list[str]) -> Path:
+    for sentence in damaged:
+        logger.warning("%s The training goes on from %s.", sentence, file.name)
+    return file
