@@ -111,20 +111,6 @@ def test_values_of_the_overall_table(tmp_path: Path) -> None:
     assert row["Trainings"] == "6"
 
 
-def test_the_share_of_the_gradient_is_the_median_over_the_epochs_that_have_one(tmp_path: Path) -> None:
-    study, places, runs = made_study(tmp_path)
-    for run in runs:
-        if run.method == "dcd":
-            file = places.results / run.name / "curves.csv"
-            curves = pd.read_csv(file)
-            curves["gradient_share"] = [0.0, 0.25]
-            curves.to_csv(file, index=False)
-
-    budget = pd.DataFrame(write_study_report(study, places).tables["budget"].records)
-
-    assert budget["Share of the gradient"].tolist() == pytest.approx([float("nan"), 0.25], nan_ok=True)
-
-
 def test_an_incomplete_study_says_what_is_missing(nndistill, tmp_path: Path) -> None:
     _, places, _ = made_study(tmp_path, **KEYS)
     shutil.rmtree(places.results / "dcd_f1_s2")

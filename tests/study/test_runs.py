@@ -79,6 +79,13 @@ def test_a_further_seed_redoes_nothing() -> None:
     assert redone(runs_of(), runs_of(seeds=[0, 1, 2])) == {"none_f0_s2", "dcd_f0_s2"}
 
 
+def test_results_from_before_batches_had_parts_are_still_those_of_their_runs() -> None:
+    before = runs_of()
+    assert all("accumulate" not in run.definition["recipe"] for run in before.values())
+    assert redone(before, runs_of(changes={"accumulate": 1})) == set()
+    assert redone(before, runs_of(changes={"accumulate": 2})) == set(before)
+
+
 def test_another_protocol_measures_again_and_trains_nothing() -> None:
     before, after = runs_of(), runs_of(protocol="laboratory")
 

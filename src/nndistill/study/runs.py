@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..recipes import Recipe
 from .definition import Study, slug, study_trains
 
 
@@ -130,7 +131,7 @@ class _Expansion:
             recipe = self.study.teacher_recipe(teacher, seed, folder=self.folder)
             definition = {
                 "network": chosen.model_dump(mode="json", include={"features", "patch_size", "batch_size"}),
-                "recipe": recipe.model_dump(mode="json"),
+                "recipe": _values(recipe),
             }
         else:
             definition = {"teacher": str(chosen.folder)}
@@ -154,7 +155,7 @@ class _Expansion:
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
             "network": self.study.students[student].model_dump(mode="json"),
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": _values(recipe),
             "teacher": teacher_run.training_digest,
         }
         if row.tried and weight is None:
@@ -194,6 +195,11 @@ class _Expansion:
         return StudyRun(
             name, teacher, student, method, fold, seed, weight, needs, {**data, **definition, "measured": measured}
         )
+
+
+def _values(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain values, as results from before it could compute a batch in parts have it."""
+    return recipe.model_dump(mode="json", exclude={"accumulate"} if recipe.accumulate == 1 else None)
 
 
 def _fold(fold: int | None) -> str:
