@@ -40,7 +40,7 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_f
     whole = tmp_path / "whole" / "study.yaml"
     whole.parent.mkdir()
     whole.write_text(study_file.read_text())
-    assert run_study(whole, world).wait(600) == 0
+    assert run_study(whole, world).wait(1200) == 0
     for folder in world.results.glob("nnUNetTrainerDistill__study_*"):
         folder.rename(tmp_path / folder.name)  # so that the other study trains, too
 
@@ -51,7 +51,7 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_f
     process = run_study(study_file, world)
     assert wait_until((study_file.parent / "results" / "none_f0_s0" / "run.json").is_file, process)
     kill_with_children(process)
-    assert run_study(study_file, world).wait(600) == 0
+    assert run_study(study_file, world).wait(1200) == 0
 
     for name, frame in metrics_of(whole).items():
         pd.testing.assert_frame_equal(metrics_of(study_file)[name], frame, check_exact=True)
@@ -82,7 +82,7 @@ def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_fil
 
     assert process.returncode == 0, err
     assert "stopped as asked" in out
-    assert run_study(study_file, world).wait(600) == 0
+    assert run_study(study_file, world).wait(1200) == 0
 
 
 @needs_snakemake
@@ -102,7 +102,7 @@ def test_a_workflow_that_outlives_its_command_is_not_started_twice(world: World,
     for child in [workflow, *workflow.children(recursive=True)]:
         child.kill()
     psutil.wait_procs([workflow], timeout=30)
-    assert run_study(study_file, world).wait(600) == 0
+    assert run_study(study_file, world).wait(1200) == 0
 
 
 def test_a_time_that_is_none(nndistill, study_file: Path) -> None:

@@ -26,7 +26,7 @@ def kill_with_children(process: subprocess.Popen[Any]) -> None:
     process.wait()
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any], *, seconds: float = 300) -> bool:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[Any], *, seconds: float = 900) -> bool:
     """Wait for something to happen while a process runs; return whether it happened before the process ended."""
     end = time.monotonic() + seconds
     while not condition():
