@@ -186,7 +186,7 @@ DAMAGES = {
     ),
     "no image": (
         lambda brats: brats(2, "t1c").write_bytes(b"<html>"),
-        r"BraTS-GLI-00001-100-t1c\.nii\.gz cannot be read as NIfTI: Not a gzipped file",
+        r"BraTS-GLI-00001-100-t1c\.nii\.gz cannot be read as NIfTI: it is a web page",
     ),
     "wrong shape": (
         lambda brats: edit(brats(2, "t2f"), lambda array, affine: (array[:-1], affine)),

@@ -62,6 +62,7 @@ def uninterrupted(nndistill, world) -> dict:
     return read_checkpoint(_folder(world, "whole") / "checkpoint_final.pth")
 
 
+@pytest.mark.slow
 def test_killed_at_several_moments_and_resumed_equals_uninterrupted(world, uninterrupted):
     """Killed while starting, between two epochs, and while a checkpoint is being written; then left to finish."""
     folder = _folder(world, "killed")
