@@ -58,7 +58,9 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe"])
 def test_a_json_file_that_is_none_is_named(tmp_path, content):
     (tmp_path / "dataset.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"dataset\.json (cannot be read as JSON|holds no JSON object|is in another encoding)"):
+    with pytest.raises(
+        UserError, match=r"dataset\.json (cannot be read as JSON|holds no JSON object|is in another encoding)"
+    ):
         read_json(tmp_path / "dataset.json")
 
 
