@@ -73,8 +73,22 @@ def test_a_pilot_is_in_no_table(tmp_path: Path) -> None:
     places = write_study_file(tmp_path, methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, pilot={})
     study = load_study(places.file)
     for run in study_runs(study, folder=tmp_path):
-        made_result(places, run, dice=0.1 if run.is_pilot else 0.8)
+        made_result(places, run, dice=0.1 if run.is_pilot else 0.8, weight=0.1)
 
     overall = pd.DataFrame(write_study_report(study, places).tables["overall"].records)
 
     assert overall["Dice"].tolist() == pytest.approx([0.8, 0.8, 0.8])
+
+
+def test_the_row_of_a_table_says_what_was_chosen(tmp_path: Path) -> None:
+    from nndistill.study import write_study_report
+
+    grids = {"none": {}, "dcd": {"weights": [0.1, 1.0]}, "feature": {"balances": [0.2, 1.0]}}
+    places = write_study_file(tmp_path, methods=grids, pilot={}, seeds=[0])
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run, dice=0.8, weight={"dcd": 1.0, "feature": 0.2}.get(str(run.method)))
+
+    overall = pd.DataFrame(write_study_report(study, places).tables["overall"].records)
+
+    assert overall["Chosen"].tolist() == ["–", "–", "μ = 1", "share 0.2"]

@@ -65,6 +65,21 @@ def test_a_grid_is_tried_in_the_pilot_only() -> None:
     assert all(runs[name].needs == ("teacher_pilot",) for name in tried)
 
 
+def test_shares_of_the_gradient_are_tried_as_weights_are() -> None:
+    grids = {"none": {}, "dcd": {"weights": [0.1, 1.0]}, "feature": {"balances": [0.2, 1.0]}}
+    runs = runs_of(pilot={}, methods=grids)
+
+    recipes = {name: run.definition["recipe"] for name, run in runs.items()}
+
+    assert recipes["feature_pilot_w0.2_s0"]["balance"]["share"] == 0.2
+    assert recipes["feature_pilot_w0.2_s0"]["distillation_weight"] is None
+    assert recipes["dcd_pilot_w0.1_s0"]["balance"] is None
+    assert recipes["dcd_pilot_w0.1_s0"]["distillation_weight"] == 0.1
+    assert runs["feature_pilot_w0.2_s0"].title.endswith("share 0.2, seed 0")
+    assert runs["dcd_pilot_w0.1_s0"].title.endswith("μ = 0.1, seed 0")
+    assert set(runs["feature_f0_s0"].needs) == {"teacher_f0", "feature_pilot_w0.2_s0", "feature_pilot_w1_s0"}
+
+
 def test_a_changed_method_redoes_its_own_runs_only() -> None:
     changed = redone(runs_of(), runs_of(methods={"none": {}, "dcd": {"options": {"bands": "A"}}}))
 

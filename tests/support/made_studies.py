@@ -32,7 +32,7 @@ def write_study_file(folder: Path, **keys: Any) -> StudyPlaces:
     return StudyPlaces(file)
 
 
-def made_result(places: StudyPlaces, run: StudyRun, *, dice: float | None = None) -> None:
+def made_result(places: StudyPlaces, run: StudyRun, *, dice: float | None = None, weight: float | None = None) -> None:
     """Keep a result of four cases of three patients, different for each run and the same every time."""
     random = np.random.default_rng([ord(letter) for letter in run.name])
     cases = {f"p{number}_{scan}": f"p{number}" for number, scan in ((0, 0), (0, 1), (1, 0), (2, 0))}
@@ -60,7 +60,7 @@ def made_result(places: StudyPlaces, run: StudyRun, *, dice: float | None = None
             "seconds": [30.0, 30.0],
         }
     )
-    facts = {**FACTS, "title": run.title, "method": run.method, "seed": run.seed, "fold": run.fold}
+    facts = {**FACTS, "title": run.title, "method": run.method, "seed": run.seed, "fold": run.fold, "weight": weight}
     keep_result(places.results, run, facts=facts, metrics=pd.DataFrame(rows), curves=curves)
 
 

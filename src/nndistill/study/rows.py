@@ -24,6 +24,7 @@ class StudyRow:
         tables: The tables in which it is.
         results: Its trainings that are done.
         missing: Names of those that are not.
+        chosen: What the pilot chose: a weight such as `μ = 0.5`, or a share of the gradient; empty if it chose nothing.
     """
 
     name: str
@@ -31,6 +32,7 @@ class StudyRow:
     tables: Sequence[TableName]
     results: Sequence[RunResult]
     missing: Sequence[str]
+    chosen: str
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -61,11 +63,6 @@ class StudyRow:
         return float(np.mean(defined)), spread, len(defined)
 
     @property
-    def weights(self) -> list[float]:
-        """The weights that the pilot chose; empty if the row has one weight of its own."""
-        return sorted({float(r.facts["weight"]) for r in self.results if r.facts.get("weight") is not None})
-
-    @property
     def seconds(self) -> float:
         """Mean time of a training."""
         return float(np.mean([result.facts["seconds"] for result in self.results]))
@@ -94,6 +91,7 @@ def study_rows(study: Study, runs: Sequence[StudyRun], results: Mapping[str, Run
                     tables=["overall"] if method is None else study.methods[method].tables,
                     results=done,
                     missing=[run.name for run in members if run.name not in results],
+                    chosen=_chosen(study, method, done),
                 )
             )
     return found
@@ -112,6 +110,13 @@ def _name(study: Study, teacher: str, student: str | None, method: str | None) -
     parts += [student] if student and len(study.students) > 1 else []
     parts += [f"of {teacher}"] if len(study.teachers) > 1 else []
     return ", ".join(parts)
+
+
+def _chosen(study: Study, method: str | None, done: Sequence[RunResult]) -> str:
+    if method is None or not (row := study.methods[method]).tried:
+        return ""
+    kind = "share" if row.balances else "μ ="
+    return ", ".join(f"{kind} {value:g}" for value in sorted({float(result.facts["weight"]) for result in done}))
 
 
 def _of_one_seed(metrics: pd.DataFrame, column: str, *, by_case: bool) -> Mean:

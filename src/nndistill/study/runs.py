@@ -61,7 +61,9 @@ class StudyRun:
         parts = [self.method or self.teacher]
         parts += [self.student] if self.student else []
         parts += ["pilot" if self.is_pilot else f"fold {self.fold}"]
-        parts += [f"μ = {self.weight:g}"] if self.weight is not None else []
+        if self.weight is not None:
+            kind = "μ =" if self.definition["recipe"]["balance"] is None else "share"
+            parts.append(f"{kind} {self.weight:g}")
         return ", ".join([*parts, *([f"seed {self.seed}"] if self.method else [])])
 
 

@@ -23,7 +23,11 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         return None
     seeds = max(len({result.run.seed for result in row.results}) for row in shown)
     columns = [Column(metric.heading, write=metric.text, cases=seeds) for metric in METRICS]
-    columns += [Column("Dice, mean of cases ↑", write=METRICS[0].text, cases=seeds), Column("μ"), Column("Trainings")]
+    columns += [
+        Column("Dice, mean of cases ↑", write=METRICS[0].text, cases=seeds),
+        Column("Chosen"),
+        Column("Trainings"),
+    ]
     cells = {row.name: [_cell(row, metric) for metric in METRICS] for row in shown}
     for row in shown:
         cells[row.name].append(Cell(*row.over_seeds(METRICS[0].column, by_case=True)))
@@ -32,10 +36,10 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         name=name,
         title=title,
         caption="Mean of labels: averaged over the cases of all folds, then over the labels, as the paper's overall "
-        f"is. {_OVER_SEEDS} μ: the weight that the pilot chose.",
+        f"is. {_OVER_SEEDS} Chosen: by the pilot, the weight μ or the share of the gradient.",
         stubs=["Model"],
         columns=columns,
-        rows=[([row.name], [*best[row.name], Cell(_weights(row)), Cell(str(len(row.results)))]) for row in shown],
+        rows=[([row.name], [*best[row.name], Cell(row.chosen or "–"), Cell(str(len(row.results)))]) for row in shown],
     )
 
 
@@ -188,7 +192,3 @@ def _difference_cells(row: pd.Series[float]) -> list[Cell]:
 
 def _signed(value: float) -> str:
     return f"{value:+.3g}".replace("-", "−")
-
-
-def _weights(row: StudyRow) -> str:
-    return ", ".join(f"{weight:g}" for weight in row.weights) or "–"
