@@ -35,7 +35,7 @@ from .commands.trainer_path import trainer_path
 from .missing_extra import missing_extra
 
 app = typer.Typer(
-    help="Distil a trained 3D nnU-Net into a student many times smaller that keeps the fine detail.",
+    help="Distil a trained 3D nnU-Net into a student many times smaller, trained to keep the fine detail.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
