@@ -27,7 +27,9 @@ def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> 
     assert {each["state"] for each in said["runs"]} == {"done"}
     assert Path(said["report"]).is_file()
     assert set(metrics_of(study_file)) == {"teacher_f0", "none_f0_s0", "dcd_f0_s0"}
-    facts = json.loads((study_file.parent / "results" / "dcd_f0_s0" / "run.json").read_text())
+    result = (study_file.parent / "results" / "dcd_f0_s0" / "run.json").read_text()
+    assert str(study_file.parent) not in result
+    facts = json.loads(result)
     assert facts["machine"]["versions"]["torch"]
     assert facts["history"]["Method"].startswith("dcd")
     size = sum(path.stat().st_size for path in study_file.parent.glob("results/dcd_f0_s0/*"))

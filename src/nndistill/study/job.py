@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..analysis.costs import model_costs
 from ..errors import UserError
@@ -178,7 +179,7 @@ class _Job:
             "costs": {key: int(costs[key]) for key in ("parameters", "flops_patch", "flops_case")},
             "history": dict(history.facts),
             "checkpoint_sha256": digest(folder.checkpoint_file(self.fold)),
-            "machine": {**describe_machine(), "cpus": study.resources.cpus, "versions": _versions()},
+            "machine": {**_machine(), "cpus": study.resources.cpus, "versions": _versions()},
             "finished": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}",
         }
         keep_result(self.places.results, run, facts=facts, metrics=models[0].metrics, curves=history.log)
@@ -203,6 +204,11 @@ def chosen_weight(tried: list[RunResult], metric: str) -> float:
         assert result.run.weight is not None
         values.setdefault(result.run.weight, []).append(mean_of_labels(result.metrics, metric).value)
     return max(sorted(values), key=lambda weight: sum(values[weight]) / len(values[weight]))
+
+
+def _machine() -> dict[str, Any]:
+    """Without the command: its paths are private, and results are shared."""
+    return {key: value for key, value in describe_machine().items() if key != "command"}
 
 
 def _versions() -> dict[str, str]:
