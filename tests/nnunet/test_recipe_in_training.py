@@ -187,7 +187,6 @@ def test_student_alone_trains_on_one_device(distill, world, monkeypatch):
     objectives = []
 
     def stop(loss: torch.Tensor) -> None:
-        loss.backward()
         objectives.append(loss)
         raise KeyboardInterrupt  # what follows reads values
 

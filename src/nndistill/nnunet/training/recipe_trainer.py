@@ -230,7 +230,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
         self.optimizer.zero_grad(set_to_none=True)
-        values: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.device)
         parts = parts_of(*self.on_device(batch), self.recipe.accumulate)
         for self.part, (data, target) in enumerate(parts):
@@ -243,8 +243,10 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
                 self._backward(loss)
             total += loss.detach()
             for name, value in losses.items():
-                values[f"{name}_losses"] = values.get(f"{name}_losses", 0.0) + value.item() / len(parts)
+                share = value.detach() / len(parts)
+                sums[name] = sums[name] + share if name in sums else share
         finite = self._update(total)
+        values = {f"{name}_losses": float(value) for name, value in sums.items()}
         self._skipped_steps.count(finite, scaled=self.grad_scaler is not None)
         if not all(finite):
             self._report_skipped_step(finite, values)
