@@ -94,6 +94,7 @@ def test_a_stage_of_both_networks_is_drawn_in_its_bands(diagnose, student, tmp_p
     assert "gradient" in reductions
 
 
+@pytest.mark.slow
 def test_a_teacher_is_its_own_best_student(diagnose, world):
     rows = pd.DataFrame(json.loads(diagnose("--student", world.teacher, "--json").out)["mismatch"])
     assert set(rows["phi"]) == {"least squares"}

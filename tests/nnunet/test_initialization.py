@@ -221,6 +221,7 @@ def test_batches_are_the_same_as_without(world, recipe, monkeypatch):
     assert seen["random"] == seen["teacher"]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_start_from_the_teacher_again(world, recipe, monkeypatch):
     starts = []
 

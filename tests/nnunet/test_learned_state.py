@@ -51,6 +51,7 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.slow
 def test_a_run_that_finds_its_prompts_equals_the_run_that_learned_them(nndistill, world, learned, caplog):
     done = nndistill(*arguments(world, "first"))
     assert done.status == 0, done.err

@@ -67,6 +67,7 @@ def test_same_seed_is_the_same_student_and_the_same_batches_whatever_the_method(
     assert first["dcd"] == first["ifvd"] == first["none"]
 
 
+@pytest.mark.slow
 def test_teacher_does_not_run_before_the_ramp_begins(distill, monkeypatch):
     runs = []
     forward = Distiller.forward
@@ -79,6 +80,7 @@ def test_teacher_does_not_run_before_the_ramp_begins(distill, monkeypatch):
     assert len(runs) == 2 * 2
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_validated_and_predict_and_the_trained_ones_are_kept(distill, world, tmp_path):
     result, folder = distill("average", epochs=2, weight_averaging={"decay": 0.5}, checkpoint="best")
     assert result.status == 0, result.err
@@ -132,6 +134,7 @@ def test_stopped_and_resumed_with_average_and_ramp_equals_uninterrupted(distill,
     assert _equal(a["nndistill"]["trained_weights"], b["nndistill"]["trained_weights"])
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_validation_dice_no_longer_rises(distill, monkeypatch):
     dice = [0.5, 0.6, 0.1, 0.1, 0.1, 0.1]
 

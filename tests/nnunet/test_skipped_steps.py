@@ -145,6 +145,7 @@ def test_one_loss_that_is_no_number_is_skipped_counted_and_logged(distill):
     assert "skipped_steps 1 of 2" in log
 
 
+@pytest.mark.slow
 def test_an_epoch_of_nothing_else_ends_the_run_with_the_last_good_state(distill):
     result, folder = distill(2, 3)
     assert result.status == 2

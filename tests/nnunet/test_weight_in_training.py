@@ -44,6 +44,7 @@ def _setup(folder: Path) -> dict:
     return json.loads((folder.parent / "plans.json").read_text())["nndistill"]["distillation"]["weighting"]
 
 
+@pytest.mark.slow
 def test_measuring_changes_no_bit_of_a_training(distill, monkeypatch):
     measured, folder = distill("measured", "--epochs", 2)
     assert measured.status == 0, measured.err
@@ -61,6 +62,7 @@ def test_measuring_changes_no_bit_of_a_training(distill, monkeypatch):
     assert torch.equal(a["nndistill"]["random_state"]["torch"], b["nndistill"]["random_state"]["torch"])
 
 
+@pytest.mark.slow
 def test_balanced_training_has_its_share_and_resumes_bit_for_bit(distill, monkeypatch):
     arguments = ["--method", "logits", "--balance", 0.2, "--epochs", 3]
     result, whole = distill("whole", *arguments)
@@ -138,6 +140,7 @@ def test_gradient_of_zero_is_said_and_the_training_goes_on(distill, install):
     assert _final(folder)["logging"]["distillation_weights"] == [0.25]
 
 
+@pytest.mark.slow
 def test_run_of_an_older_version_goes_on_with_the_weight_it_had(distill, world):
     """Its plans have no weighting, and the log in its checkpoint no shares."""
     with_weight = ["--weight", 0.5, "--epochs", 2]

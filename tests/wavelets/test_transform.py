@@ -157,6 +157,7 @@ def test_first_call_under_inference_mode_does_not_spoil_training() -> None:
     assert x.grad is not None
 
 
+@pytest.mark.slow
 def test_compiles() -> None:
     compiled = torch.compile(
         lambda v: waverec3(wavedec3(v, "db4", level=2), "db4", shape=v.shape[-3:]),
