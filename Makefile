@@ -8,7 +8,7 @@ DEMO ?= nndistill-demo
 # Threads that spin while they wait slow down whatever else the machine does.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-# Python 3.12 and later count covered lines with sys.monitoring; tracing each call takes two thirds more time.
+# Python 3.12 and later count covered lines with sys.monitoring; tracing each call takes about a third more time.
 coverage_core = $(shell $(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
 .PHONY: demo test test-without-training test-slow test-gpu check lint types docs benchmark clean

@@ -114,9 +114,8 @@ def measure(
     ratios: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name in variants:
-            call = build(
-                name, scale, batch=batch, device=device
-            )  # built anew, so that only one method's activations exist at a time
+            # built anew, so that only one method's activations exist at a time
+            call = build(name, scale, batch=batch, device=device)
             if turn == 0:
                 call()
                 continue
