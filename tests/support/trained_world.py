@@ -43,7 +43,16 @@ class World:
 
 @pytest.fixture(scope="session")
 def _made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workspace = tmp_path_factory.mktemp("workspace")
+    """The workspace; whoever runs single tests again and again keeps it in the folder NNDISTILL_TEST_WORKSPACE."""
+    kept = os.environ.get("NNDISTILL_TEST_WORKSPACE")
+    if not kept:
+        return _make(tmp_path_factory.mktemp("workspace"))
+    if not Path(kept).exists():
+        _make(tmp_path_factory.mktemp("workspace")).rename(kept)
+    return Path(kept)
+
+
+def _make(workspace: Path) -> Path:
     generate_phantom(
         workspace / "nnUNet_raw", cases=5, test_cases=1, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), jobs=1
     )
