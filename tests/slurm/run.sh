@@ -3,7 +3,8 @@
 #
 #   NNDISTILL=/path/to/.venv/bin/nndistill tests/slurm/run.sh
 #
-# One training is put back into the queue while it runs; the study has to end with all results all the same.
+# One training is put back into the queue while it runs; the study has to end with all results all the same. Then a further
+# run is trained by two processes, through the batch script for several machines.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -101,5 +102,16 @@ for run in teacher_f0 none_f0_s0 dcd_f0_s0; do
   [ "$epochs" = 6 ]
 done
 test -f "$folder/study/report/report.html"
-echo "passed: $(ls "$folder/study/results" | wc -l) results, job $requeued was requeued"
+
+echo "== a further run is trained by two processes, by the script that the study has written"
+sed --in-place 's/^test: raw/test: raw\nseeds: [0, 1]/' "$folder/study/study.yaml"
+job=$(sbatch --parsable --nodes 1 --output "$folder/together.log" "$folder/study/work/several-machines.sbatch" dcd_f0_s1)
+for _ in $(seq 900); do
+  state=$(squeue --noheader --jobs "$job" --format=%T 2>/dev/null || true)
+  [ "$state" = PENDING ] || [ "$state" = RUNNING ] || [ "$state" = COMPLETING ] || break
+  sleep 1
+done
+test -f "$folder/study/results/dcd_f0_s1/run.json" || { cat "$folder/together.log"; exit 1; }
+grep --fixed-strings "The world size is 2" "$folder"/workspace/nnUNet_results/*/*study_dcd_f0_s1*/fold_0/console.txt
+echo "passed: $(ls "$folder/study/results" | wc -l) results, job $requeued was requeued, job $job trained in two processes"
 rm -rf "$folder"

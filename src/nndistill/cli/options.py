@@ -35,6 +35,12 @@ Accumulate = Annotated[
 Seed = Annotated[int | None, typer.Option(help="Seed of the initial weights and of sampling. Default: the recipe's.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one that can run the networks.")]
 Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Also report the training to Weights & Biases (wandb) or MLflow (mlflow:URI); repeat it for both."
+    ),
+]
 Name = Annotated[str | None, typer.Option(help="Name of the run's plans, which becomes part of its folder's name.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a training that was started before.")]
 Validate = Annotated[bool, typer.Option(help="Predict and score the fold's validation cases after the training.")]

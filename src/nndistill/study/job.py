@@ -19,7 +19,8 @@ from ..gather import EvaluationSettings, gather_results
 from ..nnunet.models.history import read_history
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.prediction import predict_folder
-from ..nnunet.training.run import Run, train
+from ..nnunet.training.across_processes import is_first, made_by_first, process_count
+from ..nnunet.training.run import Run, refuse_uneven_batches, train
 from ..nnunet.training.student import prepare_student
 from ..nnunet.training.teacher import prepare_teacher
 from ..nnunet.workspace import raw_folder
@@ -43,6 +44,8 @@ def carry_out(
 ) -> None:
     """Carry out one job, from the beginning or from where it stopped.
 
+    Processes that `torchrun` started train together; the first alone prepares, measures and writes.
+
     Args:
         study: The study.
         places: Where its files are.
@@ -55,7 +58,7 @@ def carry_out(
     """
     with _state(places, name):
         if name == DATA:
-            prepare_data(study, folder=places.folder)
+            made_by_first(lambda: prepare_data(study, folder=places.folder))
             return
         runs = study_runs(study, folder=places.folder)
         run = run_of(runs, name)
@@ -63,10 +66,11 @@ def carry_out(
         if name in results:
             return
         job = _Job(study, places, run, runs, results)
-        if job.given_teacher:
-            job.keep(job.given_teacher)
+        if (given := job.given_teacher) is not None:
+            made_by_first(lambda: job.keep(given))
             return
-        trained = job.prepared()
+        trained = made_by_first(job.prepared)
+        refuse_uneven_batches(trained, process_count())
         train(
             trained,
             device=study.device,
@@ -74,7 +78,7 @@ def carry_out(
             on_start=on_start,
             on_iteration=on_iteration,
         )
-        job.keep(trained.model_folder)
+        made_by_first(lambda: job.keep(trained.model_folder))
 
 
 class _Job:
@@ -218,6 +222,9 @@ def _versions() -> dict[str, str]:
 @contextmanager
 def _state(places: StudyPlaces, name: str) -> Iterator[None]:
     """Say in the job's state that it runs, and how it ended if it failed."""
+    if not is_first():
+        yield
+        return
     file = places.state(name)
     began = this_process()
     write_json(file, {"state": "running", **began})

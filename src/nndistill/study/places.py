@@ -54,6 +54,11 @@ class StudyPlaces:
         """Which process carries out the study, while one does."""
         return self.work / "workflow.json"
 
+    @property
+    def sbatch(self) -> Path:
+        """A script that trains a run on several machines of a cluster."""
+        return self.work / "several-machines.sbatch"
+
     def log(self, name: str) -> Path:
         """What a job prints."""
         return self.work / "logs" / f"{name}.txt"

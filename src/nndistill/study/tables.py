@@ -115,18 +115,21 @@ def budget_table(rows: Sequence[StudyRow]) -> Table | None:
         at_time = [
             float(curve["dice"].iloc[max(0, int((passed <= share * seconds + 1e-9).sum()) - 1)]) for share in shares
         ]
-        cells = [Cell(value) for value in (*at_batches, *at_time, float(passed[-1]))]
+        share_of_gradient = float(curve["gradient_share"].mean()) or nan
+        cells = [Cell(value) for value in (*at_batches, *at_time, float(passed[-1]), share_of_gradient)]
         rows_of_table.append(([name], cells))
     return Table(
         name="budget",
         title="At equal batches and at equal time",
         caption="nnU-Net's pseudo Dice (moving average, on validation patches), mean over trainings. Equal time: the "
-        f"time that the fastest row takes for all its batches, {seconds / 60:.3g} min.",
+        f"time that the fastest row takes for all its batches, {seconds / 60:.3g} min. Share of the gradient: norm of "
+        "the distillation's gradient on the student in that of the segmentation's, mean over epochs.",
         stubs=["Model"],
         columns=[
             *(Column(f"{share:.0%} of the batches", write="{:.3f}".format) for share in shares),
             *(Column(f"{share:.0%} of the time", write="{:.3f}".format) for share in shares),
             Column("Seconds", write="{:.0f}".format),
+            Column("Share of the gradient", write="{:.2g}".format),
         ],
         rows=rows_of_table,
     )

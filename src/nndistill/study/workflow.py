@@ -24,6 +24,7 @@ from .definition import Study
 from .places import DATA, StudyPlaces
 from .results import is_done, other_setups, result_file
 from .runs import StudyRun, study_runs
+from .sbatch import write_sbatch
 from .status import is_alive, this_process
 
 _GRACE = 30.0
@@ -82,7 +83,10 @@ def run_study(
     try:
         with FileLock(places.work / "study.lock", timeout=0):
             _refuse_running_workflow(places)
-            write_json(places.jobs, jobs_of(study, places, missing, workspace=workspace))
+            command = _job_command(places, workspace)
+            write_json(places.jobs, jobs_of(study, places, missing, command=command))
+            if executor == "slurm":
+                write_sbatch(places.sbatch, study.resources, command)
             for name in [DATA, *(run.name for run in missing)]:
                 places.state(name).unlink(missing_ok=True)
             stopped = _run(_command(places, jobs=jobs, executor=executor), places, stop_after, watch)
@@ -93,12 +97,10 @@ def run_study(
 
 
 def jobs_of(
-    study: Study, places: StudyPlaces, missing: Sequence[StudyRun], *, workspace: Path | None
+    study: Study, places: StudyPlaces, missing: Sequence[StudyRun], *, command: Sequence[str]
 ) -> dict[str, Any]:
     """What the workflow has to know: the runs without a result, what each needs, and what each may use."""
     names = {run.name for run in missing}
-    command = [sys.executable, "-m", "nndistill", "study", "job", str(places.file.resolve())]
-    command += ["--workspace", str(workspace.resolve())] if workspace else []
     data = places.work.resolve() / "data.done"
     data.unlink(missing_ok=True)  # it is cheap to see that all is there, and the file says nothing about the workspace
     resources = study.resources
@@ -121,6 +123,12 @@ def jobs_of(
             for run in missing
         },
     }
+
+
+def _job_command(places: StudyPlaces, workspace: Path | None) -> list[str]:
+    """The command that carries out a job, without the job's name."""
+    command = [sys.executable, "-m", "nndistill", "study", "job", str(places.file.resolve())]
+    return [*command, "--workspace", str(workspace.resolve())] if workspace else command
 
 
 def refuse_missing_engine(executor: str) -> None:

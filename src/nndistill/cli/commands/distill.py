@@ -25,6 +25,7 @@ from ..options import (
     RecipeName,
     Resume,
     Seed,
+    Track,
     Validate,
     Workspace,
 )
@@ -111,16 +112,20 @@ def distill(
     name: Name = None,
     resume: Resume = False,
     validate: Validate = True,
+    track: Track = None,
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
     """Distil a teacher into a smaller student."""
+    from ...nnunet.training import tracking
     from ...nnunet.training.launched import joined
     from ...nnunet.training.student import prepare_student
     from ...nnunet.workspace import use_workspace
     from ...runtime.backends.torch import find_device
 
     use_workspace(workspace)
+    for tracker in track or []:
+        tracking.track(tracker)
 
     def prepare() -> Run:
         refuse_missing_device(device, gpus=gpus)

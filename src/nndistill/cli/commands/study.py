@@ -157,6 +157,8 @@ def job(
     workspace: Workspace = None,
 ) -> None:
     """Carry out one job of a study, as its workflow does."""
+    from ...nnunet.training.across_processes import is_first
+    from ...nnunet.training.launched import joined
     from ...nnunet.workspace import use_workspace
     from ...progress import TrainingProgress
     from ...study import load_study
@@ -164,8 +166,13 @@ def job(
     from ...study.places import StudyPlaces
 
     use_workspace(workspace)
-    with TrainingProgress(name) as progress:
-        carry_out(load_study(file), StudyPlaces(file), name, on_start=progress.start, on_iteration=progress.advance)
+    described, places = load_study(file), StudyPlaces(file)
+    with joined(described.device):
+        if not is_first():
+            carry_out(described, places, name)
+            return
+        with TrainingProgress(name) as progress:
+            carry_out(described, places, name, on_start=progress.start, on_iteration=progress.advance)
 
 
 class _Watch:

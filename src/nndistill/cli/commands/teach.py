@@ -23,6 +23,7 @@ from ..options import (
     RecipeName,
     Resume,
     Seed,
+    Track,
     Validate,
     Workspace,
 )
@@ -55,17 +56,21 @@ def teach(
     name: Name = None,
     resume: Resume = False,
     validate: Validate = True,
+    track: Track = None,
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher on a small budget: plan, preprocess, train. For a full training, use stock nnUNetv2_train."""
     from ...datasets import check_raw_dataset
     from ...nnunet.data.preprocessing import plan_and_preprocess
+    from ...nnunet.training import tracking
     from ...nnunet.training.launched import joined
     from ...nnunet.training.teacher import prepare_teacher
     from ...nnunet.workspace import dataset_folder, raw_folder, use_workspace
 
     use_workspace(workspace)
+    for tracker in track or []:
+        tracking.track(tracker)
 
     def prepare() -> Run:
         refuse_missing_device(device, gpus=gpus)

@@ -22,6 +22,7 @@ from torch import distributed
 from ...errors import UserError
 from ...runtime.backends.torch import find_device
 from .across_processes import FirstProcessFailed
+from .tracking import stop_tracking
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For what one process does while the others wait, such as preprocessing; `torchrun` itself sees that one has ended."""
@@ -124,7 +125,7 @@ def joined(device: str, *, gpus: int = 1) -> Iterator[None]:
     if place.rank > 0:
         package = logging.getLogger("nndistill")
         package.handlers, package.propagate = [logging.NullHandler()], False
-        os.environ["nnUNet_wandb_enabled"] = "0"  # which would make a run per process
+        stop_tracking()
     before = signal.signal(signal.SIGTERM, _ended)  # from torchrun, when another process has ended
     try:
         yield

@@ -44,6 +44,7 @@ from .precision import (
     refuse_another_precision,
 )
 from .skipped_steps import Finite, SkippedSteps, finite_everywhere
+from .tracking import further_trackers
 from .validation_network import choose_validation_network, faster_networks, validation_work
 from .weight_average import WeightAverage
 
@@ -99,6 +100,9 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.num_val_iterations_per_epoch = recipe.validation_iterations
         self.save_every = recipe.save_every
         self.logger.local_logger = RecipeLogger()
+        described = {"plans": plans, "configuration": configuration, "fold": fold, "dataset": dataset_json}
+        if is_first():
+            self.logger.loggers += further_trackers(Path(self.output_folder), described, resume=self.logger.resume)
         self.on_iteration: Callable[[TrainingState], None] = lambda state: None
         """Called after every training and validation batch, for a progress bar."""
         self.on_preparation: Callable[[int, int], None] = lambda done, total: None

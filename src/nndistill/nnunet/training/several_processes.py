@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,6 +18,7 @@ from torch.multiprocessing.spawn import ProcessException, start_processes
 
 from ...errors import UserError
 from .one_process import Observers, train_here
+from .tracking import stop_tracking
 
 if TYPE_CHECKING:
     from .run import Run
@@ -93,7 +93,7 @@ def take_part(rank: int, task: Task, reports: SimpleQueue[Any]) -> None:
     package.propagate = False
     package.addHandler(_Reporter(reports) if rank == 0 else logging.NullHandler())
     if rank > 0:
-        os.environ["nnUNet_wandb_enabled"] = "0"  # which would make a run per process
+        stop_tracking()
     package.setLevel(logging.INFO)
     observers = Observers(
         on_start=lambda batches: reports.put(("on_start", batches)),
