@@ -16,6 +16,8 @@ pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challe
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Each process that nnU-Net starts for a handful of small cases takes ten seconds to import it.
+os.environ.setdefault("nnUNet_def_n_proc", "1")
 
 # How long an example takes says how busy the machine is, not whether a law holds.
 settings.register_profile("without a deadline", deadline=None)

@@ -6,7 +6,6 @@ stopped.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize
             progress=report,
         )
     _step(2, "nnU-Net plans and preprocesses it")
-    plans_file = plan_and_preprocess(data.name, planner="ResEncUNetPlanner", processes=os.cpu_count() or 1)
+    plans_file = plan_and_preprocess(data.name, planner="ResEncUNetPlanner")
 
     teacher = _teacher(data.name, plans_file, size)
     _train(3, "teacher", teacher, device)

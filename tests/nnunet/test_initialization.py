@@ -206,6 +206,7 @@ def test_through_the_command_line(nndistill, world):
     assert "starts from the teacher's most important channels" in log
 
 
+@pytest.mark.slow
 def test_batches_are_the_same_as_without(world, recipe, monkeypatch):
     seen: dict[str, list[float]] = {"random": [], "teacher": []}
     step = distillation_trainer.nnUNetTrainerDistill.train_step

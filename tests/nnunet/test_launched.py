@@ -71,6 +71,7 @@ def note_writes(workspace: Path, entry: Callable[..., None], *arguments: object)
     (workspace / f"written_by_{rank}.txt").write_text("\n".join(inside))
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_both_their_batches_and_resume_as_one(training, world, nndistill):
     launch(2, note_writes, world.workspace, train_on_fixed_batches, training("two"))
     train_on_fixed_batches(training("one"))

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ..errors import UserError
 
+TRAINERS = Path(__file__).parent / "trainers"
+"""The folder that `nnUNet_extTrainer` has to name for stock nnU-Net."""
+
 _VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,7 +86,7 @@ def teach(
         check_raw_dataset(folder)
         return prepare_teacher(
             folder.name,
-            plan_and_preprocess(folder.name, planner=planner, processes=os.cpu_count() or 1),
+            plan_and_preprocess(folder.name, planner=planner),
             fold=fold,
             recipe=recipe,
             name=name,

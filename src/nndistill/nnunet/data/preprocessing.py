@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nnunetv2
+from nnunetv2.configuration import default_num_processes
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
@@ -22,13 +23,16 @@ from ..workspace import dataset_number, preprocessed_folder, raw_folder
 from .splits import adopt_split
 
 
-def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configuration: str | None = None) -> Path:
+def plan_and_preprocess(
+    dataset: str, *, planner: str, processes: int = default_num_processes, configuration: str | None = None
+) -> Path:
     """Extract the fingerprint, plan, and preprocess one 3D configuration of a raw data set.
 
     Args:
         dataset: The data set's full name.
         planner: An experiment planner of nnU-Net, such as `ResEncUNetPlanner` or `nnUNetPlannerResEncM`.
-        processes: Number of processes.
+        processes: Number of processes. Default: what nnU-Net's variable `nnUNet_def_n_proc` says, or one per core and
+            at most eight.
         configuration: Name of the configuration. Default: `3d_fullres`.
 
     Returns:
@@ -39,7 +43,7 @@ def plan_and_preprocess(dataset: str, *, planner: str, processes: int, configura
             that it was preprocessed with.
 
     Example:
-        >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner", processes=1).name
+        >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner").name
         'nnUNetResEncUNetPlans.json'
     """
     dataset_id = dataset_number(dataset)

@@ -26,9 +26,6 @@ from .one_process import Observers, train_here
 from .same_setup import differences, with_folds_of
 from .several_processes import train_together
 
-TRAINERS = Path(__file__).parents[1] / "trainers"
-"""The folder that `nnUNet_extTrainer` has to name for stock nnU-Net."""
-
 _SECONDS_TO_WRITE = 10.0
 
 
