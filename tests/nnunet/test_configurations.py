@@ -282,3 +282,30 @@ def test_configuration_that_inherits_is_distilled_on_the_data_of_its_parent(worl
     assert stored["3d_fullres_bs3"]["batch_size"] == 3
     parent = read_json(world.teacher / "plans.json")["configurations"]["3d_fullres"]
     assert stored["3d_fullres_bs3"]["data_identifier"] == parent["data_identifier"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["M", "L", "XL"])
+def test_presets_of_residual_encoders_are_distilled_exported_and_predict(nndistill, world, tmp_path, preset):
+    """As planned, with fewer channels and a smaller patch."""
+
+    def call(*arguments: object) -> None:
+        result = nndistill(*arguments)
+        assert result.status == 0, result.err
+
+    workspace = ("--workspace", world.workspace)
+    call(
+        *("teach", "900", "--planner", f"nnUNetPlannerResEnc{preset}", "--features", 8, 16, 32),
+        *("--patch-size", 16, 16, 16, "--batch-size", 2, *TINY, "--epochs", 1, "--no-validate", *workspace),
+    )
+    teacher = next(world.results.glob(f"*__nnUNetResEncUNet{preset}Plans_teacher__3d_fullres"))
+    call("distill", teacher, "--name", "student_of_preset", *TINY, "--epochs", 1, "--no-validate", *workspace)
+    student = next(world.results.glob("*__student_of_preset__3d_fullres"))
+    assert read_json(student / "plans.json")["configurations"]["3d_fullres"]["architecture"][
+        "network_class_name"
+    ].endswith("ResidualEncoderUNet")
+    call("export", student, "--format", "onnx", "--out", tmp_path / "export", *workspace)
+    call("predict", tmp_path / "export", world.dataset / "imagesTs", tmp_path / "predicted")
+    assert {file.name for file in (tmp_path / "predicted").glob("*.nii.gz")} == {
+        file.name for file in (world.dataset / "labelsTs").glob("*.nii.gz")
+    }
