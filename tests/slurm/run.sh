@@ -21,6 +21,7 @@ fi
 stop() {
   kill "$(cat "$folder/slurmd.pid" 2>/dev/null)" "$(cat "$folder/slurmctld.pid" 2>/dev/null)" 2>/dev/null || true
   [ -n "${munged:-}" ] && kill "$munged" 2>/dev/null || true
+  trap - EXIT
 }
 trap stop EXIT
 
@@ -114,4 +115,5 @@ done
 test -f "$folder/study/results/dcd_f0_s1/run.json" || { cat "$folder/together.log"; exit 1; }
 grep --fixed-strings "The world size is 2" "$folder"/workspace/nnUNet_results/*/*study_dcd_f0_s1*/fold_0/console.txt
 echo "passed: $(ls "$folder/study/results" | wc -l) results, job $requeued was requeued, job $job trained in two processes"
+stop
 rm -rf "$folder"
