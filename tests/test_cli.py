@@ -176,3 +176,11 @@ def test_prepare_decathlon_and_say_what_is_next(nndistill, real_data, tmp_path):
     assert result.status == 0
     assert read_json(tmp_path / "nnUNet_raw" / "Dataset004_Hippocampus" / "dataset.json")["numTraining"] == 200
     assert f"nndistill teach 4 --workspace {tmp_path}" in result.out
+
+
+def test_several_folds_are_a_list_where_several_predict_together():
+    for command in ("predict", "export", "benchmark"):
+        rewritten = application._one_value_per_option([command, "--fold", "0", "1", "all", "model", "--fold", "2"])
+        assert rewritten == [command, "--fold", "0", "--fold", "1", "--fold", "all", "model", "--fold", "2"]
+    teach = ["teach", "--fold", "0", "4"]  # of data set 4
+    assert application._one_value_per_option(teach) == teach

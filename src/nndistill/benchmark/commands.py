@@ -64,7 +64,11 @@ class CommandResult:
 
 
 def commands_for(
-    candidates: Sequence[Candidate], *, mirror: bool = True, device: str = "auto", fold: str | None = None
+    candidates: Sequence[Candidate],
+    *,
+    mirror: bool = True,
+    device: str = "auto",
+    fold: str | Sequence[str] | None = None,
 ) -> list[Command]:
     """Stock nnU-Net's command for every candidate that is an nnU-Net model folder, then ours for all candidates.
 
@@ -153,21 +157,24 @@ class _CommandRuns:
         self.made.append(measure_command(line, environment={"OMP_WAIT_POLICY": "PASSIVE"}))
 
 
-def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | None) -> Command:
+def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | Sequence[str] | None) -> Command:
+    from ..nnunet.models.folds import checkpoints_of_folds
     from ..nnunet.models.model_folder import ModelFolder
     from ..runtime.backends.torch import find_device
 
-    folder = ModelFolder.read(candidate.path)
-    checkpoint = folder.checkpoint_file(fold or folder.only_fold())
+    checkpoints = checkpoints_of_folds(ModelFolder.read(candidate.path), fold)
     program = [str(Path(sys.executable).with_name(STOCK)), "-m", str(candidate.path)]
-    weights = ["-f", checkpoint.parent.name.removeprefix("fold_"), "-chk", checkpoint.name]
+    folds = [checkpoint.parent.name.removeprefix("fold_") for checkpoint in checkpoints]
+    weights = ["-f", *folds, "-chk", checkpoints[0].name]
     lean = ["-npp", "1", "-nps", "1", "--disable_progress_bar", "-device", find_device(device).type]
     arguments = [*program, *weights, *lean, *([] if mirror else ["--disable_tta"])]
     return Command(f"{candidate.name}, stock nnU-Net", tuple(arguments), ("-i",), ("-o",))
 
 
-def _ours(candidate: Candidate, *, mirror: bool, device: str, fold: str | None) -> Command:
-    arguments = [sys.executable, "-m", "nndistill", "predict", "--any-orientation", "--device", device]
-    arguments += ["--backend", candidate.backend, *([] if mirror else ["--no-mirror"])]
-    arguments += ["--fold", fold] if fold and not (candidate.path / FILE_NAME).is_file() else []
+def _ours(candidate: Candidate, *, mirror: bool, device: str, fold: str | Sequence[str] | None) -> Command:
+    arguments = [sys.executable, "-m", "nndistill", "predict"]
+    if fold and not (candidate.path / FILE_NAME).is_file():
+        arguments += ["--fold", *([fold] if isinstance(fold, str) else fold)]
+    arguments += ["--any-orientation", "--device", device, "--backend", candidate.backend]
+    arguments += [] if mirror else ["--no-mirror"]
     return Command(candidate.name, (*arguments, str(candidate.path)))

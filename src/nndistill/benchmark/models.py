@@ -30,7 +30,7 @@ def benchmark(
     case_seconds: float = 120.0,
     mirror: bool = True,
     device: str = "auto",
-    fold: str | None = None,
+    fold: str | Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Benchmark:
     """Measure models on a case. They take turns, so that whatever else the machine does affects all of them alike.
@@ -46,7 +46,7 @@ def benchmark(
         case_seconds: How long all predictions of the case by one model may take; the first is always made.
         mirror: Whether the case is predicted with mirroring.
         device: As in `load_model`, for all models.
-        fold: Of nnU-Net's model folders.
+        fold: Of nnU-Net's model folders: one, or several that predict together.
         progress: Called with the number of finished computations and of all.
 
     Raises:
@@ -127,7 +127,7 @@ def _measure_cases(models: Sequence[_ModelRuns], rounds: int, budget: float, mir
                 steps.done()
 
 
-def _result(candidate: Candidate, runs: _ModelRuns, fold: str | None) -> ModelResult:
+def _result(candidate: Candidate, runs: _ModelRuns, fold: str | Sequence[str] | None) -> ModelResult:
     busy = sum(run.processor_seconds for run in runs.patches) / sum(run.seconds for run in runs.patches)
     disk_bytes, parameters, flops_patch = _of_folder(candidate.path, fold)
     return ModelResult(
@@ -144,19 +144,20 @@ def _result(candidate: Candidate, runs: _ModelRuns, fold: str | None) -> ModelRe
     )
 
 
-def _of_folder(path: Path, fold: str | None) -> tuple[int, int | None, int | None]:
+def _of_folder(path: Path, fold: str | Sequence[str] | None) -> tuple[int, int | None, int | None]:
     """Bytes of the files that prediction needs, parameters, and FLOPs per patch."""
     if (path / FILE_NAME).is_file():
         description = ModelDescription.read(path)
         files = [path / FILE_NAME, *(path / name for name in description.files if not name.endswith(".zip"))]
         return _bytes(files), description.parameters, description.flops_patch
     from ..analysis.costs import model_costs
+    from ..nnunet.models.folds import checkpoints_of_folds
     from ..nnunet.models.model_folder import ModelFolder
 
-    folder = ModelFolder.read(path)
-    files = [path / "plans.json", path / "dataset.json", folder.checkpoint_file(fold or folder.only_fold())]
+    checkpoints = checkpoints_of_folds(ModelFolder.read(path), fold)
+    files = [path / "plans.json", path / "dataset.json", *checkpoints]
     costs = model_costs(path)
-    return _bytes(files), costs["parameters"], costs["flops_patch"]
+    return _bytes(files), len(checkpoints) * costs["parameters"], len(checkpoints) * costs["flops_patch"]
 
 
 def _bytes(files: Sequence[Path]) -> int:

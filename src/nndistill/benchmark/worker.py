@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -75,7 +75,13 @@ class MeasuredModel:
     """
 
     def __init__(
-        self, model: Path, input: Path, *, backend: str | None, device: str = "auto", fold: str | None = None
+        self,
+        model: Path,
+        input: Path,
+        *,
+        backend: str | None,
+        device: str = "auto",
+        fold: str | Sequence[str] | None = None,
     ) -> None:
         self._model = model
         self._folder = TemporaryDirectory()
@@ -152,7 +158,9 @@ def _prepare_process(printed: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by a runtime's libraries when they are loaded
 
 
-def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> ModelAndCase:
+def _load(
+    model: Path, input: Path, backend: str | None, device: str, fold: str | Sequence[str] | None
+) -> ModelAndCase:
     """In the process: load the model and the case, and keep them for the measurements."""
     held = _Model(model, input, backend, device, fold)
     _held.append(held)
@@ -168,7 +176,9 @@ def _measure_case(mirror: bool) -> Run:
 
 
 class _Model:
-    def __init__(self, model: Path, input: Path, backend: str | None, device: str, fold: str | None) -> None:
+    def __init__(
+        self, model: Path, input: Path, backend: str | None, device: str, fold: str | Sequence[str] | None
+    ) -> None:
         from ..runtime.cases import channel_files, find_cases
         from ..runtime.image import read_image
         from ..runtime.loading import load_model

@@ -62,6 +62,10 @@ _LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names"
 
 Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.
 """
+_LISTS_OF_FOLDS = dict.fromkeys(
+    ("predict", "export", "benchmark"), {"--fold": lambda word: word.isdigit() or word == "all"}
+)
+"""The same, by command: elsewhere `--fold` takes one, and a number after it may be a data set's."""
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
@@ -95,11 +99,12 @@ def main(argv: list[str] | None = None) -> None:
 def _one_value_per_option(arguments: list[str]) -> list[str]:
     """Rewrite `--features 16 32` as `--features 16 --features 32`, the only form that Click parses."""
     rewritten: list[str] = []
+    lists = _LISTS | _LISTS_OF_FOLDS.get(next(iter(arguments), ""), {})
     option = None
     for argument, following in pairwise([*arguments, ""]):
-        if argument in _LISTS and _is_value(argument, following):
+        if argument in lists and _is_value(lists[argument], following):
             option = argument
-        elif option and _is_value(option, argument):
+        elif option and _is_value(lists[option], argument):
             rewritten += [option, argument]
         else:
             option = None
@@ -107,8 +112,8 @@ def _one_value_per_option(arguments: list[str]) -> list[str]:
     return rewritten
 
 
-def _is_value(option: str, word: str) -> bool:
-    return bool(word) and not word.startswith("--") and _LISTS[option](word)
+def _is_value(looks_like_one: Callable[[str], bool], word: str) -> bool:
+    return bool(word) and not word.startswith("--") and looks_like_one(word)
 
 
 def _flags_of_command(arguments: Sequence[str]) -> set[str]:

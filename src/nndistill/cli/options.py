@@ -12,6 +12,14 @@ Workspace = Annotated[
     typer.Option(help="Folder that holds nnU-Net's three folders. Default: nnU-Net's environment variables."),
 ]
 Fold = Annotated[str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all.")]
+Folds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fold",
+        help="Fold of a trained nnU-Net's model folder, 0 to 4 or all, or several, such as --fold 0 1 2 3 4, whose "
+        "logits are averaged; default: the only one.",
+    ),
+]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage, such as --features 16 32 64 128.")]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="Name of a recipe (see nndistill recipes), or a YAML file of your own.")

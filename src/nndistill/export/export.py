@@ -14,6 +14,7 @@ import torch
 from ..errors import UnknownName, UserError
 from ..files import atomic_folder, digest
 from ..nnunet.models.describe import NotDescribable
+from ..nnunet.models.folds import checkpoints_of_folds
 from ..nnunet.models.model_folder import ModelFolder
 from ..runtime.backends.base import Backend
 from ..runtime.backends.torch import TorchBackend
@@ -53,14 +54,14 @@ def export_model(
     *,
     format: str,
     precision: str = "float32",
-    fold: str | None = None,
+    fold: str | Sequence[str] | None = None,
     out: Path | None = None,
     calibration: Path | None = None,
     labels: Path | None = None,
     tolerance: float = 0.001,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportedModel:
-    """Export one fold of a trained nnU-Net.
+    """Export one fold of a trained nnU-Net, or several as one network that averages their logits.
 
     Every format but stock nnU-Net's is loaded again and compared with PyTorch, on windows of the `calibration` cases
     or of noise. A reduced precision is also measured on whole cases, if there are any: INT8 on three of four, the
@@ -70,8 +71,8 @@ def export_model(
         model: Its folder.
         format: `nnunet`, `onnx`, `openvino` or `safetensors`.
         precision: `float32`, or if the format has it `float16`, `bfloat16` or `int8`.
-        fold: Default: the only one.
-        out: Default: `exports/FORMAT-PRECISION-fold_X` in the model's folder.
+        fold: One, or several. Default: the only one.
+        out: Default: `exports/FORMAT-PRECISION-fold_X` in the model's folder, of several folds `…-folds_X_Y`.
         calibration: Folder of images in nnU-Net's layout; required for INT8.
         labels: Folder with their reference label maps; default: the float32 network's are the reference.
         tolerance: By how much a reduced precision may lower the mean Dice.
@@ -91,7 +92,8 @@ def export_model(
     job = _choose(
         model, format=format, precision=precision, fold=fold, calibration=calibration, with_labels=labels is not None
     )
-    place = out or model / "exports" / f"{format}-{precision}-{job.checkpoint_file.parent.name}"
+    named = ("fold_" if len(job.folds) == 1 else "folds_") + "_".join(job.folds)
+    place = out or model / "exports" / f"{format}-{precision}-{named}"
     _refuse_other_folder(place)
     description = _describe(job)
     with atomic_folder(place) as output:
@@ -115,7 +117,13 @@ def export_model(
 
 
 def _choose(
-    model: Path, *, format: str, precision: str, fold: str | None, calibration: Path | None, with_labels: bool
+    model: Path,
+    *,
+    format: str,
+    precision: str,
+    fold: str | Sequence[str] | None,
+    calibration: Path | None,
+    with_labels: bool,
 ) -> ExportJob:
     """What is exported, and how; refuses what does not go together."""
     chosen, precise = _format_and_precision(format, precision)
@@ -138,7 +146,7 @@ def _choose(
             option=("format", "calibration"),
         )
     folder = ModelFolder.read(model)
-    return ExportJob(folder, folder.checkpoint_file(fold or folder.only_fold()), chosen, precise, calibration)
+    return ExportJob(folder, checkpoints_of_folds(folder, fold), chosen, precise, calibration)
 
 
 def _format_and_precision(format: str, precision: str) -> tuple[ModelFormat, Precision]:

@@ -1,4 +1,4 @@
-"""What is exported: one fold of a trained nnU-Net, with all that the writer of a format needs."""
+"""What is exported: one or several folds of a trained nnU-Net, with all that the writer of a format needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from ..analysis.complexity import network_complexity
-from ..nnunet.models.describe import describe
+from ..nnunet.models.folds import describe_folds, network_of_folds
 from ..nnunet.models.model_folder import ModelFolder
 from ..runtime.backends.base import Array
 from ..runtime.description import ModelDescription
@@ -20,18 +20,18 @@ from .sample_cases import SampleCases
 
 @dataclass(frozen=True)
 class ExportJob:
-    """One fold, and how it is exported.
+    """One fold or several, and how they are exported.
 
     Args:
         folder: The trained nnU-Net's.
-        checkpoint_file: Of the fold.
+        checkpoint_files: Of the folds, whose logits are averaged.
         format: How the network is stored.
         precision: The one in which the exported network computes.
         calibration: Folder of images like those that the network will see, if there are any.
     """
 
     folder: ModelFolder
-    checkpoint_file: Path
+    checkpoint_files: tuple[Path, ...]
     format: ModelFormat
     precision: Precision
     calibration: Path | None = None
@@ -39,7 +39,12 @@ class ExportJob:
     @cached_property
     def network(self) -> nn.Module:
         """The trained network in float32, which the export is compared with; writers change a copy."""
-        return self.folder.network(self.checkpoint_file)
+        return network_of_folds(self.folder, self.checkpoint_files)
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Such as `("0", "1")`, or `("all",)`."""
+        return tuple(file.parent.name.removeprefix("fold_") for file in self.checkpoint_files)
 
     @cached_property
     def description(self) -> ModelDescription:
@@ -48,7 +53,7 @@ class ExportJob:
         Raises:
             NotDescribable: Only nnU-Net itself can predict with the model.
         """
-        described = describe(self.folder, self.checkpoint_file)
+        described = describe_folds(self.folder, self.checkpoint_files)
         cost = network_complexity(self.network, (1, len(described.channels), *described.patch_size))
         return described.model_copy(
             update={

@@ -17,7 +17,7 @@ FILE = str(FORMATS["safetensors"].file)
 
 
 def export_safetensors(job: ExportJob, output: Path) -> list[str]:
-    """Write the weights of a checkpoint, each once, with the plans and `dataset.json` that describe the network.
+    """Write the weights of the checkpoints, each once, with the plans and `dataset.json` that describe the network.
 
     Args:
         job: What is exported.
@@ -26,8 +26,12 @@ def export_safetensors(job: ExportJob, output: Path) -> list[str]:
     Returns:
         Names of the written files.
     """
-    checkpoint = read_checkpoint(job.checkpoint_file)
-    metadata = {"trainer": checkpoint["trainer_name"], "configuration": job.folder.configuration(checkpoint)}
+    checkpoint = read_checkpoint(job.checkpoint_files[0])
+    metadata = {
+        "trainer": checkpoint["trainer_name"],
+        "configuration": job.folder.configuration(checkpoint),
+        "folds": ",".join(job.folds),
+    }
     save_model(job.network, str(output / FILE), metadata)
     write_json(output / "plans.json", portable_plans(job.folder.plans))
     write_json(output / "dataset.json", job.folder.dataset_json)

@@ -13,9 +13,9 @@ from .job import ExportJob
 
 
 def export_stock(job: ExportJob, output: Path) -> list[str]:
-    """Write `DATASET/TRAINER__PLANS__CONFIGURATION` with one fold, and a zip of it next to `DATASET`.
+    """Write `DATASET/TRAINER__PLANS__CONFIGURATION` with the folds, and a zip of it next to `DATASET`.
 
-    The checkpoint holds the weights and what prediction reads, nothing of the training, and no Python objects:
+    A checkpoint holds the weights and what prediction reads, nothing of the training, and no Python objects:
     `torch.load(..., weights_only=True)` reads it.
 
     Args:
@@ -25,16 +25,16 @@ def export_stock(job: ExportJob, output: Path) -> list[str]:
     Returns:
         Paths of the written files in `output`.
     """
-    folder, checkpoint_file = job.folder, job.checkpoint_file
-    checkpoint = stock_checkpoint(folder, checkpoint_file)
-    plans = portable_plans(folder.plans)
-    trainer, configuration = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]
-    model = output / plans["dataset_name"] / f"{trainer}__{plans['plans_name']}__{configuration}"
+    folder, plans = job.folder, portable_plans(job.folder.plans)
+    for file in job.checkpoint_files:
+        checkpoint = stock_checkpoint(folder, file)
+        trainer, configuration = checkpoint["trainer_name"], checkpoint["init_args"]["configuration"]
+        model = output / plans["dataset_name"] / f"{trainer}__{plans['plans_name']}__{configuration}"
+        write_checkpoint(model / file.parent.name / "checkpoint_final.pth", checkpoint)
     write_json(model / "plans.json", plans)
     write_json(model / "dataset.json", folder.dataset_json)
     if (fingerprint := folder.path / "dataset_fingerprint.json").is_file():
         shutil.copyfile(fingerprint, model / fingerprint.name)
-    write_checkpoint(model / checkpoint_file.parent.name / "checkpoint_final.pth", checkpoint)
     files = sorted(file for file in model.rglob("*") if file.is_file())
     archive = output / f"{plans['dataset_name']}__{model.name}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:

@@ -10,7 +10,7 @@ imports the module of such an entry, so it should import PyTorch only in its wri
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -73,7 +73,7 @@ class ModelFormat:
         file: Name of the main file; `None` if a model is a tree of files.
         reader: `"module:function"`, called as `reader(model, description, fold)`; returns the description and the
             network, as the loader of a runtime takes it. `None` if the runtime itself reads the file. Only a trained
-            nnU-Net's folder, which is not an export, comes with a fold, and with `None` as description.
+            nnU-Net's folder, which is not an export, comes with a fold or several, and with `None` as description.
         packages: Python packages that write it; an export records their versions.
         extra: Of this distribution, which installs them; `None` for a format of another distribution.
         checked: Whether an export is compared with PyTorch. If not, the trained network is kept as it is.
@@ -100,7 +100,9 @@ class ModelFormat:
         files: list[str] = resolve_name(self.writer)(job, output)
         return files
 
-    def read(self, model: Path, description: ModelDescription | None, fold: str | None) -> tuple[ModelDescription, Any]:
+    def read(
+        self, model: Path, description: ModelDescription | None, fold: str | Sequence[str] | None
+    ) -> tuple[ModelDescription, Any]:
         """Read a model; see `reader`.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class LoadedModel:
 
 
 def load_model(
-    model: Path, *, backend: str | None = None, device: str = "auto", fold: str | None = None
+    model: Path, *, backend: str | None = None, device: str = "auto", fold: str | Sequence[str] | None = None
 ) -> LoadedModel:
     """Load a model for prediction.
 
@@ -31,7 +32,8 @@ def load_model(
         model: A folder that `nndistill export` made, or a model folder of nnU-Net.
         backend: `torch`, `onnxruntime` or `openvino`; default: the one for the model's format.
         device: `cpu`, `cuda` (NVIDIA's GPUs), `gpu` (OpenVINO: Intel's GPUs), `mps`, or `auto`.
-        fold: Of a model folder of nnU-Net with several; an export holds one.
+        fold: Of a model folder of nnU-Net with several: one, or those whose logits are averaged. An export holds the
+            folds that it was made of.
 
     Raises:
         UnknownName: There is no such backend.
@@ -48,9 +50,10 @@ def load_model(
     if backend is not None and backend not in RUNTIMES:
         raise UnknownName("backend", backend, RUNTIMES, option="backend")
     description = _read_description(model)
-    if description is not None and fold is not None:
+    if description is not None and fold:
         raise UserError(
-            f"{model} is an export, which holds one fold: name no fold, or give the trained nnU-Net's folder.",
+            f"{model} is an export, which holds one fold or the mean of several: name no fold, or give the trained "
+            "nnU-Net's folder.",
             option="fold",
         )
     runtime = _choose_runtime(model, description, backend)

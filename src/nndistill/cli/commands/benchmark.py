@@ -13,7 +13,7 @@ import typer
 from ...errors import UnknownName, UserError
 from ...progress import StepProgress
 from ...runtime.formats import RUNTIMES
-from ..options import AsJson, Device
+from ..options import AsJson, Device, Folds
 from ..output import print_json, show_rows
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def benchmark(
         ),
     ] = None,
     device: Device = "auto",
-    fold: Annotated[
-        str | None, typer.Option(help="Fold, if an nnU-Net model folder holds several: 0 to 4, or all.")
-    ] = None,
+    fold: Folds = None,
     out: Annotated[Path, typer.Option(help="Folder for the tables and the figure.")] = Path("nndistill-benchmark"),
     as_json: AsJson = False,
 ) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from ...progress import StepProgress
 from ...runtime.formats import FORMATS, PRECISIONS
-from ..options import AsJson, Workspace
+from ..options import AsJson, Folds, Workspace
 from ..output import print_json, print_next
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def export(
     precision: Annotated[
         str, typer.Option(help=f"In which the exported network computes, and the formats that have it. {_PRECISIONS}.")
     ] = "float32",
-    fold: Annotated[str | None, typer.Option(help="Fold whose weights are exported; default: the only one.")] = None,
+    fold: Folds = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; default: one in MODEL/exports.")] = None,
     calibration: Annotated[
         Path | None,

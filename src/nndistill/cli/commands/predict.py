@@ -12,7 +12,7 @@ import typer
 from ...errors import UserError
 from ...progress import PredictionProgress, console
 from ...runtime.formats import RUNTIMES
-from ..options import AsJson
+from ..options import AsJson, Folds
 from ..output import print_json, print_next
 
 
@@ -31,7 +31,7 @@ def predict(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto, which depends on the backend.")
     ] = "auto",
-    fold: Annotated[str | None, typer.Option(help="Fold of a trained nnU-Net's model folder: 0 to 4, or all.")] = None,
+    fold: Folds = None,
     overlap: Annotated[
         float | None,
         typer.Option(min=0, max=0.9, help="Share of each window that the next one covers too; default: the model's."),

@@ -86,10 +86,10 @@ class ModelFolder:
             path = self.path / f"fold_{fold}" / file
             if path.is_file():
                 return path
-        present = ", ".join(self.folds) or "none"
+        present = [each for each in self.folds if name is None or (self.path / f"fold_{each}" / name).is_file()]
         raise UserError(
-            f"there is no {name or 'finished checkpoint'} for fold {fold} in {self.path} (folds with a checkpoint: "
-            f"{present}).",
+            f"there is no {name or 'finished checkpoint'} for fold {fold} in {self.path} (folds with "
+            f"{name or 'a checkpoint'}: {', '.join(present) or 'none'}).",
             option="fold",
         )
 
