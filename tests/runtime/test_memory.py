@@ -14,7 +14,7 @@ from nndistill.runtime import memory
 from nndistill.runtime.description import ModelDescription
 from nndistill.runtime.image import Geometry, Image
 from nndistill.runtime.memory import available_bytes, case_bytes, check_memory
-from nndistill.runtime.postprocessing import labels_of
+from nndistill.runtime.postprocessing import labels_and_probabilities_of, labels_of
 from nndistill.runtime.preprocessing import preprocess
 from nndistill.runtime.sliding_window import gaussian, predict_logits
 
@@ -34,7 +34,7 @@ class Echo:
         return self.output
 
 
-def peak_of_a_case(description: ModelDescription) -> int:
+def peak_of_a_case(description: ModelDescription, make_labels=labels_of) -> int:
     """Most bytes of numpy's at a time from the image in memory to the label map."""
     tracemalloc.start()
     array = np.random.default_rng(0).uniform(1, 2, (len(description.channels), *SHAPE)).astype(np.float32)
@@ -45,9 +45,10 @@ def peak_of_a_case(description: ModelDescription) -> int:
     image = Image(array, (1.0, 1.0, 1.0), geometry, files)
     preprocessed = preprocess(image, description)
     del array, image
-    labels_of(predict_logits(preprocessed, Echo(description), description), preprocessed, description)
+    made = make_labels(predict_logits(preprocessed, Echo(description), description), preprocessed, description)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    del made
     return peak
 
 
@@ -61,6 +62,16 @@ def test_a_case_takes_as_much_as_was_said_and_no_more(spacing, patch_size, chann
     gaussian.cache_clear()
     said, found = case_bytes(SHAPE, (1, 1, 1), description), peak_of_a_case(description)
     assert 0.5 * said < found < 1.05 * said
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 1.0, 1.5)])
+def test_probabilities_take_as_much_more_as_was_said(spacing):
+    labels = {"background": 0} | {f"label {value}": value for value in range(1, 6)}
+    description = describe("T1", labels=labels, spacing=spacing, patch_size=(24, 32, 24))
+    said = case_bytes(SHAPE, (1, 1, 1), description, probability_copies=1)
+    found = peak_of_a_case(description, labels_and_probabilities_of)
+    assert 0.5 * said < found < 1.05 * said
+    assert case_bytes(SHAPE, (1, 1, 1), description, probability_copies=3) > 1.5 * said
 
 
 def test_memory_grows_with_the_volume_and_not_with_the_number_of_windows():

@@ -12,7 +12,7 @@ from nnunetv2.inference.export_prediction import convert_predicted_logits_to_seg
 
 from described import as_plans, describe
 from nndistill.runtime.description import Resampling
-from nndistill.runtime.postprocessing import labels_of
+from nndistill.runtime.postprocessing import labels_and_probabilities_of, labels_of
 from nndistill.runtime.preprocessing import Preprocessed
 from nndistill.runtime.resampling import compute_shape
 
@@ -33,7 +33,7 @@ def logits_of(preprocessed, description, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def by_nnunet(logits, preprocessed, description) -> np.ndarray:
+def by_nnunet(logits, preprocessed, description, **options):
     plans, configuration, dataset = as_plans(description)
     spacing = [preprocessed.spacing_before[axis] for axis in description.transpose_backward]
     properties = {
@@ -44,7 +44,7 @@ def by_nnunet(logits, preprocessed, description) -> np.ndarray:
     }
     labels = plans.get_label_manager(dataset)
     return convert_predicted_logits_to_segmentation_with_correct_shape(
-        logits.copy(), plans, configuration, labels, properties, num_threads_torch=1
+        logits.copy(), plans, configuration, labels, properties, num_threads_torch=1, **options
     )
 
 
@@ -110,3 +110,36 @@ def test_logits_of_zero_are_background(model):
     description = describe("T1", **MODELS[model])
     preprocessed = preprocessed_of((4, 4, 4), (1.0, 1.0, 1.0), description)
     assert not labels_of(np.zeros((description.heads, 4, 4, 4), np.float32), preprocessed, description).any()
+
+
+@pytest.mark.parametrize("forward", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.7, 0.6, 1.0), (5.0, 1.0, 0.8)])
+def test_probabilities_equal_nnunets(model, spacing, forward):
+    backward = tuple(int(axis) for axis in np.argsort(forward))
+    description = describe("T1", transpose_forward=forward, transpose_backward=backward, **MODELS[model])
+    preprocessed = preprocessed_of((9, 13, 11), spacing, description, around=(2, 0, 3))
+    logits = 20 * logits_of(preprocessed, description)
+    before = logits.copy()
+    labels, probabilities = labels_and_probabilities_of(logits, preprocessed, description)
+    _, expected = by_nnunet(logits, preprocessed, description, return_probabilities=True)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
+    assert probabilities.dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(labels, labels_of(logits, preprocessed, description))
+    np.testing.assert_array_equal(logits, before)
+    assert probabilities.max() > 0.99
+
+
+@settings(max_examples=25)
+@given(scale=st.sampled_from([1e-3, 1.0, 1e3, 1e30]), model=st.sampled_from(sorted(MODELS)), seed=st.integers(0, 99))
+def test_probabilities_are_between_0_and_1_whatever_the_logits(scale, model, seed):
+    description = describe("T1", **MODELS[model])
+    preprocessed = preprocessed_of((3, 4, 5), (1.0, 1.0, 1.0), description, around=(1, 1, 1))
+    _, probabilities = labels_and_probabilities_of(
+        np.float32(scale) * logits_of(preprocessed, description, seed), preprocessed, description
+    )
+    assert np.isfinite(probabilities).all()
+    assert probabilities.min() >= 0
+    assert probabilities.max() <= 1
+    if description.regions_class_order is None:
+        np.testing.assert_allclose(probabilities.sum(0), 1, rtol=1e-6)

@@ -158,9 +158,7 @@ def _prepare_process(printed: Path) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by a runtime's libraries when they are loaded
 
 
-def _load(
-    model: Path, input: Path, backend: str | None, device: str, fold: str | Sequence[str] | None
-) -> ModelAndCase:
+def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | Sequence[str] | None) -> ModelAndCase:
     """In the process: load the model and the case, and keep them for the measurements."""
     held = _Model(model, input, backend, device, fold)
     _held.append(held)

@@ -62,9 +62,9 @@ _LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names"
 
 Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.
 """
-_LISTS_OF_FOLDS = dict.fromkeys(
-    ("predict", "export", "benchmark"), {"--fold": lambda word: word.isdigit() or word == "all"}
-)
+_LISTS_OF_FOLDS: dict[str, dict[str, Callable[[str], bool]]] = {
+    command: {"--fold": lambda word: word.isdigit() or word == "all"} for command in ("predict", "export", "benchmark")
+}
 """The same, by command: elsewhere `--fold` takes one, and a number after it may be a data set's."""
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ from .case import BothEmpty, EmptyPolicy, Measures, case_metrics
 from .metrics_file import COLUMNS, MAKER, Evaluation
 from .pairing import Pair, Pairing, listed, pair_cases
 from .surfaces import Definition
+
+Outcome = TypeVar("Outcome")
 
 
 class EvaluationIncomplete(UserError):
@@ -103,7 +105,7 @@ def evaluate_folder(
     measures = chosen.measures(labels, lesions=lesions, ignore=ignore)
     pairing = pair_cases(predictions, references, allow_missing=allow_missing)
     outcomes = []
-    for outcome in _outcomes(pairing.pairs, measures, jobs):
+    for outcome in each_pair(partial(_evaluate_pair, measures=measures), pairing.pairs, jobs):
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), len(pairing.pairs))
@@ -141,9 +143,14 @@ class _Measured:
     digests: dict[str, str]
 
 
-def _outcomes(pairs: Sequence[Pair], measures: Measures, jobs: int) -> Iterator[_Measured | str]:
-    """The metrics of each case, or a sentence that says why there are none."""
-    measure = partial(_evaluate_pair, measures=measures)
+def each_pair(measure: Callable[[Pair], Outcome | str], pairs: Sequence[Pair], jobs: int) -> Iterator[Outcome | str]:
+    """What is measured of each case, in order, or a sentence that says why it cannot be.
+
+    Args:
+        measure: What is done with a case; spawned processes import it.
+        pairs: The cases.
+        jobs: Processes to share them among.
+    """
     if jobs == 1 or len(pairs) == 1:
         yield from map(measure, pairs)
         return

@@ -19,8 +19,9 @@ from .backends.base import Array
 from .cases import InputCase, channel_files
 from .image import Geometry, read_image, write_labels
 from .loading import LoadedModel
-from .postprocessing import labels_of
+from .postprocessing import labels_and_probabilities_of, labels_of
 from .preprocessing import Preprocessed, preprocess, small_volume
+from .probabilities import copies_in_memory, write_probabilities
 from .record import CaseRecord, PredictionRecord
 from .settings import PredictionSettings
 from .sliding_window import predict_logits, windows
@@ -134,6 +135,7 @@ class Batch:
                 self._model.description,
                 any_orientation=self._settings.any_orientation,
                 allow_empty_channel=self._settings.allow_empty_channel,
+                probability_copies=copies_in_memory(self._settings.probabilities),
             )
             if self._stopped:
                 return None
@@ -197,13 +199,17 @@ class Batch:
 
     def _write(self, computed: _ComputedCase) -> None:
         """Third stage."""
-        case = computed.case
+        case, formats = computed.case, self._settings.probabilities
+        of_case = computed.logits, case.preprocessed, self._model.description
         with self._recording_failure(case.name):
             start = time.perf_counter()
-            labels = labels_of(computed.logits, case.preprocessed, self._model.description)
+            labels, probabilities = labels_and_probabilities_of(*of_case) if formats else (labels_of(*of_case), None)
             record = replace(case.record, seconds={**case.record.seconds, "labels": _seconds_since(start)})
             with self._settling:
                 self._record.put(case.name, record)  # first: a label map without a record is not kept
+            if probabilities is not None:  # before the label map, which says that the case is finished
+                folder = self._record.path.parent
+                write_probabilities(probabilities, case.preprocessed, case.geometry, folder, case.name, formats)
             write_labels(labels, case.geometry, self._record.label_map(case.name))
             self._settle(case.name, "done", record.as_json())
 

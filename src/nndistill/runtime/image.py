@@ -68,6 +68,7 @@ def read_image(
     *,
     any_orientation: bool = False,
     allow_empty_channel: bool = False,
+    probability_copies: int = 0,
 ) -> Image:
     """Read the channels of a case, one file per channel.
 
@@ -76,6 +77,7 @@ def read_image(
         description: The model's, which knows the orientations.
         any_orientation: Accept images in other orientations than the training images'.
         allow_empty_channel: Accept channels that are all zero, as long as one is not; each gets a remark.
+        probability_copies: How often the memory has to hold the probabilities that will be made of the image.
 
     Raises:
         UserError: A file is missing, damaged, cut short, not 3D, all zero or not finite; the channels are on different
@@ -93,7 +95,8 @@ def read_image(
         _check_same_grid(file, geometry, files[0], geometries[0], remarks)
     if not (any_orientation or description.reorient_to):
         _check_orientation(files[0], geometries[0], description)
-    check_memory(files[0], geometries[0].size[::-1], geometries[0].spacing[::-1], description)
+    size, mm = geometries[0].size[::-1], geometries[0].spacing[::-1]
+    check_memory(files[0], size, mm, description, probability_copies=probability_copies)
 
     array: npt.NDArray[np.float32] | None = None
     for channel, file in enumerate(files):
@@ -140,12 +143,33 @@ def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, 
     narrow = labels.astype(np.uint8 if labels.max() < 255 else np.uint16, copy=False)
     if not np.array_equal(narrow, labels):
         raise UserError(f"{path} cannot hold the label {labels.max()}: nnU-Net writes label maps in 16 bits.")
-    image = SimpleITK.GetImageFromArray(narrow)
+    write_image(itk_image(narrow, geometry), path)
+
+
+def itk_image(array: npt.NDArray[Any], geometry: Geometry) -> Any:
+    """An array as ITK's image, in the orientation of the file that the geometry is from.
+
+    Args:
+        array: `(z, y, x)`.
+        geometry: Where it is.
+    """
+    image = SimpleITK.GetImageFromArray(array)
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
-    if geometry.written_orientation:
-        image = SimpleITK.DICOMOrient(image, geometry.written_orientation)
+    return SimpleITK.DICOMOrient(image, geometry.written_orientation) if geometry.written_orientation else image
+
+
+def write_image(image: Any, path: Path) -> None:
+    """Write ITK's image, compressed, completely or not at all; the file is read again before it takes its place.
+
+    Args:
+        image: Of any dimension.
+        path: Its ending is the format.
+
+    Raises:
+        UserError: It cannot be written, or holds other values than the image.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # ITK takes the format from the name: the unfinished file keeps it, in a folder of its own.
@@ -161,6 +185,15 @@ def write_labels(labels: npt.NDArray[np.uint8 | np.uint16], geometry: Geometry, 
         raise UserError(f"cannot write {path}: {error.strerror}.") from error
     except RuntimeError as error:
         raise UserError(f"cannot write {path}: {_reason(error)}.") from error
+
+
+def image_size(file: Path) -> tuple[int, ...] | None:
+    """Voxels along each axis (x, y, z) according to the header; `None` if it cannot be read."""
+    try:
+        size: tuple[int, ...] = _read_header(str(file)).GetSize()
+    except RuntimeError:
+        return None
+    return size
 
 
 def orientation(geometry: Geometry) -> str:

@@ -1,9 +1,12 @@
-"""From logits to a label map on the image's grid, as nnU-Net does it."""
+"""From logits to a label map and probabilities on the image's grid, as nnU-Net does it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from .description import ModelDescription
 from .preprocessing import Preprocessed
@@ -31,18 +34,62 @@ def labels_of(logits: Array, preprocessed: Preprocessed, description: ModelDescr
     Source:
         nnU-Net 2.8.1, `convert_predicted_logits_to_segmentation_with_correct_shape`.
     """
-    values = description.regions_class_order or range(description.heads)
-    whole = np.zeros(preprocessed.shape_before_cropping, np.uint8 if max(values) < 255 else np.uint16)
-    cropped = whole[preprocessed.bbox]
-    largest = None
-    for head, value in enumerate(values):
-        resampled = resample(
+    return _decided(_resampled(logits, preprocessed, description), preprocessed, description)
+
+
+def labels_and_probabilities_of(
+    logits: Array, preprocessed: Preprocessed, description: ModelDescription
+) -> tuple[Labels, Array]:
+    """The label map of an image as `labels_of` makes it, and the probabilities of labels or regions.
+
+    What was cropped away is background with a probability of 1, and in no region.
+
+    Args:
+        logits: `(heads, D, H, W)` at the network's spacing.
+        preprocessed: What the logits were computed from.
+        description: The model's.
+
+    Returns:
+        The label map, `(z, y, x)`, and the probabilities, `(heads, z, y, x)` in float32.
+
+    Source:
+        nnU-Net 2.8.1, `convert_predicted_logits_to_segmentation_with_correct_shape` with `return_probabilities`.
+    """
+    whole = np.zeros((description.heads, *preprocessed.shape_before_cropping), np.float32)
+    if description.regions_class_order is None:
+        whole[0] = 1
+    cropped = whole[(slice(None), *preprocessed.bbox)]
+    for head, resampled in zip(cropped, _resampled(logits, preprocessed, description), strict=True):
+        head[:] = resampled
+    labels = _decided(cropped, preprocessed, description)
+    for layer in range(cropped.shape[1]):  # of which temporary arrays are small
+        if description.regions_class_order is None:
+            _apply_softmax(cropped[:, layer])
+        else:
+            expit(cropped[:, layer], out=cropped[:, layer])
+    return labels, whole.transpose(0, *(axis + 1 for axis in description.transpose_backward))
+
+
+def _resampled(logits: Array, preprocessed: Preprocessed, description: ModelDescription) -> Iterator[Array]:
+    """The logits of one head after the other, `(D, H, W)`, on the grid of the cropped image."""
+    for head in range(description.heads):
+        [resampled] = resample(
             logits[head : head + 1],
             preprocessed.shape_before_resampling,
             current_spacing=description.spacing,
             new_spacing=preprocessed.spacing_before,
             resampling=description.resample_probabilities,
-        )[0]
+        )
+        yield resampled
+
+
+def _decided(heads: Iterable[Array], preprocessed: Preprocessed, description: ModelDescription) -> Labels:
+    """The label map of the whole image from the logits of the cropped one."""
+    values = description.regions_class_order or range(description.heads)
+    whole = np.zeros(preprocessed.shape_before_cropping, np.uint8 if max(values) < 255 else np.uint16)
+    cropped = whole[preprocessed.bbox]
+    largest = None
+    for value, resampled in zip(values, heads, strict=True):
         if description.regions_class_order is not None:
             cropped[resampled > 0] = value
         elif largest is None:
@@ -51,3 +98,10 @@ def labels_of(logits: Array, preprocessed: Preprocessed, description: ModelDescr
             cropped[resampled > largest] = value
             np.maximum(largest, resampled, out=largest)
     return np.ascontiguousarray(whole.transpose(description.transpose_backward))
+
+
+def _apply_softmax(logits: Array) -> None:
+    """Over the first axis, in place."""
+    logits -= logits.max(0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UnknownName, UserError
 from .batch import Batch, Predictions, Progress
 from .cases import InputCase
 from .loading import LoadedModel
+from .probabilities import PROBABILITY_FORMATS, ProbabilityFormat, check_disk
 from .record import PredictionRecord, alone_in
 from .settings import PredictionSettings
 
@@ -23,6 +24,7 @@ def predict_cases(
     skip_air: bool = True,
     any_orientation: bool = False,
     allow_empty_channel: bool = False,
+    probabilities: Collection[ProbabilityFormat] = (),
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Predictions:
@@ -40,12 +42,15 @@ def predict_cases(
         skip_air: Leave out windows that hold only background air.
         any_orientation: Predict images in another orientation than the training images', too.
         allow_empty_channel: Predict cases with channels that are all zero, too; the record has a remark.
+        probabilities: Also write the probabilities of labels or regions: `"npz"` as nnU-Net does, `CASE.npz` and
+            `CASE.pkl`; `"nifti"` as `probabilities/CASE.nii.gz` in `output`, with a volume per label or region.
         overwrite: Predict cases that already have a label map, too.
         progress: Receives how far the batch is.
 
     Raises:
-        UserError: Before anything is computed: `output` cannot hold the label maps, or holds some that were made
-            otherwise. Later: nothing can be written there any more.
+        UnknownName: There is no such format of probabilities.
+        UserError: Before anything is computed: `output` cannot hold the label maps, holds some that were made
+            otherwise, or has too little space for the probabilities. Later: nothing can be written there any more.
 
     Example:
         >>> model = load_model(export)
@@ -57,12 +62,15 @@ def predict_cases(
     """
     if any(file.resolve().parent == output.resolve() for case in cases for file in case.files.values()):
         raise UserError(f"{output} holds the images: choose another folder for the label maps.")
+    if unknown := next((name for name in probabilities if name not in PROBABILITY_FORMATS), None):
+        raise UnknownName("format of probabilities", unknown, PROBABILITY_FORMATS)
     settings = PredictionSettings(
         overlap=model.description.overlap if overlap is None else overlap,
         mirror=mirror,
         skip_air=skip_air,
         any_orientation=any_orientation,
         allow_empty_channel=allow_empty_channel,
+        probabilities=tuple(name for name in PROBABILITY_FORMATS if name in probabilities),
     )
     with alone_in(output):
         record = PredictionRecord(
@@ -70,6 +78,9 @@ def predict_cases(
             description=model.description,
             made_with=settings.made_with(model),
             cases=[case.name for case in cases],
+            probabilities=settings.probabilities,
             overwrite=overwrite,
         )
+        waiting = [case for case in cases if record.made(case.name) is None]
+        check_disk(output, waiting, model.description, settings.probabilities)
         return Batch(model, settings, record, progress).run(cases)

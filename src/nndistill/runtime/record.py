@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import UserError
 from ..files import locked, read_json, update_json, write_json
 from .description import FILE_NAME, ModelDescription
+from .probabilities import NIFTI_FOLDER, PROBABILITY_FORMATS, ProbabilityFormat, probability_files
 
 RECORD = "nndistill_prediction.json"
 LOCK = ".nndistill.lock"
@@ -55,6 +56,7 @@ class PredictionRecord:
         description: The model's.
         made_with: What decides about every label map (model, runtime, settings), in JSON's types.
         cases: Names of the cases that are to be predicted.
+        probabilities: The files of probabilities that a case is not finished without.
         overwrite: Remove their label maps of earlier runs.
 
     Raises:
@@ -68,6 +70,7 @@ class PredictionRecord:
         description: ModelDescription,
         made_with: Mapping[str, Any],
         cases: Collection[str],
+        probabilities: Collection[ProbabilityFormat] = (),
         overwrite: bool = False,
     ) -> None:
         self.path = folder / RECORD
@@ -86,14 +89,36 @@ class PredictionRecord:
                 + ("." if overwrite else ", or overwrite them."),
                 option=() if overwrite else "overwrite",
             )
-        replaced = [file for case in cases if case not in self._cases and (file := self.label_map(case)).exists()]
-        if replaced and not overwrite:
+        lacking = [
+            case
+            for case in cases
+            if case in self._cases and not all(file.exists() for file in probability_files(folder, case, probabilities))
+        ]
+        for case in lacking:
+            del self._cases[case]
+            _remove(self.label_map(case))
+        waiting = [case for case in cases if case not in self._cases]
+        known = before.get("cases", {})
+        foreign = [
+            file
+            for case in waiting
+            for file in (self.label_map(case), *probability_files(folder, case, () if case in known else probabilities))
+            if file.exists()
+        ]
+        if foreign and not overwrite:
             raise UserError(
-                f"{replaced[0]} exists already, and no {RECORD} says how it was made: "
+                f"{foreign[0]} exists already, and no {RECORD} says how it was made: "
                 "choose another folder, or overwrite it.",
                 option="overwrite",
             )
-        for file in replaced:
+        of_earlier_runs = [
+            file
+            for case in waiting
+            if case in known
+            for file in probability_files(folder, case, PROBABILITY_FORMATS)
+            if file.exists()
+        ]
+        for file in [*foreign, *of_earlier_runs]:
             _remove(file)
         self._write()
         update_json(folder / "dataset.json", dataset_json(description))
@@ -149,7 +174,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot hold the label maps: {error.strerror}.") from error
     busy = f"another nndistill predict is writing into {folder}: wait until it ends, or choose another folder."
     with locked(folder / LOCK, busy):
-        for leftover in folder.glob(".*.tmp"):
+        for leftover in (*folder.glob(".*.tmp"), *(folder / NIFTI_FOLDER).glob(".*.tmp")):
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
 

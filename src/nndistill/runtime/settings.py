@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .loading import LoadedModel
+from .probabilities import ProbabilityFormat
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class PredictionSettings:
     skip_air: bool
     any_orientation: bool
     allow_empty_channel: bool = False
+    probabilities: tuple[ProbabilityFormat, ...] = ()
 
     def made_with(self, model: LoadedModel) -> dict[str, Any]:
         """Model, runtime and settings, as `nndistill_prediction.json` holds them."""
@@ -30,4 +32,5 @@ class PredictionSettings:
             "all_windows": not self.skip_air,
             "any_orientation": self.any_orientation,
             **({"allow_empty_channel": True} if self.allow_empty_channel else {}),
+            **({"probabilities": ", ".join(self.probabilities)} if self.probabilities else {}),
         }

@@ -10,7 +10,7 @@ import typer
 
 from ...progress import StepProgress, console
 from ..options import AsJson
-from ..output import print_json, show
+from ..output import print_json, show, show_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,13 @@ def evaluate(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of processes; default: one per processor core.")
     ] = None,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that nndistill predict --probabilities wrote, or stock nnU-Net with --save_probabilities: "
+            "measures the calibration as well, into calibration.csv, calibration.json and a reliability figure."
+        ),
+    ] = None,
     dataset_json: Annotated[
         Path | None,
         typer.Option(help="File that names the labels; default: next to the labels, or with the predictions."),
@@ -70,6 +77,10 @@ def evaluate(
     from ...files import read_json
 
     check_place(out)
+    if probabilities is not None:
+        from ...evaluation.calibration_of_folder import calibration_path
+
+        calibration_path(out)
     chosen = protocols.protocol(protocol)
     described = dataset_json or find_dataset_json(predictions, labels)
     description = read_json(described)
@@ -98,8 +109,12 @@ def evaluate(
                 console.print(f"The metrics of the other cases are in {out}.", highlight=False, soft_wrap=True)
             raise
     write_evaluation(evaluation, out)
+    calibration: dict[str, Any] = {}
+    if probabilities is not None:
+        given = predictions, labels, description
+        calibration = _calibrate(probabilities, *given, out=out, jobs=jobs, allow_missing=allow_missing)
     if as_json:
-        print_json(evaluation.summary | {"metrics": str(out)})
+        print_json(evaluation.summary | {"metrics": str(out)} | ({"calibration": calibration} if calibration else {}))
         return
     summary = evaluation.summary
     headings = {"dice": "Dice"}
@@ -113,7 +128,53 @@ def evaluate(
         show(_readable(summary, lesions, of_lesions), "Lesions")
     for sentence in _remarks(summary):
         print(sentence)
+    if calibration:
+        _show_calibration(calibration)
     print(f"\nMetrics:  {out}\nSummary:  {summary_path(out)}")
+    if calibration:
+        print(f"Calibration: {', '.join(calibration['files'])}")
+
+
+def _calibrate(
+    probabilities: Path,
+    predictions: Path,
+    labels: Path,
+    description: dict[str, Any],
+    *,
+    out: Path,
+    jobs: int | None,
+    allow_missing: bool,
+) -> dict[str, Any]:
+    """Measure and write the calibration; return its summary with the names of the files."""
+    from ...evaluation.calibration_of_folder import calibrate_folder, write_calibration
+    from ...evaluation.pairing import pair_cases
+    from ...reporting.figures.chart import save_chart
+    from ...reporting.figures.reliability import draw_reliability
+
+    pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
+    with StepProgress("cases") as report:
+        measured = calibrate_folder(
+            probabilities, pairs, description, jobs=jobs or os.cpu_count() or 1, progress=report
+        )
+    table, summary = write_calibration(measured, out)
+    figure = draw_reliability({label: scopes["foreground"] for label, scopes in measured.pooled.items()})
+    figures = save_chart(figure, table.parent, table.stem.replace("calibration", "reliability"))
+    return measured.summary() | {"files": [str(file) for file in (table, summary, *figures)]}
+
+
+def _show_calibration(calibration: dict[str, Any]) -> None:
+    headings = {"ece": "ECE", "brier": "Brier"}
+    rows = {
+        label: [
+            f"{values[f'{column}_mean']:.4f}" + (f" ± {sem:.4f}" if (sem := values[f"{column}_sem"]) == sem else "")
+            for values in scopes.values()
+            for column in headings
+        ]
+        for label, scopes in calibration["labels"].items()
+    }
+    scopes = {"image": "whole image", "foreground": "around the foreground"}
+    columns = [f"{heading}, {name}" for name in scopes.values() for heading in headings.values()]
+    show_rows(columns, rows, f"Calibration, {calibration['bins']} bins, mean ± SEM over cases")
 
 
 def _data_set_folders(labels: Path) -> list[Path]:

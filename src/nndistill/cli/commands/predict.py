@@ -46,6 +46,16 @@ def predict(
     allow_empty_channel: Annotated[
         bool, typer.Option("--allow-empty-channel", help="Accept channels that are all zero: a contrast is missing.")
     ] = False,
+    probabilities: Annotated[
+        bool,
+        typer.Option("--probabilities", help="Also write the probabilities as nnU-Net does: CASE.npz and CASE.pkl."),
+    ] = False,
+    probabilities_nifti: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities-nifti", help="Also write them as probabilities/CASE.nii.gz, a volume per label or region."
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace label maps of earlier runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,8 +63,11 @@ def predict(
     from ...runtime.cases import find_cases, unused_files
     from ...runtime.loading import load_model
     from ...runtime.predictor import predict_cases
+    from ...runtime.probabilities import ProbabilityFormat
     from ...runtime.record import RECORD
 
+    wanted: dict[ProbabilityFormat, bool] = {"npz": probabilities, "nifti": probabilities_nifti}
+    formats = [name for name, is_wanted in wanted.items() if is_wanted]
     loaded = load_model(model, backend=backend, device=device, fold=fold)
     cases = find_cases(images, loaded.description)
     unused = unused_files(images, loaded.description)
@@ -72,6 +85,7 @@ def predict(
             skip_air=not all_windows,
             any_orientation=any_orientation,
             allow_empty_channel=allow_empty_channel,
+            probabilities=formats,
             overwrite=overwrite,
             progress=progress,
         )
@@ -83,7 +97,8 @@ def predict(
     elif finished:
         kept = f", {len(predictions.kept)} of them from an earlier run" if predictions.kept else ""
         print(f"Label maps: {output} ({finished} cases{kept})\nRecord:     {record}")
-        print_next("nndistill", "evaluate", output, "LABELS", heading="Next:       ")
+        calibration = ["--probabilities", output] if formats else []
+        print_next("nndistill", "evaluate", output, "LABELS", *calibration, heading="Next:       ")
     if predictions.failed:
         failures = "".join(f"\n  - {case}: {sentence}" for case, sentence in predictions.failed.items())
         sentence = f"{len(predictions.failed)} of {len(cases)} cases have no label map, see {record}:{failures}"
