@@ -97,29 +97,7 @@ class PredictionRecord:
         for case in lacking:
             del self._cases[case]
             _remove(self.label_map(case))
-        waiting = [case for case in cases if case not in self._cases]
-        known = before.get("cases", {})
-        foreign = [
-            file
-            for case in waiting
-            for file in (self.label_map(case), *probability_files(folder, case, () if case in known else probabilities))
-            if file.exists()
-        ]
-        if foreign and not overwrite:
-            raise UserError(
-                f"{foreign[0]} exists already, and no {RECORD} says how it was made: "
-                "choose another folder, or overwrite it.",
-                option="overwrite",
-            )
-        of_earlier_runs = [
-            file
-            for case in waiting
-            if case in known
-            for file in probability_files(folder, case, PROBABILITY_FORMATS)
-            if file.exists()
-        ]
-        for file in [*foreign, *of_earlier_runs]:
-            _remove(file)
+        self._make_way([case for case in cases if case not in self._cases], probabilities, before, overwrite=overwrite)
         self._write()
         update_json(folder / "dataset.json", dataset_json(description))
 
@@ -144,6 +122,36 @@ class PredictionRecord:
             self._cases[case] = failure
             self._write()
         return failure
+
+    def _make_way(
+        self,
+        cases: Collection[str],
+        probabilities: Collection[ProbabilityFormat],
+        before: Mapping[str, Any],
+        *,
+        overwrite: bool,
+    ) -> None:
+        """Remove the files that cases replace: what an earlier run left unfinished, and other files if they may go."""
+        folder = self.path.parent
+        earlier = str(before.get("made_with", {}).get("probabilities", "")).split(", ")
+        unfinished = [
+            file
+            for case in cases
+            if case in before.get("cases", {})
+            for file in probability_files(folder, case, [name for name in PROBABILITY_FORMATS if name in earlier])
+        ]
+        wanted = [
+            file for case in cases for file in (self.label_map(case), *probability_files(folder, case, probabilities))
+        ]
+        others = [file for file in wanted if file.exists() and file not in unfinished]
+        if others and not overwrite:
+            raise UserError(
+                f"{others[0]} exists already, and no {RECORD} says how it was made: "
+                "choose another folder, or overwrite it.",
+                option="overwrite",
+            )
+        for file in {*others, *(file for file in unfinished if file.exists())}:
+            _remove(file)
 
     def _write(self) -> None:
         write_json(self.path, {"made_with": self._made_with, "cases": self._cases})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...evaluation.case import EmptyPolicy
+    from ...evaluation.pairing import Pair
 
 MOST_NAMES = 10
 """The most cases that are named on the screen."""
@@ -73,6 +76,7 @@ def evaluate(
     from ...evaluation.dataset_labels import find_dataset_json, ignored_value
     from ...evaluation.folder import EvaluationIncomplete, evaluate_folder
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
+    from ...evaluation.pairing import pair_cases
     from ...evaluation.patients import known_patients
     from ...files import read_json
 
@@ -111,8 +115,8 @@ def evaluate(
     write_evaluation(evaluation, out)
     calibration: dict[str, Any] = {}
     if probabilities is not None:
-        given = predictions, labels, description
-        calibration = _calibrate(probabilities, *given, out=out, jobs=jobs, allow_missing=allow_missing)
+        pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
+        calibration = _calibrate(probabilities, pairs, description, out=out, jobs=jobs)
     if as_json:
         print_json(evaluation.summary | {"metrics": str(out)} | ({"calibration": calibration} if calibration else {}))
         return
@@ -136,22 +140,13 @@ def evaluate(
 
 
 def _calibrate(
-    probabilities: Path,
-    predictions: Path,
-    labels: Path,
-    description: dict[str, Any],
-    *,
-    out: Path,
-    jobs: int | None,
-    allow_missing: bool,
+    probabilities: Path, pairs: Sequence[Pair], description: dict[str, Any], *, out: Path, jobs: int | None
 ) -> dict[str, Any]:
     """Measure and write the calibration; return its summary with the names of the files."""
     from ...evaluation.calibration_of_folder import calibrate_folder, write_calibration
-    from ...evaluation.pairing import pair_cases
     from ...reporting.figures.chart import save_chart
     from ...reporting.figures.reliability import draw_reliability
 
-    pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
     with StepProgress("cases") as report:
         measured = calibrate_folder(
             probabilities, pairs, description, jobs=jobs or os.cpu_count() or 1, progress=report
@@ -164,17 +159,20 @@ def _calibrate(
 
 def _show_calibration(calibration: dict[str, Any]) -> None:
     headings = {"ece": "ECE", "brier": "Brier"}
-    rows = {
-        label: [
-            f"{values[f'{column}_mean']:.4f}" + (f" ± {sem:.4f}" if (sem := values[f"{column}_sem"]) == sem else "")
-            for values in scopes.values()
-            for column in headings
-        ]
-        for label, scopes in calibration["labels"].items()
-    }
     scopes = {"image": "whole image", "foreground": "around the foreground"}
+    rows = {
+        label: [_with_error(values[scope], column) for scope in scopes for column in headings]
+        for label, values in calibration["labels"].items()
+    }
     columns = [f"{heading}, {name}" for name in scopes.values() for heading in headings.values()]
     show_rows(columns, rows, f"Calibration, {calibration['bins']} bins, mean ± SEM over cases")
+
+
+def _with_error(values: dict[str, Any], column: str) -> str:
+    mean, error = values[f"{column}_mean"], values[f"{column}_sem"]
+    if isnan(mean):
+        return "–"
+    return f"{mean:.4f}" + ("" if isnan(error) else f" ± {error:.4f}")
 
 
 def _data_set_folders(labels: Path) -> list[Path]:
