@@ -193,6 +193,18 @@ def another_array(folder):
     np.savez(folder / "case1.npz", softmax=np.zeros(3))
 
 
+def one_value(folder):
+    np.savez(folder / "case1.npz", probabilities=np.float32(1))
+
+
+def nowhere(folder):
+    write(folder, "case1", np.full((3, *SHAPE), 0.3, np.float32), original_orientation="RAS", spacing=None)
+
+
+def damaged_properties(folder):
+    (folder / "case1.pkl").write_bytes(b"not a pickle")
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -200,10 +212,13 @@ def another_array(folder):
         (without_properties, "case1.npz has no case1.pkl next to it"),
         (harmful, "builtins.print, which could run code"),
         (cut, "case1.npz cannot be read as nnU-Net's probabilities"),
-        (elsewhere, "holds 3×6×7×9 probabilities and not 3×6×7×8"),
-        (fewer, "holds 2×6×7×8 probabilities and not 3×6×7×8"),
+        (elsewhere, "holds 3×6×7×9 values and not 3×6×7×8"),
+        (fewer, "holds 2×6×7×8 values and not 3×6×7×8"),
         (logits, "case1.npz holds values that are no probabilities"),
         (not_finite, "case1.npz holds values that are no probabilities"),
+        (one_value, "case1.npz holds 1 values and not 3×6×7×8"),
+        (nowhere, "case1.pkl does not say where the image is"),
+        (damaged_properties, "case1.pkl was not read"),
         (another_array, "'probabilities is not a file in the archive"),
     ],
 )

@@ -25,7 +25,7 @@ def student(world) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nnunet_sums_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half precision, in which nnU-Net adds up windows, decides between logits of a hardly trained network by chance."""
+    """Half precision, in which nnU-Net adds up windows, decides between an untrained network's logits by chance."""
     method = "_internal_predict_sliding_window_return_logits"
     predict = getattr(nnUNetPredictor, method)
 

@@ -68,8 +68,8 @@ def read_probabilities(file: Path, *, outputs: int, grid: Grid) -> Probabilities
     """
     array = _read_npz(file) if file.suffix == ".npz" else _read_nifti(file, grid)
     if array.shape != (outputs, *grid.shape):
-        found, wanted = ("×".join(map(str, sizes)) for sizes in (array.shape, (outputs, *grid.shape)))
-        raise UserError(f"{file} holds {found} probabilities and not {wanted} (outputs and voxels of the reference).")
+        found, wanted = ("×".join(map(str, sizes)) or "1" for sizes in (array.shape, (outputs, *grid.shape)))
+        raise UserError(f"{file} holds {found} values and not {wanted} (outputs and voxels of the reference).")
     if array.dtype.kind != "f" or not (array.min() >= -_ROUNDING and array.max() <= 1 + _ROUNDING):  # nor is NaN
         raise UserError(f"{file} holds values that are no probabilities between 0 and 1.")
     return array
@@ -90,17 +90,23 @@ def _read_npz(file: Path) -> Probabilities:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).strip("'\"").rstrip(".")
         raise UserError(f"{file} cannot be read as nnU-Net's probabilities: {reason}.") from error
-    place = _place(file.with_suffix(".pkl"))
-    if array.ndim == 4 and "original_orientation" in place:
-        array = _reoriented(array, place)
-    return array.transpose(0, *range(array.ndim - 1, 0, -1))
+    if array.ndim != 4:
+        return array
+    properties = file.with_suffix(".pkl")
+    place = _place(properties)
+    if "original_orientation" in place:
+        array = _reoriented(array, place, properties)
+    return array.transpose(0, 3, 2, 1)
 
 
-def _reoriented(array: Probabilities, place: dict[str, Any]) -> Probabilities:
+def _reoriented(array: Probabilities, place: dict[str, Any], properties: Path) -> Probabilities:
     """From the orientation in which the network saw the image to that of its file, `(outputs, z, y, x)`."""
-    spacing, origin, direction = (tuple(place[name]) for name in ("spacing", "origin", "direction"))
-    geometry = Geometry(array.shape[:0:-1], spacing, origin, direction, place["original_orientation"])
-    return np.stack([SimpleITK.GetArrayFromImage(itk_image(head, geometry)) for head in array])
+    try:
+        spacing, origin, direction = (tuple(place[name]) for name in ("spacing", "origin", "direction"))
+        geometry = Geometry(array.shape[:0:-1], spacing, origin, direction, place["original_orientation"])
+        return np.stack([SimpleITK.GetArrayFromImage(itk_image(head, geometry)) for head in array])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(f"{properties} does not say where the image is: {error}.") from error
 
 
 def _place(properties: Path) -> dict[str, Any]:

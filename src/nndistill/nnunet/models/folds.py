@@ -112,7 +112,7 @@ def _refuse_different_models(checkpoint_files: Sequence[Path]) -> None:
     expected = _model_of(first)
     for file in others:
         found = _model_of(file)
-        if different := [what for what in expected if found[what] != expected[what]]:
+        if different := [what for what in expected if found.get(what, expected[what]) != expected[what]]:
             raise UserError(
                 f"{file} and {first} are not folds of one model: they were trained with different "
                 f"{', '.join(different)}. Choose folds that belong together.",
