@@ -53,7 +53,7 @@ class Calibration:
         bin_of = np.digitize(probability, np.linspace(0, 1, bins + 1)[1:-1], right=True)
         return cls(
             voxels=np.bincount(bin_of, minlength=bins),
-            probability=np.bincount(bin_of, weights=probability, minlength=bins),
+            probability=np.bincount(bin_of, weights=probability, minlength=bins).astype(np.float64),
             present=np.bincount(bin_of[present], minlength=bins),
             squared_error=float(np.sum(np.square(np.subtract(probability, present, dtype=np.float64)))),
         )
@@ -104,7 +104,9 @@ class Calibration:
         return self._per_voxel(self.present)
 
     def _per_voxel(self, sums: NDArray[Any]) -> Floats:
-        return np.divide(sums, self.voxels, out=np.full(len(sums), np.nan), where=self.voxels > 0)
+        values = np.full(len(sums), np.nan)
+        np.divide(sums, self.voxels, out=values, where=self.voxels > 0)
+        return values
 
 
 def _quotient(sum_: float, count: int) -> float:
