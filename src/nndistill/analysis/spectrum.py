@@ -25,9 +25,9 @@ from torch.nn.functional import adaptive_avg_pool3d
 
 from ..wavelets import wavedec3
 from ..wavelets.operators import analysis_matrix, check_level, check_mode, check_wavelet
-from ..wavelets.subbands import GROUPS, SUBBANDS, pywavelets_key
+from ..wavelets.subbands import SUBBANDS, parse_bands, pywavelets_key
 
-DETAILS = tuple(sorted(SUBBANDS[1:], key=lambda band: (band.count("H"), SUBBANDS.index(band))))
+DETAILS = tuple(sorted(SUBBANDS[3][1:], key=lambda band: (band.count("H"), SUBBANDS[3].index(band))))
 """The seven detail bands, from one high letter to three."""
 
 GAUSSIAN_MEDIAN = 0.6745
@@ -166,7 +166,7 @@ def directional_signal(spectrum: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per stage, one column per level; rows sum to 1, or are NaN if there is no signal.
     """
-    directional = spectrum[spectrum["band"].isin(GROUPS["D"])]
+    directional = spectrum[spectrum["band"].isin(parse_bands("D"))]
     signal = (directional["energy_per_coefficient"] - directional["noise"].fillna(0)).clip(lower=0)
     weighted = signal / 8.0 ** directional["level"]
     levels = weighted.groupby([directional["stage"], directional["level"]]).sum().unstack("level")
