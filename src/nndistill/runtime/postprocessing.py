@@ -39,7 +39,7 @@ def labels_of(logits: Array, preprocessed: Preprocessed, description: ModelDescr
         resampled = resample(
             logits[head : head + 1],
             preprocessed.shape_before_resampling,
-            current_spacing=description.spacing,
+            current_spacing=description.spacing_of(preprocessed.spacing_before),
             new_spacing=preprocessed.spacing_before,
             resampling=description.resample_probabilities,
         )[0]
