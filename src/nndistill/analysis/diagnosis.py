@@ -100,7 +100,8 @@ def diagnose(
         progress: Called with the number of finished cases and of all cases.
 
     Raises:
-        UserError: Teacher, student and data do not fit together, or there are not enough cases.
+        UserError: Teacher, student and data do not fit together, there are not enough cases, or the networks are of two
+            dimensions.
         StageMismatch: The student has other stages than the teacher.
 
     Example:
@@ -112,6 +113,11 @@ def diagnose(
     torch_device = find_device(device)
     teacher = _Model.read(teacher_folder, fold, torch_device)
     plans = resolved_configuration(teacher.folder.plans, teacher.configuration)
+    if len(plans["patch_size"]) != 3:
+        raise UserError(
+            f"the teacher in {teacher.folder.path} is a network of two dimensions ({teacher.configuration}), and the "
+            "bands that a diagnosis measures are those of three. Distil it without one, or diagnose a 3D teacher."
+        )
     data = dataset_folder(preprocessed_folder(), teacher.folder.plans["dataset_name"])
     identifier = plans["data_identifier"]
     refuse_incompatible_data(teacher.folder, teacher.configuration, data)

@@ -33,11 +33,16 @@ class ChannelsLastEngine:
     name = "torch-channels-last"
 
     def __init__(self, engine: TorchEngine) -> None:
-        copied = deepcopy(unwrapped(engine.tapped.network)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = deepcopy(unwrapped(engine.tapped.network))
+        axes = max(
+            (parameter.dim() for parameter in network.parameters()), default=5
+        )  # those of a convolution's weight
+        self._format = torch.channels_last if axes == 4 else torch.channels_last_3d
+        copied = network.to(memory_format=self._format)  # type: ignore[call-overload]
         self._engine = TorchEngine(copied, engine.tapped.taps, logits=engine.logits)
 
     def __call__(self, x: Tensor) -> Activations:
-        found = self._engine(x.contiguous(memory_format=torch.channels_last_3d))
+        found = self._engine(x.contiguous(memory_format=self._format))
         return Activations(
             encoder=[feature.contiguous() for feature in found.encoder],
             decoder=[feature.contiguous() for feature in found.decoder],

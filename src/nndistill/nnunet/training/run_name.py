@@ -51,6 +51,21 @@ def default_name(
     return f"{name[: _LONGEST - len(digest) - 1]}_{digest}"
 
 
+def plans_of(plans: str, configuration: str, *, ndim: int) -> str:
+    """What names begin with: the plans' name, and the configuration's if it has two dimensions.
+
+    A run's plans hold one configuration, and those of the 3D one have had the plain name since version 0.1.
+
+    Example:
+        >>> plans_of("nnUNetPlans", "3d_fullres", ndim=3), plans_of("nnUNetPlans", "2d", ndim=2)
+        ('nnUNetPlans', 'nnUNetPlans_2d')
+        >>> plans_of("nnUNetPlans_2d_teacher", "2d", ndim=2)
+        'nnUNetPlans_2d_teacher'
+    """
+    named = plans.removesuffix("_teacher").endswith(f"_{configuration}")
+    return plans if ndim == 3 or named else f"{plans}_{configuration}"
+
+
 def short_name(teacher: str, method: str, *, size: str, init: str = "random") -> str:
     """Name a run after its teacher's plans, method, size and start alone, as version 0.2 did.
 
