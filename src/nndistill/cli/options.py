@@ -12,6 +12,15 @@ Workspace = Annotated[
     typer.Option(help="Folder that holds nnU-Net's three folders. Default: nnU-Net's environment variables."),
 ]
 Fold = Annotated[str, typer.Option(help="Fold of the cross-validation: 0 to 4, or all.")]
+Configuration = Annotated[
+    str | None,
+    typer.Option(
+        "--configuration",
+        "-c",
+        help="Configuration of nnU-Net's plans, such as 2d, 3d_lowres or 3d_fullres. Default: 3d_fullres, or with a "
+        "model folder the one that was trained.",
+    ),
+]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage, such as --features 16 32 64 128.")]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="Name of a recipe (see nndistill recipes), or a YAML file of your own.")
