@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from nndistill import build_method
 from nndistill.errors import UserError
+from nndistill.methods import METHODS
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.prediction import predict_folder
 from nndistill.nnunet.plans import derive_plans, patches_per_case
@@ -46,6 +48,22 @@ def test_two_dimensions_go_the_whole_way_from_a_data_set_to_a_report(nndistill, 
         "distill", teacher, "--method", "dcd", "--init", "teacher", "--name", "flat", *EPOCH, *where, "--resume"
     )
     done(resumed)
+
+    diagnosed = ["--student", student, "--cases", 1, "--level", 2, "--out", tmp_path / "diagnosis"]
+    said = json.loads(done(nndistill("diagnose", teacher, *diagnosed, *where, "--downsampling", "averaging", "--json")))
+    assert {row["band"] for row in said["spectrum"]} == {"LH", "HL", "HH", "LL"}
+    assert {row["phi"] for row in said["mismatch"]} == {"run", "least squares"}
+    assert said["stages"][0] == [32, 48]
+    assert "HHH" not in json.dumps(said)
+    assert all(Path(file).is_file() for file in said["files"])
+    other = nndistill(
+        "diagnose", teacher, "--student", world.results / "nnUNetTrainerDistill__student__3d_fullres", *where
+    )
+    assert "the student has 3 dimensions (3d_fullres) and the teacher 2 (2d)" in other.err
+
+    every = "+".join(name for name in METHODS if name not in ("none", "dcd"))
+    once = ["--option", "freekd.prompt_iterations=1", "--name", "every", "--no-validate"]
+    done(nndistill("distill", teacher, "--method", every, *once, *EPOCH, *where))
 
     images, labels = world.dataset / "imagesTr", world.dataset / "labelsTr"
     [stock, *_] = predict_folder(student, images, tmp_path / "stock", fold="0", device="cpu")

@@ -97,12 +97,6 @@ def test_costs_count_the_windows_of_every_slice(nndistill, model):
     assert network["patches_case"] == 24 * 3 * 3  # 24 slices of 30 × 40 pixels
 
 
-def test_diagnosis_of_two_dimensions_is_refused(nndistill, model):
-    result = nndistill("diagnose", model, "--workspace", model.parent)
-    assert result.status == 2
-    assert "a network of two dimensions (2d), and the bands that a diagnosis measures are those of three" in result.err
-
-
 def test_windows_to_show_are_slices():
     image = np.arange(2 * 3 * 6 * 5, dtype=np.float32).reshape(2, 3, 6, 5)
     windows = list(sample_windows(image, (4, 8)))

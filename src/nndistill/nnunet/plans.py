@@ -235,7 +235,7 @@ def _median_slices(plans: dict[str, Any]) -> int:
             f"the plans {plans.get('plans_name')!r} have no original_median_shape_after_transp, which says how many "
             "slices an image has; plan the data set again with nnU-Net."
         )
-    return round(shape[0])
+    return int(shape[0])
 
 
 def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any], axes: int) -> None:

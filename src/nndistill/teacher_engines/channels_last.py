@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..methods import Activations
 from ..taps import unwrapped
@@ -34,10 +34,8 @@ class ChannelsLastEngine:
 
     def __init__(self, engine: TorchEngine) -> None:
         network = deepcopy(unwrapped(engine.tapped.network))
-        axes = max(
-            (parameter.dim() for parameter in network.parameters()), default=5
-        )  # those of a convolution's weight
-        self._format = torch.channels_last if axes == 4 else torch.channels_last_3d
+        flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        self._format = torch.channels_last if flat else torch.channels_last_3d
         copied = network.to(memory_format=self._format)  # type: ignore[call-overload]
         self._engine = TorchEngine(copied, engine.tapped.taps, logits=engine.logits)
 

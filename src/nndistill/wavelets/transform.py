@@ -227,7 +227,9 @@ def _band(bands: Tensor, key: str) -> Tensor:
 
 def _first(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The first samples along the last axes."""
-    return x[(..., *(slice(size) for size in shape))]
+    for axis, size in zip(range(-len(shape), 0), shape, strict=True):
+        x = x.narrow(axis, 0, size)
+    return x
 
 
 def _fits(approximation: Sequence[int], details: Sequence[int], ndim: int) -> bool:

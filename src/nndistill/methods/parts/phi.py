@@ -8,7 +8,10 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Of as many dimensions as their place, counted from 1."""
 
 
-def new_phi(student_channels: int, teacher_channels: int, *, ndim: int) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+Phi = nn.Conv1d | nn.Conv2d | nn.Conv3d
+
+
+def new_phi(student_channels: int, teacher_channels: int, *, ndim: int) -> Phi:
     r"""Make a convolution with a kernel of one voxel, weight and bias uniform in $\pm1/\sqrt{C^{(s)}}$.
 
     Args:

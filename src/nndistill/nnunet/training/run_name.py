@@ -51,19 +51,15 @@ def default_name(
     return f"{name[: _LONGEST - len(digest) - 1]}_{digest}"
 
 
-def plans_of(plans: str, configuration: str, *, ndim: int) -> str:
-    """What names begin with: the plans' name, and the configuration's if it has two dimensions.
-
-    A run's plans hold one configuration, and those of the 3D one have had the plain name since version 0.1.
+def with_configuration(plans: str, configuration: str) -> str:
+    """Name plans that hold one configuration of several after that, too, unless they are already.
 
     Example:
-        >>> plans_of("nnUNetPlans", "3d_fullres", ndim=3), plans_of("nnUNetPlans", "2d", ndim=2)
-        ('nnUNetPlans', 'nnUNetPlans_2d')
-        >>> plans_of("nnUNetPlans_2d_teacher", "2d", ndim=2)
-        'nnUNetPlans_2d_teacher'
+        >>> with_configuration("nnUNetPlans", "2d"), with_configuration("nnUNetPlans_2d_teacher", "2d")
+        ('nnUNetPlans_2d', 'nnUNetPlans_2d')
     """
-    named = plans.removesuffix("_teacher").endswith(f"_{configuration}")
-    return plans if ndim == 3 or named else f"{plans}_{configuration}"
+    stem = plans.removesuffix("_teacher")
+    return stem if stem.endswith(f"_{configuration}") else f"{stem}_{configuration}"
 
 
 def short_name(teacher: str, method: str, *, size: str, init: str = "random") -> str:

@@ -33,7 +33,7 @@ from ..run_setup import Distillation, RunSetup, Teacher
 from ..workspace import dataset_folder, preprocessed_folder
 from .initialization import refuse_unlike_networks
 from .run import Run
-from .run_name import default_name, plans_of, short_name
+from .run_name import default_name, short_name, with_configuration
 from .same_setup import differences
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,9 @@ def prepare_student(
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
 
-    plans_name = plans_of(teacher.plans["plans_name"], configuration, ndim=ndim)
+    plans_name = teacher.plans["plans_name"]
+    if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
+        plans_name = with_configuration(plans_name, configuration)
     size = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
     default = default_name(
         plans_name,

@@ -8,10 +8,10 @@ from pathlib import Path
 from ...files import read_json
 from ...recipes import Recipe, as_recipe
 from ..data.preprocessed_case import split_of_fold
-from ..plans import derive_plans, dimensions, distillable_configuration, resolved_configuration
+from ..plans import derive_plans, distillable_configuration, resolved_configuration
 from ..run_setup import RunSetup
 from .run import Run
-from .run_name import plans_of
+from .run_name import with_configuration
 
 
 def prepare_teacher(
@@ -35,7 +35,8 @@ def prepare_teacher(
         fold: `0` to `4`, or `all`.
         recipe: How to train; a name or a YAML file is loaded.
         configuration: Name of the plans' configuration; default: `3d_fullres`.
-        name: Plans name of the run; default: the planner's with `_teacher` appended, in two dimensions `_2d_teacher`.
+        name: Plans name of the run; default: the planner's with `_teacher` appended, or if another configuration is
+            chosen with that and its name, such as `_2d_teacher`.
         features: Channels of each stage; default: as planned.
         patch_size: Voxels per patch; default: as planned.
         batch_size: Patches per batch; default: as planned.
@@ -53,7 +54,9 @@ def prepare_teacher(
     planned = read_json(plans_file)
     configuration = distillable_configuration(planned, configuration, source=str(plans_file))
     split_of_fold(plans_file.parent, resolved_configuration(planned, configuration)["data_identifier"], fold)
-    stem = plans_of(plans_file.stem, configuration, ndim=dimensions(planned, configuration))
+    stem = plans_file.stem
+    if configuration != distillable_configuration(planned):
+        stem = with_configuration(stem, configuration)
     run = Run(dataset, configuration, fold, "nnUNetTrainerRecipe", name or f"{stem}_teacher")
     plans = derive_plans(
         planned, configuration, features=features, patch_size=patch_size, batch_size=batch_size, name=run.plans_name
