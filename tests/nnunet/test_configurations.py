@@ -123,6 +123,8 @@ PRIMUS = {
         (_changed(inherits_from="3d_base"), None, "inherits from '3d_base', which the plans do not have"),
         (_changed(inherits_from=["3d_base"]), None, r"inherits from \['3d_base'\], which the plans do not have"),
         (_changed(inherits_from="3d_fullres"), None, "inherits from itself: 3d_fullres from 3d_fullres"),
+        (_changed(patch_size=[16, 16]), None, "has a patch size of 2 axes, a spacing of 3 and convolutions Conv3d"),
+        (_changed(patch_size=[16, 16], spacing=[1.0, 1.0]), None, "a spacing of 2 and convolutions Conv3d"),
         (_changed(patch_size=[16, 0, 16]), None, r"patch_size.1: Input should be greater than 0 \(given: 0\)"),
         (_changed(spacing=None), None, "spacing: Input should be a valid list"),
         (_changed(architecture={}), None, "the key architecture.network_class_name is missing"),

@@ -11,10 +11,12 @@ import pytest
 
 from nndistill import build_method
 from nndistill.errors import UserError
+from nndistill.files import read_json
 from nndistill.methods import METHODS
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.prediction import predict_folder
 from nndistill.nnunet.plans import derive_plans, patches_per_case
+from nndistill.nnunet.training.teacher import prepare_teacher
 from stock_models import configuration, plans
 from tiny import TINY
 
@@ -99,6 +101,20 @@ def test_configuration_that_is_not_planned_is_refused_before_anything_is_preproc
     assert result.status == 2
     assert "Did you mean '2d'" in result.err
     assert sorted(world.preprocessed.iterdir()) == before
+
+
+def test_teachers_of_several_configurations_have_names_of_their_own(world, monkeypatch):
+    for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(folder, str(world.workspace / folder))
+    file = world.preprocessed / "nnUNetResEncUNetPlans.json"
+    planned = read_json(file)
+    planned["configurations"]["3d_lowres"] = planned["configurations"]["3d_fullres"]
+    file.write_text(json.dumps(planned))
+    low = prepare_teacher(world.dataset.name, file, fold="0", recipe="quick", configuration="3d_lowres")
+    assert low.model_folder.name == "nnUNetTrainerRecipe__nnUNetResEncUNetPlans_3d_lowres_teacher__3d_lowres"
+    assert list(read_json(low.plans_file)["configurations"]) == ["3d_lowres"]
+    full = prepare_teacher(world.dataset.name, file, fold="0", recipe="quick", name="full")
+    assert full.configuration == "3d_fullres"
 
 
 @pytest.mark.parametrize(("given", "axes"), [([32, 32], 3), ([32, 32, 32, 32], 3), ([32, 32, 32], 2)])

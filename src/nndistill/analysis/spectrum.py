@@ -12,7 +12,7 @@ $$E_b = \frac{\sum_{k\in b} c_k^2}{\sum_{k\in b} \lVert w_k\rVert^2}, \qquad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from math import prod
 
@@ -89,7 +89,7 @@ def stage_spectrum(
     ndim = len(space)
     depth, finest = measurable_levels(space, level, mode), (1, "H" * ndim)
     mask = torch.ones(batch, *[1] * ndim, device=features.device) if inside is None else inside.to(features.device)
-    resized = adaptive_avg_pool3d if ndim == 3 else adaptive_avg_pool2d
+    resized: Callable[..., Tensor] = adaptive_avg_pool3d if ndim == 3 else adaptive_avg_pool2d
     share = resized(mask.double()[:, None], space)[:, 0]
     weights = {key: _weights(share, key, wavelet, mode) for key in _keys(depth, ndim)}
     energy = dict.fromkeys(weights, 0.0)

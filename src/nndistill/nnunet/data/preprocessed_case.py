@@ -79,7 +79,8 @@ class PreprocessedCase:
             size: D, H, W of the patch; H, W for one of the slice in the centre.
         """
         place = self.centre[: len(self.centre) - len(size)]
-        image, segmentation = self.image[(slice(None), *place)], self.segmentation[place]
+        in_every_channel: tuple[Any, ...] = (slice(None), *place)
+        image, segmentation = self.image[in_every_channel], self.segmentation[place]
         box = []
         for middle, wanted, given in zip(self.centre[len(place) :], size, segmentation.shape, strict=True):
             start = (given - wanted) // 2 if given <= wanted else min(max(middle - wanted // 2, 0), given - wanted)
