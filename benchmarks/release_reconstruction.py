@@ -32,7 +32,7 @@ from nndistill.methods.parts.release_pyramid import (
     synthesis_matrix,
 )
 from nndistill.wavelets import SubbandProjection
-from nndistill.wavelets.subbands import GROUPS
+from nndistill.wavelets.subbands import parse_bands
 
 WAVELETS = ("db4", "haar")
 SIZES = (8, 16, 32, 64)
@@ -60,7 +60,7 @@ def fields(size: int) -> dict[str, Tensor]:
 def shares(size: int) -> list[dict[str, object]]:
     """Share of energy in D, by variant."""
     rows: list[dict[str, object]] = []
-    released = ReleasePyramid(GROUPS["D"], "db4", 3)
+    released = ReleasePyramid(parse_bands("D"), "db4", 3)
     rows.append(
         {"size": size, "variant": "release"}
         | {name: float(pyramid_energy(field, released) / field.square().mean()) for name, field in fields(size).items()}

@@ -20,8 +20,9 @@ from nndistill.nnunet.models.stages import refuse_unlike_stages
 from nndistill.nnunet.plans import (
     build_network,
     derive_plans,
+    dimensions,
+    distillable_configuration,
     features_per_stage,
-    only_3d_configuration,
     reduced_features,
 )
 from stock_models import before_2_4, configuration, dataset, network_of, plans, write_model
@@ -39,6 +40,8 @@ KINDS: dict[str, dict[str, Any]] = {
         features=(4, 8, 16, 16, 16, 16, 16), strides=[[1, 1, 1], *[[2, 2, 2]] * 2, *[[1, 1, 1]] * 4], patch=(8, 8, 8)
     ),
     "strides as numbers": configuration(strides=[1, 2, 2]),
+    "two dimensions": configuration(patch=(16, 24)),
+    "residual, two dimensions": configuration(patch=(16, 24), network="ResidualEncoderUNet"),
 }
 FAMILY = {
     "2d": configuration(patch=(16, 16)),
@@ -65,7 +68,8 @@ def test_a_student_of_every_kind_of_network_learns_from_it(kind, form):
     derived = derive_plans(taught, "3d_fullres", features=reduced, name="student")
     teacher, student = (build_network(each, "3d_fullres", dataset()) for each in (taught, derived))
     assert repr(teacher) == repr(network_of(KINDS[kind]))
-    method = build_method("dcd", student_channels=reduced, teacher_channels=features, level=1)
+    ndim = dimensions(taught, "3d_fullres")
+    method = build_method("dcd", student_channels=reduced, teacher_channels=features, level=1, ndim=ndim)
     image = torch.randn(1, 1, *KINDS[kind]["patch_size"])
     output, loss = Distiller(student, teacher, method)(image, None)
     (output.square().mean() + loss).backward()
@@ -79,7 +83,7 @@ def test_plans_of_a_student_need_no_other_configuration(name):
     assert list(derived["configurations"]) == [name]
     kept = derived["configurations"][name]
     assert not {"inherits_from", "next_stage", "previous_stage"} & kept.keys()
-    assert only_3d_configuration(derived) == name
+    assert distillable_configuration(derived) == name
     assert (kept["batch_size"], kept["patch_size"]) == {
         "3d_large": (7, [16, 16, 16]),
         "3d_larger": (7, [24, 24, 24]),
@@ -92,10 +96,11 @@ def test_plans_of_a_student_need_no_other_configuration(name):
         (FAMILY, "3d_fullres"),
         (["2d", "3d_cascade_fullres", "3d_lowres", "3d_fullres"], "3d_fullres"),
         (["2d", "3d_lowres"], "3d_lowres"),
+        (["2d"], "2d"),
     ],
 )
-def test_3d_configuration_that_needs_no_other_is_taken(kept, chosen):
-    assert only_3d_configuration(plans({name: FAMILY[name] for name in kept})) == chosen
+def test_configuration_that_needs_no_other_is_taken_and_three_dimensions_before_two(kept, chosen):
+    assert distillable_configuration(plans({name: FAMILY[name] for name in kept})) == chosen
 
 
 def _changed(**changes: Any) -> dict[str, Any]:
@@ -112,13 +117,14 @@ PRIMUS = {
 @pytest.mark.parametrize(
     ("given", "name", "sentence"),
     [
-        (plans(FAMILY), "2d", "has only the 2D configuration 2d"),
         (plans(FAMILY), "3d_cascade_fullres", "3d_cascade_fullres of .* is the second stage of a cascade"),
         (plans(FAMILY), "3d_lowers", "Did you mean '3d_lowres'"),
         (_changed(architecture=PRIMUS), None, "is a Primus, which has no stages"),
         (_changed(inherits_from="3d_base"), None, "inherits from '3d_base', which the plans do not have"),
         (_changed(inherits_from=["3d_base"]), None, r"inherits from \['3d_base'\], which the plans do not have"),
         (_changed(inherits_from="3d_fullres"), None, "inherits from itself: 3d_fullres from 3d_fullres"),
+        (_changed(patch_size=[16, 16]), None, "has a patch size of 2 axes, a spacing of 3 and convolutions Conv3d"),
+        (_changed(patch_size=[16, 16], spacing=[1.0, 1.0]), None, "a spacing of 2 and convolutions Conv3d"),
         (_changed(patch_size=[16, 0, 16]), None, r"patch_size.1: Input should be greater than 0 \(given: 0\)"),
         (_changed(spacing=None), None, "spacing: Input should be a valid list"),
         (_changed(architecture={}), None, "the key architecture.network_class_name is missing"),

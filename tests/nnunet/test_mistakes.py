@@ -94,14 +94,16 @@ def test_data_that_are_not_preprocessed_say_how_to(distill, world):
     assert "nnUNetv2_preprocess -d 900" in distill().err
 
 
-def test_2d_configuration_is_refused(distill, world):
+def test_patch_of_two_axes_for_a_network_of_three_is_refused(distill, world):
     def flatten(plans: dict) -> None:
         _configuration(plans)["patch_size"] = [32, 32]
 
     _edit(world.teacher / "plans.json", flatten)
     result = distill()
     assert result.status == 2
-    assert "2D configuration 3d_fullres" in result.err
+    assert (
+        "has a patch size of 2 axes, a spacing of 3 and convolutions Conv3d, which do not belong together" in result.err
+    )
 
 
 def test_reduction_that_leaves_no_channel_says_the_largest(distill):

@@ -14,7 +14,7 @@ def spectrum(energies: dict[tuple[int, int], float], *, noise: float = 1.0, hhh:
     rows = [
         {"stage": stage, "level": level, "band": band, "energy_per_coefficient": energy * (hhh if band == "HHH" else 1)}
         for (stage, level), energy in energies.items()
-        for band in DETAILS
+        for band in DETAILS[3]
     ]
     frame = pd.DataFrame(rows).assign(noise=noise)
     return frame.assign(snr=(frame["energy_per_coefficient"] / frame["noise"] - 1).clip(lower=0))

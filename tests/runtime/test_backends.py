@@ -49,6 +49,12 @@ def averaged_by_hand(network, window, mirrorings) -> np.ndarray:
     return np.mean(outputs, axis=0)
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES[1:])
+def test_network_of_other_dimensions_than_its_description_is_a_sentence(small, runtime):
+    with pytest.raises(UserError, match="is a network of 3 dimensions, and the description next to it is of one of 2"):
+        load(small, runtime, patch_size=PATCH[1:], spacing=(1.0, 1.0), mirroring_axes=(0, 1))
+
+
 @pytest.mark.parametrize("mirrorings", [[()], [(0,)], [(), (2,)], EIGHT], ids=["none", "one", "two", "eight"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_logits_are_the_mean_of_pytorchs_over_mirrorings_undone(small, window, runtime, mirrorings):

@@ -24,7 +24,7 @@ def preprocessed_of(shape, spacing, description, *, around=(0, 0, 0)) -> Preproc
     """An image of which `shape` is left after cropping, with so many voxels around it on either side."""
     box = tuple(slice(margin, margin + size) for margin, size in zip(around, shape, strict=True))
     before = tuple(size + 2 * margin for margin, size in zip(around, shape, strict=True))
-    size = compute_shape(shape, spacing, description.spacing)
+    size = compute_shape(shape, spacing, description.spacing_of(spacing))
     return Preprocessed(np.empty((1, *size), np.float32), None, before, box, shape, spacing)
 
 
@@ -82,6 +82,16 @@ def test_axes_are_transposed_back(forward):
     description = describe("T1", labels=LABELS, transpose_forward=forward, transpose_backward=backward)
     labels = check_equal(preprocessed_of((5, 7, 6), (2.0, 1.0, 0.5), description, around=(1, 2, 3)), description)
     assert labels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("model", ["labels", "regions"])
+@pytest.mark.parametrize("forward", [(0, 1, 2), (2, 0, 1)])
+def test_label_maps_of_a_network_of_two_dimensions_equal_nnunets(model, forward):
+    backward = tuple(int(axis) for axis in np.argsort(forward))
+    description = describe(
+        **MODELS[model], transpose_forward=forward, transpose_backward=backward, spacing=(0.8, 1.1), patch_size=(8, 8)
+    )
+    check_equal(preprocessed_of((5, 13, 11), (4.0, 1.0, 1.7), description, around=(1, 0, 2)), description)
 
 
 @settings(max_examples=40, deadline=None)

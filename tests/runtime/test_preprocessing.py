@@ -91,6 +91,16 @@ def test_transposed_axes_equal_nnunets(forward):
     check_equal(image, description, exactly=False)
 
 
+@pytest.mark.parametrize("forward", list(permutations(range(3))))
+def test_slices_of_a_network_of_two_dimensions_stay_where_they_are_as_in_nnunet(forward):
+    backward = tuple(int(axis) for axis in np.argsort(forward))
+    image = image_of(in_air((12, 20, 17), channels=2), spacing=(3.0, 1.0, 0.5))
+    description = describe(
+        "T1", "T2", transpose_forward=forward, transpose_backward=backward, spacing=(0.75, 1.25), patch_size=(8, 8)
+    )
+    check_equal(image, description, exactly=False)
+
+
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
 @pytest.mark.parametrize("order_z", [0, 1, 3])
 @pytest.mark.parametrize("apart", [None, True, False])

@@ -52,11 +52,60 @@ def test_windows_are_nnunets_in_nnunets_order(sizes, overlap):
     assert windows(shape, patch, overlap) == expected
 
 
-@pytest.mark.parametrize("patch", [(8, 8, 8), (32, 20, 48), (5, 7, 1)])
+@settings(max_examples=30, deadline=None)
+@given(
+    slices=st.integers(1, 9),
+    sizes=st.tuples(*[st.tuples(st.integers(3, 40), st.integers(0, 40))] * 2),
+    overlap=st.sampled_from([0.0, 0.3, 0.5, 0.75]),
+)
+def test_windows_of_two_axes_are_nnunets_in_every_slice(slices, sizes, overlap):
+    patch = tuple(patch for patch, _ in sizes)
+    shape = (slices, *(patch + more for patch, more in sizes))
+    predictor = nnUNetPredictor(tile_step_size=1 - overlap, device=torch.device("cpu"))
+    predictor.configuration_manager = as_plans(describe(patch_size=patch, spacing=(1.0, 1.0)))[1]
+    expected = [
+        (slice(depth, depth + 1), *in_plane)
+        for _, depth, *in_plane in predictor._internal_get_sliding_window_slicers(shape)
+    ]
+    assert windows(shape, patch, overlap) == expected
+
+
+@pytest.mark.parametrize("patch", [(8, 8, 8), (32, 20, 48), (5, 7, 1), (20, 48)])
 def test_weights_are_nnunets(patch):
     expected = compute_gaussian(patch, value_scaling_factor=10, device=torch.device("cpu")).float().numpy()
     np.testing.assert_array_equal(gaussian(patch), expected)
     assert gaussian(patch).dtype == np.float32
+
+
+@pytest.mark.parametrize("axes", [(), (0,), (0, 1)])
+@pytest.mark.parametrize("shape", [(3, 16, 20), (1, 8, 8), (2, 5, 30), (4, 3, 2)])
+def test_logits_of_a_network_of_two_dimensions_equal_nnunets_slice_by_slice(axes, shape, monkeypatch):
+    description = describe(
+        "T1",
+        "T2",
+        mirroring_axes=axes,
+        labels={"background": 0, "a": 1, "b": 2},
+        patch_size=(8, 12),
+        spacing=(1.0, 1.0),
+    )
+    net, array = small_network(2, 3, ndim=2), noise(2, *shape)
+    backend = FakeBackend(net)
+    ours = predict_logits(preprocessed_of(array.copy()), backend, description)
+    assert {window.shape for window in backend.windows} == {(2, 8, 12)}
+    monkeypatch.setattr(torch, "half", torch.float32)
+    exact = by_nnunet(array, description, net, mirror=True)
+    np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_slices_of_air_are_not_computed():
+    description = describe(patch_size=(8, 8), spacing=(1.0, 1.0))
+    array, mask = noise(1, 4, 8, 8), np.zeros((4, 8, 8), bool)
+    mask[1] = True
+    backend = FakeBackend(small_network(1, 2, ndim=2))
+    logits = predict_logits(preprocessed_of(array, mask), backend, description)
+    assert len(backend.windows) == 1
+    assert logits[:, 1].any()
+    assert not logits[:, [0, 2, 3]].any()
 
 
 @pytest.mark.parametrize("axes", [(), (0,), (1, 2), (0, 1, 2)])

@@ -28,8 +28,9 @@ class FakeBackend:
         return self.network(torch.from_numpy(window).flip(axes)[None])[0].flip(axes)
 
 
-def small_network(channels: int, heads: int) -> nn.Module:
+def small_network(channels: int, heads: int, *, ndim: int = 3) -> nn.Module:
     """Two convolutions, from a seed that gives every label; their stride makes every place and mirroring differ."""
     torch.manual_seed(4)
-    down, up = nn.Conv3d(channels, 4, 3, stride=2, padding=1), nn.ConvTranspose3d(4, heads, 2, stride=2)
+    convolution, transposed = (nn.Conv3d, nn.ConvTranspose3d) if ndim == 3 else (nn.Conv2d, nn.ConvTranspose2d)
+    down, up = convolution(channels, 4, 3, stride=2, padding=1), transposed(4, heads, 2, stride=2)
     return nn.Sequential(down, nn.LeakyReLU(), up).eval()

@@ -10,36 +10,43 @@ import pywt
 import torch
 from torch import Tensor
 
-AXES = (-3, -2, -1)
 LETTERS = str.maketrans("LH", "ad")
 GROUPS = {"A": ["LLL"], "S": ["HHH"], "D": ["LLH", "LHL", "LHH", "HLL", "HLH", "HHL"]}
+GROUPS_IN = {
+    1: {"A": ["L"], "S": ["H"], "D": []},
+    2: {"A": ["LL"], "S": ["HH"], "D": ["LH", "HL"]},
+    3: GROUPS,
+}
 
 
-def decompose(x: np.ndarray, wavelet: str, mode: str, level: int) -> list:
+def decompose(x: np.ndarray, wavelet: str, mode: str, level: int, *, ndim: int = 3) -> list:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "level is too high": it goes on, and so do we
-        return pywt.wavedecn(x, wavelet, mode=mode, level=level, axes=AXES)
+        return pywt.wavedecn(x, wavelet, mode=mode, level=level, axes=range(-ndim, 0))
 
 
-def compose(coefficients: list, wavelet: str, mode: str) -> np.ndarray:
-    return pywt.waverecn(coefficients, wavelet, mode=mode, axes=AXES)
+def compose(coefficients: list, wavelet: str, mode: str, *, ndim: int = 3) -> np.ndarray:
+    return pywt.waverecn(coefficients, wavelet, mode=mode, axes=range(-ndim, 0))
 
 
-def project(x: np.ndarray, bands: str | Iterable[str], wavelet: str, mode: str, level: int) -> np.ndarray:
+def project(
+    x: np.ndarray, bands: str | Iterable[str], wavelet: str, mode: str, level: int, *, ndim: int = 3
+) -> np.ndarray:
     """Eq. 6 as it stands: decompose, zero every band that is not chosen, compose, crop."""
     parts = bands.split("+") if isinstance(bands, str) else bands
-    keys = {band.translate(LETTERS) for part in parts for band in GROUPS.get(part, [part])}
-    approximation, *details = decompose(x, wavelet, mode, level)
-    kept = [approximation * ("aaa" in keys)]
+    keys = {band.translate(LETTERS) for part in parts for band in GROUPS_IN[ndim].get(part, [part])}
+    approximation, *details = decompose(x, wavelet, mode, level, ndim=ndim)
+    kept = [approximation * ("a" * ndim in keys)]
     kept += [{key: band * (key in keys) for key, band in finer.items()} for finer in details]
-    depth, height, width = x.shape[-3:]
-    return compose(kept, wavelet, mode)[..., :depth, :height, :width]
+    return compose(kept, wavelet, mode, ndim=ndim)[(..., *map(slice, x.shape[-ndim:]))]
 
 
 def projection_matrix(
-    shape: tuple[int, int, int], bands: str | Iterable[str], wavelet: str, mode: str, level: int
+    shape: tuple[int, ...], bands: str | Iterable[str], wavelet: str, mode: str, level: int
 ) -> Tensor:
     """Eq. 6 as one dense matrix over all voxels, for differentiable references."""
     voxels = int(np.prod(shape))
     impulses = np.eye(voxels).reshape(voxels, *shape)
-    return torch.from_numpy(project(impulses, bands, wavelet, mode, level).reshape(voxels, voxels).T.copy())
+    return torch.from_numpy(
+        project(impulses, bands, wavelet, mode, level, ndim=len(shape)).reshape(voxels, voxels).T.copy()
+    )

@@ -24,16 +24,16 @@ def configuration(
     network: str = "PlainConvUNet",
 ) -> dict[str, Any]:
     """A configuration as nnU-Net writes it since 2.4."""
-    stages = len(features)
+    stages, axes = len(features), len(patch)
     how = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
     blocks = "n_conv_per_stage" if network == "PlainConvUNet" else "n_blocks_per_stage"
     return {
-        "data_identifier": "nnUNetPlans_3d_fullres",
+        "data_identifier": "nnUNetPlans_3d_fullres" if axes == 3 else "nnUNetPlans_2d",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
         "patch_size": list(patch),
-        "median_image_size_in_voxels": [24.0, 24.0, 24.0],
-        "spacing": [1.0, 1.0, 1.0],
+        "median_image_size_in_voxels": [24.0] * axes,
+        "spacing": [1.0] * axes,
         "normalization_schemes": ["ZScoreNormalization"] * channels,
         "use_mask_for_norm": [False] * channels,
         "resampling_fn_data": "resample_data_or_seg_to_shape",
@@ -47,13 +47,13 @@ def configuration(
             "arch_kwargs": {
                 "n_stages": stages,
                 "features_per_stage": list(features),
-                "conv_op": "torch.nn.modules.conv.Conv3d",
-                "kernel_sizes": [list(kernel) for kernel in kernels or [[3, 3, 3]] * stages],
-                "strides": list(strides or [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1)),
+                "conv_op": f"torch.nn.modules.conv.Conv{axes}d",
+                "kernel_sizes": [list(kernel) for kernel in kernels or [[3] * axes] * stages],
+                "strides": list(strides or [[1] * axes] + [[2] * axes] * (stages - 1)),
                 blocks: [1] * stages,
                 "n_conv_per_stage_decoder": [1] * (stages - 1),
                 "conv_bias": True,
-                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                "norm_op": f"torch.nn.modules.instancenorm.InstanceNorm{axes}d",
                 "norm_op_kwargs": {"eps": 1e-5, "affine": True},
                 "dropout_op": None,
                 "dropout_op_kwargs": None,
@@ -76,7 +76,7 @@ def before_2_4(configuration: dict[str, Any]) -> dict[str, Any]:
         "UNet_base_num_features": arguments["features_per_stage"][0],
         "n_conv_per_stage_encoder": blocks,
         "n_conv_per_stage_decoder": arguments["n_conv_per_stage_decoder"],
-        "num_pool_per_axis": [len(blocks) - 1] * 3,
+        "num_pool_per_axis": [len(blocks) - 1] * len(configuration["patch_size"]),
         "pool_op_kernel_sizes": arguments["strides"],
         "conv_kernel_sizes": arguments["kernel_sizes"],
         "unet_max_num_features": max(arguments["features_per_stage"]),
@@ -116,7 +116,12 @@ def network_of(configuration: Mapping[str, Any], *, channels: int = 1, classes: 
     """The network of a configuration, built without nnU-Net."""
     architecture = configuration["architecture"]
     arguments = dict(architecture["arch_kwargs"])
-    arguments |= {"conv_op": nn.Conv3d, "norm_op": nn.InstanceNorm3d, "dropout_op": None, "nonlin": nn.LeakyReLU}
+    flat = len(configuration["patch_size"]) == 2
+    arguments |= {
+        "conv_op": nn.Conv2d if flat else nn.Conv3d,
+        "norm_op": nn.InstanceNorm2d if flat else nn.InstanceNorm3d,
+    }
+    arguments |= {"dropout_op": None, "nonlin": nn.LeakyReLU}
     kind = NETWORKS[architecture["network_class_name"].rpartition(".")[2]]
     return kind(input_channels=channels, num_classes=classes, deep_supervision=False, **arguments)
 
@@ -137,7 +142,6 @@ def write_model(
     (folder / "dataset.json").write_text(json.dumps(description))
     arguments = {"plans": plans, "configuration": name, "fold": 0, "dataset_json": description}
     checkpoint = {"network_weights": weights, "trainer_name": trainer, "init_args": arguments}
-    torch.save(
-        {**checkpoint, "inference_allowed_mirroring_axes": (0, 1, 2), **more}, folder / "fold_0/checkpoint_final.pth"
-    )
+    axes = tuple(range(len(plans["configurations"][name].get("patch_size", (0, 1, 2)))))
+    torch.save({**checkpoint, "inference_allowed_mirroring_axes": axes, **more}, folder / "fold_0/checkpoint_final.pth")
     return folder

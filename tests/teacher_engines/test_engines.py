@@ -127,6 +127,22 @@ def test_channels_last_gives_the_same_in_contiguous_tensors_and_leaves_the_teach
     assert all(weight.is_contiguous() for weight in teacher.tapped.network.parameters())
 
 
+def test_engines_compute_networks_of_two_dimensions_in_their_layout():
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)).eval()
+    teacher = TorchEngine(network, Taps(encoder=("1",)), logits=True)
+    x = _x(2, 12, 8)
+    channels_last = ChannelsLastEngine(teacher)
+    layouts: list[bool] = []
+    channels_last._engine.tapped.network[2].register_forward_hook(
+        lambda module, inputs, output: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    assert _same(channels_last, teacher, x)
+    assert layouts
+    assert all(layouts)
+    assert all(feature.is_contiguous() for feature in outputs_of(channels_last(x)))
+    assert _same(OpenVinoEngine(convert_teacher(teacher, x), teacher.tapped.taps), teacher, x)
+
+
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiled_encoder_gives_the_same(backend):
     teacher = _teacher(frozenset({"encoder"}))

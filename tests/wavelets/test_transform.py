@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nndistill.errors import UnknownName, UserError
-from nndistill.wavelets import wavedec3, waverec3
+from nndistill.wavelets import wavedec3, wavedecn, waverec3, waverecn
 from plain_wavelets import compose, decompose
 
 WAVELETS = ["haar", "db2", "db4", "db8", "sym5", "coif2", "bior1.3", "bior2.2", "bior4.4", "rbio3.1"]
@@ -67,6 +67,42 @@ def test_pyramid_and_its_inverse_equal_pywavelets(wavelet: str, mode: str) -> No
             assert back.shape == reference_back.shape
             largest = max(np.abs(reference[0]).max(), np.abs(reference_back).max())
             assert np.abs(back.numpy() - reference_back).max() <= 1e-12 * largest
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("wavelet", WAVELETS)
+def test_pyramid_and_its_inverse_equal_pywavelets_in_fewer_dimensions(wavelet: str, ndim: int) -> None:
+    for mode in MODES:
+        for shape in {shape[:ndim] for shape in SHAPES[:3]}:
+            x = volume(3, *shape, dtype=torch.float32).double()
+            for level in (1, 2, 3):
+                try:
+                    reference = decompose(x.numpy(), wavelet, mode, level, ndim=ndim)
+                except ValueError:
+                    with pytest.raises(UserError, match="cannot continue an axis of 1 sample"):
+                        wavedecn(x, wavelet, ndim=ndim, mode=mode, level=level)
+                    continue
+                ours = wavedecn(x, wavelet, ndim=ndim, mode=mode, level=level)
+                assert deviation(ours, reference) <= 1e-12
+                assert deviation(wavedecn(x.float(), wavelet, ndim=ndim, mode=mode, level=level), reference) <= 1e-5
+                back = waverecn(ours, wavelet, ndim=ndim, mode=mode)
+                reference_back = compose(reference, wavelet, mode, ndim=ndim)
+                assert back.shape == reference_back.shape
+                largest = max(np.abs(reference[0]).max(), np.abs(reference_back).max())
+                assert np.abs(back.numpy() - reference_back).max() <= 1e-12 * largest
+
+
+@given(
+    shape=st.lists(st.integers(1, 40), min_size=1, max_size=2),
+    **{name: drawn for name, drawn in settings_of_transform.items() if name != "shape"},
+)
+@settings(max_examples=60, deadline=None)
+def test_any_size_equals_pywavelets_and_is_reconstructed_in_fewer_dimensions(shape, wavelet, mode, level, seed) -> None:
+    x = volume(2, *shape, seed=seed)
+    ours = wavedecn(x, wavelet, ndim=len(shape), mode=mode, level=level)
+    assert deviation(ours, decompose(x.numpy(), wavelet, mode, level, ndim=len(shape))) <= 1e-12
+    scale = max(1.0, float(ours[0].abs().max()))
+    assert torch.allclose(waverecn(ours, wavelet, ndim=len(shape), mode=mode, shape=shape), x, atol=1e-10 * scale)
 
 
 @pytest.mark.parametrize("wavelet", ["dmey", "db38", "sym20", "coif17", "bior6.8"])
@@ -181,6 +217,10 @@ def test_compiles() -> None:
         (lambda x: wavedec3(x.int()), UserError, "floating point"),
         (lambda x: wavedec3(x[0]), UserError, "at least the three axes"),
         (lambda x: wavedec3(x[:0]), UserError, "at least one sample"),
+        (lambda x: wavedecn(x[0, 0], ndim=2), UserError, "at least the two axes H, W"),
+        (lambda x: wavedecn(x, ndim=0), UserError, "in 1, 2 or 3 dimensions, not in 0"),
+        (lambda x: waverecn([x, {"aad": x}], ndim=2), UserError, "'aad' in two dimensions; keys are ad, da, dd"),
+        (lambda x: waverecn([x], ndim=2, shape=(8,)), UserError, r"a volume of \(8, 8\), not of \(8,\)"),
         (lambda x: waverec3([], "db4"), UserError, "start with the approximation"),
         (lambda x: waverec3([x, x], "db4"), UserError, "dictionary"),
         (lambda x: waverec3([x, {"aaaa": x}], "db4"), UserError, "no subband 'aaaa'"),

@@ -16,7 +16,7 @@ Volume = NDArray[np.float32]
 
 
 class BandParts(NamedTuple):
-    """A feature and its parts, each `(D, H, W)`."""
+    """A feature and its parts, each `(D, H, W)`; an image is a volume of one slice."""
 
     feature: Volume
     low: Volume
@@ -39,6 +39,7 @@ class StageBands:
         levels: Number of levels of the projection.
         teacher: The teacher's feature.
         student: φ of the student's feature, the same channel.
+        ndim: Number of dimensions of the networks.
     """
 
     channel: int
@@ -46,6 +47,7 @@ class StageBands:
     levels: int
     teacher: BandParts
     student: BandParts | None
+    ndim: int = 3
 
 
 def stage_bands(
@@ -68,7 +70,7 @@ def stage_bands(
         mode: Boundary mode.
 
     Shape:
-        `(1, C, D, H, W)`, both.
+        `(1, C, D, H, W)`, both, or both without D: then LLL is LL, and HHH is HH.
 
     Returns:
         The bands; `None` if the stage cannot be split.
@@ -87,16 +89,16 @@ def stage_bands(
     levels = measurable_levels(teacher.shape[2:], level, mode)
     if levels == 0:
         return None
-    pyramid = SubbandProjection("D", wavelet=wavelet, level=levels, mode=mode)
-    energy = pyramid(teacher)[0].double().square().sum(dim=(2, 3))
+    ndim = teacher.dim() - 2
+    pyramid = SubbandProjection("D", wavelet=wavelet, level=levels, mode=mode, ndim=ndim)
+    energy = pyramid(teacher)[0].double().square().sum(dim=(-2, -1)).view(teacher.shape[1], -1)
     channel = int(energy.sum(dim=1).argmax())
 
     def parts(features: Tensor) -> BandParts:
         feature = features[:, channel : channel + 1]
-        first = [SubbandProjection(group, wavelet=wavelet, level=1, mode=mode) for group in ("A", "D", "S")]
-        return BandParts(
-            *(x[0, 0].float().cpu().numpy() for x in (feature, *(p(feature) for p in first), pyramid(feature)))
-        )
+        first = [SubbandProjection(group, wavelet=wavelet, level=1, mode=mode, ndim=ndim) for group in ("A", "D", "S")]
+        found = (feature, *(project(feature) for project in first), pyramid(feature))
+        return BandParts(*(x.float().cpu().numpy().reshape(-1, *x.shape[-2:]) for x in found))
 
     return StageBands(
         channel=channel,
@@ -104,4 +106,5 @@ def stage_bands(
         levels=levels,
         teacher=parts(teacher),
         student=None if student is None else parts(student),
+        ndim=ndim,
     )

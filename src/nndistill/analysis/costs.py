@@ -15,9 +15,9 @@ from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.plans import (
     build_network,
     derive_plans,
+    distillable_configuration,
     features_per_stage,
     input_channels,
-    only_3d_configuration,
     patches_per_case,
     reduced_features,
     resolved_configuration,
@@ -33,7 +33,7 @@ def network_costs(
     Args:
         plans_or_model: A plans file with a `dataset.json` next to it, or a model folder.
         configuration: Name of a configuration; default: the one that a model folder was trained with, or in a plans
-            file `3d_fullres`, or else the first 3D one that needs no other.
+            file `3d_fullres`, or else the first that needs no other.
         reduction: Factor by which the student's channels are reduced, r of the paper.
         features: Channels of each student stage, instead of `reduction`.
 
@@ -43,7 +43,7 @@ def network_costs(
         without mirroring). FLOPs are those of convolutions, two per multiply-add.
 
     Raises:
-        UserError: A file is missing or not a plans file.
+        UserError: A file is missing or not a plans file, or has no such configuration.
     """
     plans, dataset_json, name = _read(plans_or_model, configuration)
     student = list(features) if features else reduced_features(features_per_stage(plans, name), reduction)
@@ -66,7 +66,7 @@ def _read(plans_or_model: Path, configuration: str | None) -> tuple[dict[str, An
     check_dataset_json(dataset_json, source=str(plans_file.parent / "dataset.json"))
     if configuration is None and plans_or_model.is_dir():
         configuration = ModelFolder.read(plans_or_model).configuration()
-    return plans, dataset_json, only_3d_configuration(plans, configuration, source=str(plans_file))
+    return plans, dataset_json, distillable_configuration(plans, configuration, source=str(plans_file))
 
 
 def _costs(plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]) -> dict[str, Any]:

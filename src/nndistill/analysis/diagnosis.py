@@ -18,7 +18,7 @@ from ..nnunet.models.data_compatibility import refuse_incompatible_data
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.stages import stage_taps
 from ..nnunet.models.trained_phi import trained_phi
-from ..nnunet.plans import features_per_stage, resolved_configuration
+from ..nnunet.plans import dimensions, features_per_stage, resolved_configuration
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork
@@ -39,18 +39,18 @@ class Diagnosis:
         teacher: Model folder of the teacher.
         student: Model folder of the student, if there is one.
         settings: Wavelet, level, mode and fold.
-        sizes: D, H, W of each stage's features, fine to coarse.
+        sizes: D, H, W of each stage's features, fine to coarse; without D in two dimensions.
         cases: Names of the validation cases.
         fitted_on: Names of the training cases that the least-squares φ was fitted on.
         spectrum: As from `pooled_spectrum`; stages are counted from 1, as in the paper.
         mismatch: Columns `stage`, `phi` (`run` or `least squares`), `case`; `high_norm` and `low_norm`, the two sides
             of Eq. 1; `high` and `low`, their squares relative to the teacher's. `None` without a student.
         example: The first case.
-        spacing: Voxel size of its image in mm.
+        spacing: Voxel size of its image in mm; in two dimensions, of a slice.
         shown_stage: Stage of the first case whose bands are kept.
         bands: These bands, the student's through `shown_phi`; `None` if the stage is too small to be split.
         shown_phi: `run` if there is one, or else `least squares`; `None` without a student.
-        patch: D, H, W of the patch that the networks saw.
+        patch: Size of the patch that the networks saw.
     """
 
     teacher: Path
@@ -84,8 +84,8 @@ def diagnose(
 ) -> Diagnosis:
     """Measure a teacher's spectrum, and a student's mismatch, on validation cases of the teacher's fold.
 
-    One patch per case is used, around its foreground, as the network sees it. The least-squares φ is fitted on the
-    same number of training cases, so that it is judged on cases it has not seen.
+    One patch per case is used, around its foreground, as the network sees it: in two dimensions a slice. The
+    least-squares φ is fitted on the same number of training cases, so that it is judged on cases it has not seen.
 
     Args:
         teacher_folder: A model folder of nnU-Net.
@@ -118,8 +118,8 @@ def diagnose(
     student = None
     if student_folder is not None:
         student = _Model.read(student_folder, fold, torch_device)
-        refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
         _refuse_other_stages(student, teacher)
+        refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
     if not 1 <= stage <= len(teacher.channels):
         raise UserError(f"there is no stage {stage}: the teacher has {len(teacher.channels)}.", option="stage")
     split = split_of_fold(data, identifier, fold)
@@ -197,6 +197,10 @@ class _Model:
     def channels(self) -> list[int]:
         return features_per_stage(self.folder.plans, self.configuration)
 
+    @property
+    def ndim(self) -> int:
+        return dimensions(self.folder.plans, self.configuration)
+
     def __call__(self, image: Tensor) -> list[Tensor]:
         with torch.inference_mode():
             features = self.network.run_for_taps(image.to(self.device)).encoder
@@ -205,6 +209,12 @@ class _Model:
 
 
 def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
+    if student.ndim != teacher.ndim:
+        raise StageMismatch(
+            f"the student has {student.ndim} dimensions ({student.configuration}) and the teacher {teacher.ndim} "
+            f"({teacher.configuration}); give a student that was made from this teacher.",
+            option="student",
+        )
     if len(student.channels) != len(teacher.channels):
         raise StageMismatch(
             f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}; stages are "
@@ -215,7 +225,8 @@ def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
 
 def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]) -> dict[str, Sequence[nn.Module]]:
     """φ of every stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
-    fits = [LeastSquaresPhi(s, t) for s, t in zip(student.channels, teacher.channels, strict=True)]
+    ndim = teacher.ndim
+    fits = [LeastSquaresPhi(s, t, ndim=ndim) for s, t in zip(student.channels, teacher.channels, strict=True)]
     fitted = 0
     for _, patch in fitting:
         for fit, s, t in zip(fits, student(patch.image), teacher(patch.image), strict=True):
@@ -224,7 +235,8 @@ def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]
     if not fitted:
         raise UserError("there is no training case left to fit φ on; ask for fewer cases.", option="cases")
     phis: dict[str, Sequence[nn.Module]] = {LEAST_SQUARES: [fit.solve().float() for fit in fits]}
-    own = trained_phi(student.folder, read_checkpoint(student.checkpoint_file), teacher.folder, teacher.channels)
+    checkpoint = read_checkpoint(student.checkpoint_file)
+    own = trained_phi(student.folder, checkpoint, teacher.folder, teacher.channels, ndim=ndim)
     if own:
         phis[RUN] = own
     return phis

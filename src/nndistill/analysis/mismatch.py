@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import StageMismatch
+from ..methods.parts.phi import Phi, new_phi
 from ..wavelets import SubbandProjection
 from .spectrum import measurable_levels
 
@@ -18,7 +19,7 @@ class Mismatch(NamedTuple):
     high: float
     """In all detail bands."""
     low: float
-    """In LLL."""
+    """In LLL, of images in LL."""
 
 
 class MismatchNorms(NamedTuple):
@@ -64,7 +65,7 @@ def mismatch_norms(
         mode: Boundary mode.
 
     Shape:
-        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`.
+        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`, or both without D.
 
     Raises:
         StageMismatch: The features differ in space.
@@ -87,7 +88,7 @@ def mismatch_norms(
         return MismatchNorms(nothing, _norm(difference), nothing, _norm(teacher))
     parts = []
     for bands in ("D+S", "A"):
-        project = SubbandProjection(bands, wavelet=wavelet, level=depth, mode=mode)
+        project = SubbandProjection(bands, wavelet=wavelet, level=depth, mode=mode, ndim=teacher.dim() - 2)
         parts.append((_norm(project(difference)), _norm(project(teacher))))
     (high, teacher_high), (low, teacher_low) = parts
     return MismatchNorms(high, low, teacher_high, teacher_low)
@@ -119,7 +120,7 @@ def mismatch(
         mode: Boundary mode.
 
     Shape:
-        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`.
+        `(B, C_t, D, H, W)` and `(B, C_s, D, H, W)`, or both without D.
 
     Raises:
         StageMismatch: The features differ in space.
@@ -128,7 +129,7 @@ def mismatch(
 
 
 class LeastSquaresPhi:
-    r"""The 1×1×1 convolution with bias that brings student features closest to the teacher's.
+    r"""The convolution with bias and a kernel of one voxel that brings student features closest to the teacher's.
 
     $$\min_{W, b} \sum \lVert F^{(t)} - W F^{(s)} - b\rVert_2^2$$
 
@@ -138,14 +139,16 @@ class LeastSquaresPhi:
     Args:
         student_channels: Channels of the student's stage.
         teacher_channels: Channels of the teacher's stage.
+        ndim: Number of dimensions of the networks.
     """
 
-    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+    def __init__(self, student_channels: int, teacher_channels: int, *, ndim: int = 3) -> None:
+        self._ndim = ndim
         self._gram = torch.zeros(student_channels + 1, student_channels + 1, dtype=torch.float64)
         self._moments = torch.zeros(student_channels + 1, teacher_channels, dtype=torch.float64)
 
     def add(self, student: Tensor, teacher: Tensor) -> None:
-        """Add the features of some cases: `(B, C_s, D, H, W)` and `(B, C_t, D, H, W)`.
+        """Add the features of some cases: `(B, C_s, *space)` and `(B, C_t, *space)`.
 
         Raises:
             StageMismatch: The features differ in space.
@@ -156,7 +159,7 @@ class LeastSquaresPhi:
             self._gram += (inputs @ inputs.mT).cpu()
             self._moments += (inputs @ t.flatten(1).double().mT).cpu()
 
-    def solve(self) -> nn.Conv3d:
+    def solve(self) -> Phi:
         """The best φ for the features that were added, in double precision."""
         scale = (
             self._gram.diagonal().clamp_min(1e-300).rsqrt()
@@ -166,8 +169,8 @@ class LeastSquaresPhi:
             torch.linalg.pinv(scaled, hermitian=True, rtol=1e-12) @ (scale[:, None] * self._moments)
         )
         inputs, outputs = solution.shape
-        phi = nn.Conv3d(inputs - 1, outputs, kernel_size=1, dtype=torch.float64).requires_grad_(False)
-        phi.weight.copy_(solution[:-1].mT[:, :, None, None, None])
+        phi = new_phi(inputs - 1, outputs, ndim=self._ndim).double().requires_grad_(False)
+        phi.weight.copy_(solution[:-1].mT.reshape(phi.weight.shape))
         assert phi.bias is not None
         phi.bias.copy_(solution[-1])
         return phi

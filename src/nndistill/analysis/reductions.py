@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import avg_pool3d
+from torch.nn.functional import avg_pool2d, avg_pool3d
 
 from ..errors import UnknownName
 
 Downsampling = Literal["decimation", "averaging"]
-"""Every second voxel along each axis, as in Figure 1 (stride 2), or the mean of 2×2×2 voxels."""
+"""Every second voxel along each axis, as in Figure 1 (stride 2), or the mean of 2×2×2 voxels (of an image, 2×2)."""
 Derivative = Literal["x", "magnitude"]
 """D_x along the last axis, as in Figure 1, or the magnitude of the gradient."""
 
@@ -22,9 +22,9 @@ class Scale(NamedTuple):
     """An image at one scale."""
 
     image: NDArray[np.float64]
-    """`(D, H, W)`."""
+    """`(D, H, W)`, or `(H, W)`."""
     derivative: NDArray[np.float64]
-    """Per mm, `(D, H, W)`."""
+    """Per mm, of the same shape."""
     variance_left: float
     """Variance of the intensities, relative to the original."""
     derivative_left: float
@@ -39,7 +39,7 @@ def reduced_scales(
     downsampling: Downsampling = "decimation",
     derivative: Derivative = "x",
 ) -> list[Scale]:
-    r"""Halve a volume several times, and take its derivative at each scale.
+    r"""Halve a volume, or an image, several times, and take its derivative at each scale.
 
     $$I_{k+1}(n) = I_k(2n), \qquad D_x I_k(n) = \frac{I_k(n + e_x) - I_k(n - e_x)}{2 \cdot 2^k h_x}$$
 
@@ -49,7 +49,7 @@ def reduced_scales(
     reduction.
 
     Args:
-        image: Intensities, `(D, H, W)`, at least two voxels along each axis.
+        image: Intensities, `(D, H, W)` or `(H, W)`, at least two voxels along each axis.
         spacing: Voxel size $h$ in mm.
         reductions: Number of reductions; fewer if an axis would be left with one voxel.
         downsampling: How a volume is halved.
@@ -102,9 +102,10 @@ def _derivative(volume: NDArray[np.float64], spacing: Sequence[float], kind: Der
 def _halved(volume: NDArray[np.float64], downsampling: Downsampling) -> NDArray[np.float64]:
     """Half the size along each axis; an odd axis keeps its last voxel."""
     if downsampling == "decimation":
-        return volume[::2, ::2, ::2]
+        return volume[(slice(None, None, 2),) * volume.ndim]
     # ceil_mode: the last voxel of an odd axis is alone in its block
-    return avg_pool3d(torch.from_numpy(volume)[None], 2, ceil_mode=True, count_include_pad=False)[0].numpy()
+    averaged = avg_pool3d if volume.ndim == 3 else avg_pool2d
+    return averaged(torch.from_numpy(volume)[None], 2, ceil_mode=True, count_include_pad=False)[0].numpy()
 
 
 def _share(part: float, whole: float) -> float:

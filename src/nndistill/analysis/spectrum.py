@@ -12,8 +12,9 @@ $$E_b = \frac{\sum_{k\in b} c_k^2}{\sum_{k\in b} \lVert w_k\rVert^2}, \qquad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from math import prod
 
 import numpy as np
 import pandas as pd
@@ -21,20 +22,17 @@ import pywt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool3d
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
-from ..wavelets import wavedec3
+from ..wavelets import wavedecn
 from ..wavelets.operators import analysis_matrix, check_level, check_mode, check_wavelet
-from ..wavelets.subbands import GROUPS, SUBBANDS, pywavelets_key
+from ..wavelets.subbands import SUBBANDS, parse_bands, pywavelets_key
 
-DETAILS = tuple(sorted(SUBBANDS[1:], key=lambda band: (band.count("H"), SUBBANDS.index(band))))
-"""The seven detail bands, from one high letter to three."""
+DETAILS = {ndim: tuple(sorted(bands[1:], key=lambda band: band.count("H"))) for ndim, bands in SUBBANDS.items()}
+"""The detail bands by the number of dimensions, from one high letter to all: in three dimensions seven."""
 
 GAUSSIAN_MEDIAN = 0.6745
 """Median of the absolute value of a standard normal number."""
-
-FINEST = (1, "HHH")
-"""Level and band in which the noise is measured."""
 
 SMALL_STAGE = 16**3
 """With more voxels, the square of a median is unbiased to 1 %; with fewer, the bias is measured and divided out."""
@@ -56,9 +54,10 @@ def stage_spectrum(
 ) -> pd.DataFrame:
     r"""Measure energy and noise of one stage's features in every subband.
 
-    The noise of a channel is $\sigma = \mathrm{median}\lvert HHH\rvert / 0.6745$ at the finest level, each coefficient
-    divided by its filter's norm; $\sigma^2$ of the stage is the mean over channels. On small stages, where the square
-    of a median of few numbers is too large on average, it is divided by what it makes of white noise of that size.
+    The noise of a channel is $\sigma = \mathrm{median}\lvert HHH\rvert / 0.6745$ at the finest level (HH in two
+    dimensions), each coefficient divided by its filter's norm; $\sigma^2$ of the stage is the mean over channels. On
+    small stages, where the square of a median of few numbers is too large on average, it is divided by what it makes of
+    white noise of that size.
 
     Args:
         features: Output of one stage.
@@ -70,7 +69,7 @@ def stage_spectrum(
             signal.
 
     Shape:
-        `(B, C, D, H, W)`, and `(B, D', H', W')` for `inside`.
+        `(B, C, D, H, W)`, and `(B, D', H', W')` for `inside`; or all without D.
 
     Returns:
         One row per band: the seven of level 1 (the finest), of level 2, …, and `LLL` of the last level. Columns
@@ -86,21 +85,23 @@ def stage_spectrum(
         Proposition 1; Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, Biometrika 1994 (noise).
     """
     wavelet, mode = check_wavelet(wavelet), check_mode(mode)
-    batch, channels, d, h, w = features.shape
-    depth = measurable_levels((d, h, w), level, mode)
-    mask = torch.ones(batch, 1, 1, 1, device=features.device) if inside is None else inside.to(features.device)
-    share = adaptive_avg_pool3d(mask.double()[:, None], (d, h, w))[:, 0]
-    weights = {key: _weights(share, key, wavelet, mode) for key in _keys(depth)}
+    batch, channels, *space = features.shape
+    ndim = len(space)
+    depth, finest = measurable_levels(space, level, mode), (1, "H" * ndim)
+    mask = torch.ones(batch, *[1] * ndim, device=features.device) if inside is None else inside.to(features.device)
+    resized: Callable[..., Tensor] = adaptive_avg_pool3d if ndim == 3 else adaptive_avg_pool2d
+    share = resized(mask.double()[:, None], space)[:, 0]
+    weights = {key: _weights(share, key, wavelet, mode) for key in _keys(depth, ndim)}
     energy = dict.fromkeys(weights, 0.0)
     variances = []
-    for part in torch.split(features, max(1, LONGEST_CHUNK // max(1, batch * d * h * w)), dim=1):
+    for part in torch.split(features, max(1, LONGEST_CHUNK // max(1, batch * prod(space))), dim=1):
         for key, band in _pyramid(part, wavelet, mode, depth):
             energy[key] += (band.square() * (weights[key] > 0)[:, None]).sum(dtype=torch.float64).item()
-            if key == FINEST:
+            if key == finest:
                 variances.append(_variances(band, weights[key]))
     noise = float("nan")
     if variances:
-        noise = float(np.mean(np.concatenate(variances))) / _bias(share, weights[FINEST], wavelet, mode)
+        noise = float(np.mean(np.concatenate(variances))) / _bias(share, weights[finest], wavelet, mode)
     return _derived(
         pd.DataFrame(
             [
@@ -153,12 +154,17 @@ def filter_span(wavelet: str, level: int) -> int:
     return int((pywt.Wavelet(check_wavelet(wavelet)).dec_len - 1) * (2**level - 1) + 1)
 
 
+def dimensions_of(spectrum: pd.DataFrame) -> int:
+    """Number of dimensions of the features that were measured: that of the letters of a band."""
+    return len(spectrum["band"].iloc[0])
+
+
 def directional_signal(spectrum: pd.DataFrame) -> pd.DataFrame:
     """The share of each level in a stage's directional signal.
 
-    Signal is energy minus noise energy, at least 0, summed over the six bands that DCD matches. Each band is weighted
-    by its share of the volume under an orthonormal transform, an eighth per level: what other modes add beyond the
-    ends of a small stage would count its deep levels several times.
+    Signal is energy minus noise energy, at least 0, summed over the bands that DCD matches. Each band is weighted by
+    its share of the volume under an orthonormal transform, an eighth per level (of an image, a quarter): what other
+    modes add beyond the ends of a small stage would count its deep levels several times.
 
     Args:
         spectrum: From `pooled_spectrum`.
@@ -166,9 +172,10 @@ def directional_signal(spectrum: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per stage, one column per level; rows sum to 1, or are NaN if there is no signal.
     """
-    directional = spectrum[spectrum["band"].isin(GROUPS["D"])]
+    ndim = dimensions_of(spectrum)
+    directional = spectrum[spectrum["band"].isin(parse_bands("D", ndim=ndim))]
     signal = (directional["energy_per_coefficient"] - directional["noise"].fillna(0)).clip(lower=0)
-    weighted = signal / 8.0 ** directional["level"]
+    weighted = signal / 2.0 ** (ndim * directional["level"])
     levels = weighted.groupby([directional["stage"], directional["level"]]).sum().unstack("level")
     return levels.div(levels.sum(axis=1).replace(0, np.nan), axis=0)
 
@@ -193,16 +200,17 @@ def _derived(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(energy_per_coefficient=per_coefficient, snr=snr)
 
 
-def _keys(depth: int) -> list[tuple[int, str]]:
-    return [(level, band) for level in range(1, depth + 1) for band in DETAILS] + [(depth, "LLL")]
+def _keys(depth: int, ndim: int) -> list[tuple[int, str]]:
+    return [(level, band) for level in range(1, depth + 1) for band in DETAILS[ndim]] + [(depth, "L" * ndim)]
 
 
 def _pyramid(x: Tensor, wavelet: str, mode: str, depth: int) -> Iterator[tuple[tuple[int, str], Tensor]]:
+    ndim = x.dim() - 2
     for level in range(1, depth + 1):
-        x, details = wavedec3(x, wavelet, mode=mode, level=1)
-        for band in DETAILS:
+        x, details = wavedecn(x, wavelet, ndim=ndim, mode=mode, level=1)
+        for band in DETAILS[ndim]:
             yield (level, band), details[pywavelets_key(band)]
-    yield (depth, "LLL"), x
+    yield (depth, "L" * ndim), x
 
 
 def _weights(share: Tensor, key: tuple[int, str], wavelet: str, mode: str) -> Tensor:
@@ -211,7 +219,7 @@ def _weights(share: Tensor, key: tuple[int, str], wavelet: str, mode: str) -> Te
     0 for coefficients that are mostly outside, and for filters without a norm (two equal samples at an end).
 
     Args:
-        share: How much of each voxel is inside, `(B, D, H, W)`.
+        share: How much of each voxel is inside, `(B, *space)`.
     """
     level, band = key
     within, whole = share, torch.ones_like(share[:1])
@@ -250,6 +258,7 @@ def _bias(share: Tensor, weights: Tensor, wavelet: str, mode: str) -> float:
         return 1.0
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(len(share), TRIALS, *share.shape[1:], generator=generator, dtype=torch.float64)
-    hhh = wavedec3(noise * share.cpu().sqrt()[:, None], wavelet, mode=mode, level=1)[1]["ddd"]
+    ndim = share.dim() - 1
+    hhh = wavedecn(noise * share.cpu().sqrt()[:, None], wavelet, ndim=ndim, mode=mode, level=1)[1]["d" * ndim]
     variances = _variances(hhh, weights.cpu())
     return float(variances.mean()) if len(variances) else 1.0

@@ -20,6 +20,15 @@ Folds = Annotated[
         "logits are averaged; default: the only one.",
     ),
 ]
+Configuration = Annotated[
+    str | None,
+    typer.Option(
+        "--configuration",
+        "-c",
+        help="Configuration of nnU-Net's plans, such as 2d, 3d_lowres or 3d_fullres. Default: 3d_fullres, or with a "
+        "model folder the one that was trained.",
+    ),
+]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage, such as --features 16 32 64 128.")]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="Name of a recipe (see nndistill recipes), or a YAML file of your own.")

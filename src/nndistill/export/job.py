@@ -75,7 +75,7 @@ class ExportJob:
 
     @property
     def window(self) -> tuple[int, ...]:
-        """Size of the network's input without the batch: (channels, D, H, W)."""
+        """Size of the network's input without the batch: (channels, *patch_size)."""
         return (len(self.description.channels), *self.description.patch_size)
 
     def copy_of_network(self) -> nn.Module:

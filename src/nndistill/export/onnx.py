@@ -50,7 +50,7 @@ def write_onnx(network: nn.Module, output: Path, window: Sequence[int]) -> list[
     Args:
         network: In eval mode, without deep supervision.
         output: Folder for `model.onnx`; weights beyond 2 GiB go into a second file.
-        window: (channels, D, H, W).
+        window: (channels, D, H, W), or of a network of two dimensions (channels, H, W).
 
     Returns:
         Names of the written files.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from ..errors import StageMismatch
+from .parts.phi import new_phi
 from .teacher_task import TeacherTask
 
 Kind = Literal["encoder", "decoder", "logits"]
@@ -19,7 +20,8 @@ class Activations:
     """What was tapped from one network in one forward pass, fine to coarse.
 
     Args:
-        encoder: Output of every encoder stage, each `(B, C_i, D_i, H_i, W_i)`.
+        encoder: Output of every encoder stage, each `(B, C_i, D_i, H_i, W_i)`; of a network of two dimensions
+            `(B, C_i, H_i, W_i)`, and so wherever D is named.
         decoder: Output of every decoder stage, the finest (last computed) first.
         logits: The network's full-size output before softmax or sigmoid, `(B, classes, D, H, W)`.
 
@@ -119,15 +121,17 @@ class StagewiseMethod(Method):
 
     $$\mathcal L = \sum_i \ell\big(\phi_i(F_i^{(s)}),\, F_i^{(t)}\big)$$
 
-    φ is a 1×1×1 convolution from the student's to the teacher's channels, used in training only. It starts as PyTorch
-    initialises a convolution, weight and bias uniform in $\pm1/\sqrt{C_i^{(s)}}$. A subclass with a constructor of its
-    own has the option `train_phi` if it takes it and passes it on.
+    φ is a 1×1×1 convolution (in two dimensions 1×1) from the student's to the teacher's channels, used in training
+    only. It starts as PyTorch initialises a convolution, weight and bias uniform in $\pm1/\sqrt{C_i^{(s)}}$. A subclass
+    with a constructor of its own has the option `train_phi`, and works in two dimensions, if it takes `train_phi` and
+    `ndim` and passes them on.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
         train_phi: Whether φ is trained with the student. If not, it stays the random map that it starts as: a student
             can then meet its teacher only by changing itself. Either way φ is in the state dictionary.
+        ndim: Number of dimensions of the networks.
 
     Raises:
         StageMismatch: The networks have different numbers of stages.
@@ -146,12 +150,12 @@ class StagewiseMethod(Method):
     needs = frozenset({"encoder"})
 
     def __init__(
-        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, train_phi: bool = True
+        self, student_channels: Sequence[int], teacher_channels: Sequence[int], *, train_phi: bool = True, ndim: int = 3
     ) -> None:
         super().__init__()
         check_numbers_of_stages(student_channels, teacher_channels)
         self.phi = nn.ModuleList(
-            nn.Conv3d(s, t, kernel_size=1) for s, t in zip(student_channels, teacher_channels, strict=True)
+            new_phi(s, t, ndim=ndim) for s, t in zip(student_channels, teacher_channels, strict=True)
         ).requires_grad_(train_phi)
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:

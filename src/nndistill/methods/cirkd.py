@@ -37,8 +37,8 @@ class CIRKD(Method):
         temperature: $T$.
         match: `"decoder"` compares the last decoder stage, right before the classifier, as the source does;
             `"encoder"` all encoder stages, and averages over them.
-        positions: The most positions per image. Blocks are the smallest cubes of 1, 2, 4, 8, … voxels along an axis
-            with which they suffice; memory grows with the square of their number.
+        positions: The most positions per image. Blocks are the smallest cubes (in two dimensions squares) of 1, 2, 4,
+            8, … voxels along an axis with which they suffice; memory grows with the square of their number.
         ignores: Whether targets may leave voxels out. Default: each is looked through, for which the device has to be
             waited for.
 
@@ -129,11 +129,11 @@ def block_sums(x: Tensor, size: int) -> Tensor:
     """Sum over cubes from the first voxel on; the last along an axis may be smaller. In single precision at least.
 
     Shape:
-        `(B, C, D, H, W)` → `(B, C, ⌈D/size⌉, ⌈H/size⌉, ⌈W/size⌉)`.
+        `(B, C, D, H, W)` → `(B, C, ⌈D/size⌉, ⌈H/size⌉, ⌈W/size⌉)`, and so for images.
     """
     padded = pad(x, [end for axis in reversed(x.shape[2:]) for end in (0, -axis % size)])
     blocks = padded.reshape(*x.shape[:2], *(n for axis in padded.shape[2:] for n in (axis // size, size)))
-    sums: Tensor = blocks.sum((3, 5, 7), dtype=torch.promote_types(x.dtype, torch.float32))
+    sums: Tensor = blocks.sum(tuple(range(3, blocks.dim(), 2)), dtype=torch.promote_types(x.dtype, torch.float32))
     return sums
 
 

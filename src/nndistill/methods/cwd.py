@@ -40,6 +40,7 @@ class CWD(StagewiseMethod):
             stages after φ, and sums over them. The source does both.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as. Without effect on
             logits, where there is none.
+        ndim: Number of dimensions of the networks.
 
     Shape:
         Logits `(B, classes, D, H, W)`, or stages `(B, C_i, D_i, H_i, W_i)` with equal sizes in space, of both networks;
@@ -74,12 +75,16 @@ class CWD(StagewiseMethod):
         temperature: float = 4.0,
         match: Match = "logits",
         train_phi: bool = True,
+        ndim: int = 3,
     ) -> None:
         if match not in get_args(Match):
             raise UnknownName("value of match", str(match), get_args(Match))
         on_stages = match == "encoder"
         super().__init__(
-            student_channels if on_stages else (), teacher_channels if on_stages else (), train_phi=train_phi
+            student_channels if on_stages else (),
+            teacher_channels if on_stages else (),
+            train_phi=train_phi,
+            ndim=ndim,
         )
         self.needs = frozenset({match})
         self.source_weight = 50.0 if on_stages else 3.0

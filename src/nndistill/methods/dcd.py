@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ..errors import UserError
-from ..wavelets import SubbandProjection, wavedec3
+from ..wavelets import SubbandProjection, wavedecn
 from ..wavelets.subbands import pywavelets_key
 from ..wavelets.transform import working_precision
 from .base import StagewiseMethod
 from .parts.domain import Domain, checked_domain
+from .parts.phi import CONVOLUTIONS
 from .parts.projected_distance import projected_distance
 from .parts.reductions import sum_over_channels
 from .registry import register
@@ -36,6 +37,7 @@ class DCD(StagewiseMethod):
             `"coefficients"` compares the coefficients themselves, its ablation. Both divide by the number of feature
             elements $N_i$, so that under periodization, where energy is preserved, they are the same number.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
+        ndim: Number of dimensions of the networks, and of letters of a band.
         loss_every: 1 returns the loss as above. A larger number saves time: the value returned is that of every
             `loss_every`-th teacher channel alone, while the gradients stay those of all. For `domain="spatial"`.
 
@@ -75,14 +77,15 @@ class DCD(StagewiseMethod):
         domain: Domain = "spatial",
         train_phi: bool = True,
         loss_every: int = 1,
+        ndim: int = 3,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi, ndim=ndim)
         self.domain = checked_domain(domain)
         self.loss_every = _checked_loss_every(loss_every, self.domain)
-        self.projection = SubbandProjection(bands, wavelet=wavelet, level=level, mode=mode)
+        self.projection = SubbandProjection(bands, wavelet=wavelet, level=level, mode=mode, ndim=ndim)
 
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
-        if self.domain == "coefficients" or not isinstance(phi, nn.Conv3d):
+        if self.domain == "coefficients" or not isinstance(phi, CONVOLUTIONS):
             return self.stage_loss(phi(student), teacher)
         loss: Tensor = projected_distance(
             student, phi.weight.flatten(1), phi.bias, teacher, self.projection.filter, every=self.loss_every
@@ -100,9 +103,9 @@ class DCD(StagewiseMethod):
     def _coefficient_energy(self, x: Tensor) -> Tensor:
         spec = self.projection.filter
         keys = {pywavelets_key(band) for band in spec.bands}
-        approximation, *details = wavedec3(x, spec.wavelet, mode=spec.mode, level=spec.level)
+        approximation, *details = wavedecn(x, spec.wavelet, ndim=spec.ndim, mode=spec.mode, level=spec.level)
         chosen = [band for level in details for key, band in level.items() if key in keys]
-        if "aaa" in keys:
+        if "a" * spec.ndim in keys:
             chosen.append(approximation)
         energy: Tensor = chosen[0].square().sum()
         for band in chosen[1:]:

@@ -35,6 +35,7 @@ class DCDRelease(StagewiseMethod):
             every level, `LLL` included.
         domain: `"spatial"` compares what is synthesised, as the release does; `"coefficients"` compares the chosen
             bands' coefficients, as many as zero padding makes them, with $N_{i,k}$ their number. The two differ.
+        ndim: Number of dimensions of the networks. The release has three; in two, the same is done along two axes.
         train_phi: Whether φ is trained with the student. In the release no optimiser has it, and it stays the random
             map that it starts as.
 
@@ -74,10 +75,11 @@ class DCDRelease(StagewiseMethod):
         bands: str | Iterable[str] = "D",
         domain: Domain = "spatial",
         train_phi: bool = False,
+        ndim: int = 3,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi, ndim=ndim)
         self.pyramid = ReleasePyramid(
-            parse_bands(bands), check_wavelet(wavelet), check_level(level, lowest=1), checked_domain(domain)
+            parse_bands(bands, ndim=ndim), check_wavelet(wavelet), check_level(level, lowest=1), checked_domain(domain)
         )
 
     def stage_loss(self, student: Tensor, teacher: Tensor) -> Tensor:

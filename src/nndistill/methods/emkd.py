@@ -135,8 +135,8 @@ def _difference_of_importance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def _importance(features: Tensor) -> Tensor:
-    """`(B, C, D, H, W)` → `(B, N)`, of length one."""
-    largest = features.detach().abs().amax((1, 2, 3, 4), keepdim=True)
+    """`(B, C, *space)` → `(B, N)`, of length one."""
+    largest = features.detach().abs().amax(tuple(range(1, features.dim())), keepdim=True)
     scaled = features / largest.clamp_min(EPSILON)  # so that eighth powers fit; the scale drops out
     return normalize(channel_energy(scaled.square()).flatten(1), dim=1)
 
@@ -149,7 +149,7 @@ def _difference_of_affinities(student: Tensor, teacher: Tensor, belongs: Tensor)
 
 
 def _affinities(features: Tensor, belongs: Tensor) -> Tensor:
-    """Cosine between the classes' mean features: `(B, C, D, H, W)`, `(B, K, N)` → `(B, K, K)`."""
+    """Cosine between the classes' mean features: `(B, C, *space)`, `(B, K, N)` → `(B, K, K)`."""
     sums = belongs.to(features.dtype) @ features.flatten(2).mT  # instead of means: a cosine does not see the length
     directions = normalize(sums, dim=2, eps=EPSILON)
     return directions @ directions.mT

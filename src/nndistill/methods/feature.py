@@ -19,6 +19,7 @@ class Feature(StagewiseMethod):
         student_channels: Channels of each student stage, fine to coarse.
         teacher_channels: Channels of each teacher stage, fine to coarse.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
+        ndim: Number of dimensions of the networks.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..wavelets import wavedec3
+from ..wavelets import wavedecn
 from ..wavelets.transform import working_precision
 from .base import Activations, StagewiseMethod
 from .parts.frequency_prompts import FrequencyPrompts, train_prompts
@@ -30,8 +30,9 @@ class FreeKD(StagewiseMethod):
     \big(R_b(F_i^{(t)}) - R_b(\phi_i(F_i^{(s)}))\big)\big\rVert_1
     + \frac{w}{N_i}\big\lVert F_i^{(t)} - \phi_i(F_i^{(s)})\big\rVert_2^2\Big]$$
 
-    $b$ runs over the seven detail bands of level $k$, which have $N_{i,k}$ positions together; the masks
-    $m_{b,t} = \sigma(p_{b,t}^\top R_b(F_i^{(t)}))$ come from prompts that `prepare` learns from the teacher first.
+    $b$ runs over the detail bands of level $k$, seven in a volume and three in an image, which have $N_{i,k}$ positions
+    together; the masks $m_{b,t} = \sigma(p_{b,t}^\top R_b(F_i^{(t)}))$ come from prompts that `prepare` learns from the
+    teacher first.
 
     Args:
         student_channels: Channels of each student stage, fine to coarse.
@@ -44,6 +45,7 @@ class FreeKD(StagewiseMethod):
         level: Number of levels of the pyramid.
         mode: One of PyWavelets' nine boundary modes.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
+        ndim: Number of dimensions of the networks.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
@@ -88,17 +90,18 @@ class FreeKD(StagewiseMethod):
         level: int = 3,
         mode: str = "zero",
         train_phi: bool = True,
+        ndim: int = 3,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, train_phi=train_phi)
+        super().__init__(student_channels, teacher_channels, train_phi=train_phi, ndim=ndim)
         if prompt_iterations < 1 or prompt_learning_rate <= 0 or feature_weight < 0:
             raise UserError(
                 "prompt_iterations must be at least 1, prompt_learning_rate above 0 and feature_weight at least 0, "
                 f"not {prompt_iterations}, {prompt_learning_rate} and {feature_weight}.",
                 option="option",
             )
-        self.wavelet, self.level, self.mode = wavelet, level, mode
+        self.wavelet, self.level, self.mode, self.ndim = wavelet, level, mode, ndim
         self.prompts = nn.ModuleList(
-            FrequencyPrompts(channels, number=prompts, wavelet=wavelet, level=level, mode=mode)
+            FrequencyPrompts(channels, number=prompts, wavelet=wavelet, level=level, mode=mode, ndim=ndim)
             for channels in teacher_channels
         )
         self.register_buffer("learnt", torch.tensor(False))
@@ -125,7 +128,7 @@ class FreeKD(StagewiseMethod):
 
         def loss(part: Tensor) -> Tensor:
             total = self.feature_weight / elements * part.square().sum()
-            _, *details = wavedec3(part, self.wavelet, mode=self.mode, level=self.level)
+            _, *details = wavedecn(part, self.wavelet, ndim=self.ndim, mode=self.mode, level=self.level)
             for bands, of_bands in zip(details, weights, strict=True):
                 positions = sum(weight.numel() for weight in of_bands.values())
                 for key, weight in of_bands.items():
@@ -156,8 +159,8 @@ class FreeKD(StagewiseMethod):
         }
 
     def learned_state(self) -> dict[str, Tensor]:
-        """The prompts of each stage, `(1 + 7 · level, prompts, channels)`: one for LLL, then level by level, coarsest
-        first, for the details in the order of `wavedec3`."""
+        """The prompts of each stage, `(1 + 7 · level, prompts, channels)`, for images 3 instead of 7: one for the
+        lowest band, then level by level, coarsest first, for the details in the order of `wavedecn`."""
         return {f"stage_{i}": stage.prompts for i, stage in enumerate(self.prompts)}  # type: ignore[misc]
 
     def load_learned_state(self, state: Mapping[str, Tensor]) -> None:

@@ -53,6 +53,7 @@ class ReCoKD(StagewiseMethod):
             which the device has to be waited for.
         train_phi: Train φ and $R$. Without, as in the public code, φ stays the random map it is at first, and $R$ the
             identity.
+        ndim: Number of dimensions of the networks.
 
     Shape:
         Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space, and the target, which
@@ -89,12 +90,13 @@ class ReCoKD(StagewiseMethod):
         drop_last_stage: bool = True,
         classes: int | None = None,
         train_phi: bool = False,
+        ndim: int = 3,
     ) -> None:
         if not 0 <= stage_alpha < float("inf"):
             raise UserError(f"stage_alpha must be a number of at least 0, not {stage_alpha}.", option="option")
         check_numbers_of_stages(student_channels, teacher_channels)
         used = max(1, len(student_channels) - drop_last_stage)
-        super().__init__(student_channels[:used], teacher_channels[:used])
+        super().__init__(student_channels[:used], teacher_channels[:used], ndim=ndim)
         for stage, (s, t) in enumerate(zip(student_channels[:used], teacher_channels[:used], strict=True)):
             if s == t:
                 self.phi[stage] = nn.Identity()
@@ -184,12 +186,12 @@ def _shares(target: Tensor, features: Tensor, number: int | None) -> Tensor:
     r"""$\sum_r M_r / \sum_{b,n} M_r$: what a position contributes to the means over foreground and background.
 
     Shape:
-        `(B, 1, …)` or `(B, R, …)`, and `(B, C, D, H, W)` → `(B, D, H, W)`.
+        `(B, 1, …)` or `(B, R, …)`, and `(B, C, *space)` → `(B, *space)`.
     """
     if target.shape[2:] != features.shape[2:]:
         target = interpolate(target.float(), features.shape[2:], mode="nearest-exact")
     belongs = memberships(target, features.dtype, classes=number)
-    belongs = belongs / belongs.sum((2, 3, 4), keepdim=True).clamp_min(1)
+    belongs = belongs / belongs.sum(tuple(range(2, belongs.dim())), keepdim=True).clamp_min(1)
     background, classes = belongs[:, 0], belongs[:, 1:]
     foreground = classes.amax(1) if classes.shape[1] else torch.zeros_like(background)
     return sum(mask / mask.sum().clamp_min(EPSILON) for mask in (foreground, background))  # type: ignore[return-value]

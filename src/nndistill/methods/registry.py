@@ -13,14 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import UnknownName, UserError
 from ..validation import explain
-from .base import Method
+from .base import Method, StagewiseMethod
 from .combination import Combination
 from .names import REGISTERED, installed_methods, method_names, package_of, shipped_methods
 
 logger = logging.getLogger(__name__)
 
 _M = TypeVar("_M", bound=type[Method])
-_FACTS = ("student_channels", "teacher_channels", "classes", "ignores")
+_FACTS = ("student_channels", "teacher_channels", "classes", "ignores", "ndim")
 """Parameters of a constructor that are no options: what is known of the networks and the targets."""
 
 
@@ -32,8 +32,8 @@ def register(method: _M) -> _M:
 
     Args:
         method: A subclass of `Method` that declares `name` and `title`. The keyword-only parameters of its constructor
-            are its options; but parameters that are called `student_channels`, `teacher_channels`, `classes` or
-            `ignores` are given the arguments of these names of `build_method`.
+            are its options; but parameters that are called `student_channels`, `teacher_channels`, `classes`,
+            `ignores` or `ndim` are given the arguments of these names of `build_method`.
 
     Raises:
         TypeError: The declaration is not complete.
@@ -92,6 +92,7 @@ def build_method(
     teacher_channels: Sequence[int],
     classes: int | None = None,
     ignores: bool | None = None,
+    ndim: int = 3,
     **options: Any,
 ) -> Method:
     """Build a distillation method for two networks.
@@ -103,13 +104,14 @@ def build_method(
         classes: Number of classes in the targets, the background included. With this and `ignores` no step has to wait
             for a GPU; default: a method that needs to know looks into every target.
         ignores: Whether targets may leave voxels out; default: the same.
+        ndim: Number of dimensions of the networks.
         **options: The method's own keyword options, such as `bands="D"` for `dcd`; for a combination, `weights`, and
             the parts' own options preceded by the part's name, such as `**{"dcd.bands": "D"}`.
 
     Raises:
         UnknownName: No method, or no option of that method, has this name.
-        UserError: An option's value is not possible, a combination names a method twice, or the package that offers the
-            method is broken.
+        UserError: An option's value is not possible, a combination names a method twice, the package that offers the
+            method is broken, or a method whose constructor does not take `ndim` has a φ of three dimensions.
         StageMismatch: The networks have different numbers of stages.
 
     Example:
@@ -122,12 +124,18 @@ def build_method(
     for option in options:
         if option not in known:
             raise UnknownName(f"option of method {name!r}", option, known, option="option")
-    facts = dict(zip(_FACTS, (student_channels, teacher_channels, classes, ignores), strict=True))
+    facts = dict(zip(_FACTS, (student_channels, teacher_channels, classes, ignores, ndim), strict=True))
     parts = _parts(name)
     if len(parts) == 1:
         method = METHODS[name]
         _refuse_wrong_types(name, options)
         asked = inspect.signature(method.__init__).parameters
+        if ndim != 3 and issubclass(method, StagewiseMethod) and "ndim" not in asked:
+            raise UserError(
+                f"the method {name!r} is made for three dimensions alone, and these networks have {ndim}: its φ is a "
+                "convolution of three.",
+                option="method",
+            )
         build: Callable[..., Method] = method
         return build(**{key: value for key, value in facts.items() if key in asked}, **options)
     return Combination(

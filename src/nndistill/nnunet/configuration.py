@@ -115,6 +115,7 @@ def managers(plans: dict[str, Any], configuration: str) -> Managers:
     except ValidationError as error:
         raise UserError(f"{named} is incomplete: {explain(error, _Configuration, content).sentence}") from error
     _name_where_it_is(content["architecture"])
+    _refuse_unlike_axes(content, named)
     _refuse_patch(content, named)
     if manager.label_manager_class is None:
         raise UserError(f"the plans name the label manager {plans['label_manager']!r}, which nnU-Net does not have.")
@@ -139,6 +140,17 @@ def _refuse_inheritance(plans: dict[str, Any], configuration: str, named: str) -
         if parent in line:
             raise UserError(f"{named} inherits from itself: {' from '.join([*line, parent])}.")
         line.append(parent)
+
+
+def _refuse_unlike_axes(configuration: dict[str, Any], named: str) -> None:
+    """Refuse a patch of two axes with a spacing or a network of three, and the reverse."""
+    axes, spaced = len(configuration["patch_size"]), len(configuration["spacing"])
+    convolution = str(configuration["architecture"]["arch_kwargs"].get("conv_op", "")).rpartition(".")[2]
+    if spaced != axes or (convolution in ("Conv2d", "Conv3d") and convolution != f"Conv{axes}d"):
+        network = f" and convolutions {convolution}" if convolution else ""
+        raise UserError(
+            f"{named} has a patch size of {axes} axes, a spacing of {spaced}{network}, which do not belong together."
+        )
 
 
 def _refuse_patch(configuration: dict[str, Any], named: str) -> None:

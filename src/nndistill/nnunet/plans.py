@@ -25,16 +25,17 @@ _FEWEST_STAGES = 3
 _PER_ENCODER_STAGE = {"kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"}
 
 
-def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, source: str = "the plans") -> str:
+def distillable_configuration(plans: dict[str, Any], name: str | None = None, *, source: str = "the plans") -> str:
     """Check that a configuration can be distilled, and return its name.
 
     Args:
         plans: A plans file's content.
-        name: A configuration's name. Default: `3d_fullres`, or else the first 3D configuration that needs no other.
+        name: A configuration's name. Default: `3d_fullres`, or else the first that needs no other, one of three
+            dimensions before one of two.
         source: What messages call the plans.
 
     Raises:
-        UserError: It is a 2D configuration or the second stage of a cascade, or there is no 3D configuration.
+        UserError: It is the second stage of a cascade, or all are.
         UnknownName: The plans have no configuration of this name.
     """
     available = list(plans["configurations"])
@@ -42,19 +43,18 @@ def only_3d_configuration(plans: dict[str, Any], name: str | None = None, *, sou
         raise UnknownName("configuration", name, available, option="configuration")
     candidates = [name] if name else sorted(available, key=lambda each: each != "3d_fullres")
     read = {each: managers(plans, each).configuration for each in candidates}
-    in_3d = [each for each in candidates if len(read[each].patch_size) == 3]
-    if not in_3d:
-        raise UserError(
-            f"{source} has only the 2D configuration {', '.join(candidates)}; nnDistill distils 3D networks. "
-            "Use a teacher trained with 3d_fullres."
-        )
-    alone = [each for each in in_3d if read[each].previous_stage_name is None]
+    alone = [each for each in candidates if read[each].previous_stage_name is None]
     if not alone:
         raise UserError(
-            f"{in_3d[0]} of {source} is the second stage of a cascade, which needs another network's output; "
-            "use a teacher trained with 3d_fullres or 3d_lowres."
+            f"{candidates[0]} of {source} is the second stage of a cascade, which needs another network's output; "
+            "use a teacher trained with 3d_fullres, 3d_lowres or 2d."
         )
-    return alone[0]
+    return max(alone, key=lambda each: len(read[each].patch_size))  # the first of equal ones
+
+
+def dimensions(plans: dict[str, Any], configuration: str) -> int:
+    """Return the number of dimensions of a configuration's network: 3, or 2 for one that sees a slice at a time."""
+    return len(resolved_configuration(plans, configuration)["patch_size"])
 
 
 def resolved_configuration(plans: dict[str, Any], configuration: str) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def derive_plans(
         name: `plans_name` of the new plans.
 
     Raises:
-        UserError: Too many or non-positive features, or a patch size the network cannot take.
+        UserError: Too many or non-positive features, or a patch size that the network cannot take.
     """
     kept = resolved_configuration(plans, configuration)
     kept.pop("next_stage", None)
@@ -161,12 +161,14 @@ def derive_plans(
             arguments["n_conv_per_stage_decoder"] = list(decoder)[stages - len(features) :]
         arguments["n_stages"] = len(features)
         arguments["features_per_stage"] = list(features)
+    axes = len(kept["patch_size"])
     if patch_size is not None:
         kept["patch_size"] = list(patch_size)
     if batch_size is not None:
         kept["batch_size"] = batch_size
     strides = arguments["strides"]
-    _check_patch_size(kept["patch_size"], [strides] * arguments["n_stages"] if isinstance(strides, int) else strides)
+    per_stage = [strides] * arguments["n_stages"] if isinstance(strides, int) else strides
+    _check_patch_size(kept["patch_size"], per_stage, axes)
     copied = {key: deepcopy(value) for key, value in plans.items() if key != "configurations"}
     return {**copied, "plans_name": name, "configurations": {configuration: kept}}
 
@@ -209,18 +211,40 @@ def has_regions(plans: dict[str, Any], dataset_json: dict[str, Any]) -> bool:
 def patches_per_case(plans: dict[str, Any], configuration: str, *, step: float = 0.5) -> int:
     """Return the number of patches in which nnU-Net's sliding window covers the data set's median image.
 
+    In two dimensions it covers each of its slices, whose number the configuration does not say.
+
     Args:
         plans: A plans file's content.
         configuration: Name of one of its configurations.
         step: Distance between two windows, in patch sizes. Default: nnU-Net's.
+
+    Raises:
+        UserError: The plans of a 2D configuration do not say how many slices the median image has.
     """
     kept = resolved_configuration(plans, configuration)
     patch = kept["patch_size"]
+    slices = _median_slices(plans) if len(patch) == 2 else 1
     padded = [max(round(size), tile) for size, tile in zip(kept["median_image_size_in_voxels"], patch, strict=True)]
-    return prod(len(axis) for axis in compute_steps_for_sliding_window(tuple(padded), tuple(patch), step))
+    return slices * prod(len(axis) for axis in compute_steps_for_sliding_window(tuple(padded), tuple(patch), step))
 
 
-def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any]) -> None:
+def _median_slices(plans: dict[str, Any]) -> int:
+    shape = plans.get("original_median_shape_after_transp")
+    if not isinstance(shape, list) or len(shape) != 3:
+        raise UserError(
+            f"the plans {plans.get('plans_name')!r} have no original_median_shape_after_transp, which says how many "
+            "slices an image has; plan the data set again with nnU-Net."
+        )
+    return int(shape[0])
+
+
+def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any], axes: int) -> None:
+    if len(patch_size) != axes:
+        raise UserError(
+            f"the patch size {' '.join(map(str, patch_size))} has {len(patch_size)} numbers, and the network sees "
+            f"patches of {axes} axes.",
+            option="patch_size",
+        )
     for axis, (size, stride) in enumerate(zip(patch_size, patch_factors(strides, len(patch_size)), strict=True)):
         if size < 1 or size % stride:
             raise UserError(

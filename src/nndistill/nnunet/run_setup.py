@@ -55,10 +55,11 @@ class Distillation(Strict):
     weighting: Weighting
     teacher_engine: Wanted = "auto"
 
-    def build_method(self, *, classes: int | None = None, ignores: bool | None = None) -> Method:
+    def build_method(self, *, ndim: int = 3, classes: int | None = None, ignores: bool | None = None) -> Method:
         """Build the method of this run, the parts of a combination with their weights.
 
         Args:
+            ndim: Number of dimensions of the networks.
             classes: Number of classes in the targets, the background included.
             ignores: Whether targets may leave voxels out.
         """
@@ -67,6 +68,7 @@ class Distillation(Strict):
             self.method,
             student_channels=self.student_channels,
             teacher_channels=self.teacher.channels,
+            ndim=ndim,
             classes=classes,
             ignores=ignores,
             **{**self.options, **weights},

@@ -18,7 +18,7 @@ from .figures.spectrum import draw_spectrum
 from .text.spectrum_sentences import mismatch_sentences, spectrum_sentences
 
 FORMATS = ("png", "svg")
-HALVED: dict[Downsampling, str] = {"decimation": "every second voxel", "averaging": "means of 2×2×2 voxels"}
+HALVED: dict[Downsampling, str] = {"decimation": "every second voxel", "averaging": "means of {} voxels"}
 
 
 def diagnosis_sentences(diagnosis: Diagnosis) -> list[str]:
@@ -96,7 +96,9 @@ def write_diagnosis(
     files = [files[0], *tables]
 
     example = diagnosis.example
-    scales = reduced_scales(example.image[0], diagnosis.spacing, downsampling=downsampling, derivative=derivative)
+    ndim = len(diagnosis.spacing)
+    shown = example.image[0] if ndim == 3 else example.image[0, example.centre[0]]
+    scales = reduced_scales(shown, diagnosis.spacing, downsampling=downsampling, derivative=derivative)
     for ending in FORMATS:
         path = folder / f"spectrum.{ending}"
         draw_spectrum(diagnosis.spectrum, path, sizes=diagnosis.sizes, title=_plans_name(diagnosis.teacher))
@@ -112,7 +114,7 @@ def write_diagnosis(
             slice_index=example.centre[0],
             spacing=diagnosis.spacing,
             derivative=derivative,
-            title=f"{example.name}, channel 0: {HALVED[downsampling]}",
+            title=f"{example.name}, channel 0: {HALVED[downsampling].format('×'.join('2' * ndim))}",
         )
         files.append(path)
     drawing = bands_drawing(diagnosis)

@@ -185,7 +185,7 @@ class Batch:
                 progress=report,
             )
             seconds = _seconds_since(start)
-            everywhere = _window_count(logits.shape[1:], self._model.description.patch_size, self._settings.overlap)
+            everywhere = len(windows(logits.shape[1:], self._model.description.patch_size, self._settings.overlap))
             record = replace(
                 case.record,
                 windows=computed,
@@ -269,10 +269,6 @@ def _digests(files: Iterable[Path]) -> dict[str, str]:
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}.") from error
     return digests
-
-
-def _window_count(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> int:
-    return len(windows([max(lengths) for lengths in zip(shape, patch_size, strict=True)], patch_size, overlap))
 
 
 def _seconds_since(start: float) -> float:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ..errors import UserError
 from ..files import digest, read_json, write_json
@@ -81,10 +82,10 @@ class ModelDescription(Strict):
         reorient_to: Orientation into which images are brought when read (nnU-Net's `…WithReorient`), such as `RAS`.
         orientations: Of the training images, such as `LPS`; empty if they are not known.
         transpose_forward, transpose_backward: nnU-Net's permutations of the spatial axes.
-        spacing: Voxel size in mm that the network wants.
-        patch_size: Voxels of a sliding window.
+        spacing: Voxel size in mm that the network wants; of a network of two dimensions, in a slice.
+        patch_size: Voxels of a sliding window; a network of two dimensions sees a slice, the first axis, at a time.
         overlap: Share of a window that its neighbour covers too; nnU-Net's default is 0.5.
-        mirroring_axes: Spatial axes, 0 to 2, that mirroring at prediction may flip.
+        mirroring_axes: Axes of a window, 0 to 2 or 0 to 1, that mirroring at prediction may flip.
         labels: As in `dataset.json`: values, or lists of values if regions are predicted.
         regions_class_order: Label value that each region is written as, in the network's order; `None` without regions.
         resample_data, resample_probabilities: nnU-Net's resampling before and after the network.
@@ -105,8 +106,8 @@ class ModelDescription(Strict):
     orientations: tuple[str, ...] = ()
     transpose_forward: tuple[int, int, int]
     transpose_backward: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    patch_size: tuple[int, int, int]
+    spacing: tuple[float, float, float] | tuple[float, float]
+    patch_size: tuple[int, int, int] | tuple[int, int]
     overlap: float = 0.5
     mirroring_axes: tuple[int, ...] = ()
     labels: dict[str, int | list[int]]
@@ -117,6 +118,25 @@ class ModelDescription(Strict):
     flops_patch: int | None = None
     check: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_as_many_axes_everywhere(self) -> ModelDescription:
+        ndim = len(self.patch_size)
+        if len(self.spacing) != ndim or not set(self.mirroring_axes) <= set(range(ndim)):
+            raise ValueError(
+                f"the patch size has {ndim} axes, the spacing {len(self.spacing)}, and mirrored are the axes "
+                f"{self.mirroring_axes}, which do not belong together"
+            )
+        return self
+
+    def spacing_of(self, image_spacing: Sequence[float]) -> tuple[float, float, float]:
+        """Voxel size in mm at which an image is computed; a network of two dimensions leaves slices where they are.
+
+        Args:
+            image_spacing: The image's, in the network's order of axes.
+        """
+        height, width = self.spacing[-2:]
+        return self.spacing[0] if len(self.spacing) == 3 else image_spacing[0], height, width
 
     @property
     def heads(self) -> int:

@@ -56,7 +56,7 @@ def case_bytes(
     """
     forward = description.transpose_forward
     transposed, mm = [shape[axis] for axis in forward], [spacing[axis] for axis in forward]
-    network_shape = compute_shape(transposed, mm, description.spacing)
+    network_shape = compute_shape(transposed, mm, description.spacing_of(mm))
     given, network, window = prod(shape), prod(network_shape), prod(description.patch_size)
     resampled = list(network_shape) != transposed
     between = 8 * prod(map(max, network_shape, transposed)) * resampled

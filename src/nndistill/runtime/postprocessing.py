@@ -76,7 +76,7 @@ def _resampled(logits: Array, preprocessed: Preprocessed, description: ModelDesc
         [resampled] = resample(
             logits[head : head + 1],
             preprocessed.shape_before_resampling,
-            current_spacing=description.spacing,
+            current_spacing=description.spacing_of(preprocessed.spacing_before),
             new_spacing=preprocessed.spacing_before,
             resampling=description.resample_probabilities,
         )

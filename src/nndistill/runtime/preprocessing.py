@@ -68,17 +68,18 @@ def preprocess(image: Image, description: ModelDescription) -> Preprocessed:
     normalised = np.empty(cropped.shape, np.float32)
     for channel, how in enumerate(description.channels):
         _normalise(cropped[channel], mask, how.normalization, image.files[channel], normalised[channel])
-    shape = compute_shape(normalised.shape[1:], (z, y, x), description.spacing)
+    spacing = description.spacing_of((z, y, x))
+    shape = compute_shape(normalised.shape[1:], (z, y, x), spacing)
     if 0 in shape:
         raise UserError(
             f"{image.files[0]} is thinner than half a voxel of the network: "
-            f"{'×'.join(map(str, normalised.shape[1:]))} voxels of {(z, y, x)} mm, to become {description.spacing} mm."
+            f"{'×'.join(map(str, normalised.shape[1:]))} voxels of {(z, y, x)} mm, to become {spacing} mm."
         )
     resampled = resample(
         normalised,
         shape,
         current_spacing=(z, y, x),
-        new_spacing=description.spacing,
+        new_spacing=spacing,
         resampling=description.resample_data,
     )
     return Preprocessed(
@@ -98,8 +99,9 @@ def small_volume(shape: Sequence[int], patch_size: Sequence[int]) -> str | None:
 
     Args:
         shape: Of the preprocessed volume.
-        patch_size: Of a window.
+        patch_size: Of a window, which may be of two axes.
     """
+    shape = shape[-len(patch_size) :]
     if all(size >= LEAST_SHARE * patch for size, patch in zip(shape, patch_size, strict=True)):
         return None
     found, window = ("×".join(map(str, sizes)) for sizes in (shape, patch_size))

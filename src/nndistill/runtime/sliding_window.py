@@ -30,6 +30,8 @@ def predict_logits(
 ) -> Array:
     """Logits of a preprocessed image: the mean over all windows, weighted by a Gaussian around their centres.
 
+    A network of two dimensions computes every slice, the first axis, by itself.
+
     A window that holds nothing but air is not computed, which leaves the logits inside the mask as they are; voxels
     of air that no window covers get logits of 0, which mean background for labels and for regions.
 
@@ -53,26 +55,24 @@ def predict_logits(
         corners, where weights are smallest, nnU-Net's sums keep few digits.
     """
     image = preprocessed.array
+    block = in_volume(description.patch_size)
     boxes = [
-        _place(box, image.shape[1:], description.patch_size)
-        for box in windows(
-            [max(size, patch) for size, patch in zip(image.shape[1:], description.patch_size, strict=True)],
-            description.patch_size,
-            description.overlap if overlap is None else overlap,
-        )
+        _place(box, image.shape[1:], block)
+        for box in windows(image.shape[1:], description.patch_size, description.overlap if overlap is None else overlap)
     ]
     if skip_air and preprocessed.mask is not None:
         boxes = [box for box in boxes if _holds_image(preprocessed.mask, box.image, image.shape[1:])]
     flips = mirrorings(description.mirroring_axes if mirror else ())
-    weight = gaussian(description.patch_size)
+    weight = gaussian(description.patch_size).reshape(block)
     logits = np.zeros((description.heads, *image.shape[1:]), np.float32)
     weights = np.zeros(image.shape[1:], np.float32)
-    window = np.zeros((len(image), *description.patch_size), np.float32)  # what a small image does not fill stays 0
+    window = np.zeros((len(image), *block), np.float32)  # what a small image does not fill stays 0
+    seen = window.reshape(len(image), *description.patch_size)
     for done, box in enumerate(boxes):
         if progress:
             progress(done, len(boxes))
         window[(slice(None), *box.window)] = image[(slice(None), *box.image)]
-        output = backend.logits(window, flips)
+        output = backend.logits(seen, flips).reshape(description.heads, *block)
         _add(output[(slice(None), *box.window)], weight[box.window], logits[(slice(None), *box.image)])
         weights[box.image] += weight[box.window]
     if progress:
@@ -87,8 +87,8 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
     """Places of the windows: evenly spread from border to border, neighbours overlapping at least as requested.
 
     Args:
-        shape: Of the volume, at least `patch_size`.
-        patch_size: Of a window.
+        shape: Of the volume; along an axis that is shorter than a window, there is one that is longer.
+        patch_size: Of a window; if it has two axes, there are windows in every slice.
         overlap: Share of a window that its neighbour covers too.
 
     Raises:
@@ -96,16 +96,29 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
     """
     if not 0 <= overlap < 1:
         raise UserError(f"the overlap of windows has to be at least 0 and below 1, not {overlap:g}.", option="overlap")
-    axes = []
-    for size, patch in zip(shape, patch_size, strict=True):
-        count = ceil((size - patch) / (patch * (1 - overlap))) + 1
-        step = (size - patch) / max(count - 1, 1)
+    slices = shape[: len(shape) - len(patch_size)]
+    axes = [[slice(place, place + 1) for place in range(count)] for count in slices]
+    for size, patch in zip(shape[len(slices) :], patch_size, strict=True):
+        room = max(0, size - patch)
+        count = ceil(room / (patch * (1 - overlap))) + 1
+        step = room / max(count - 1, 1)
         axes.append([slice(start, start + patch) for start in (round(step * k) for k in range(count))])
     return list(product(*axes))
 
 
+def in_volume(patch_size: Sequence[int]) -> tuple[int, int, int]:
+    """What a window covers of a volume: one of two axes covers a slice.
+
+    Example:
+        >>> in_volume((64, 48)), in_volume((32, 64, 48))
+        ((1, 64, 48), (32, 64, 48))
+    """
+    *depth, height, width = patch_size
+    return (*depth, height, width) if depth else (1, height, width)  # type: ignore[return-value]
+
+
 @lru_cache(maxsize=2)
-def gaussian(patch_size: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+def gaussian(patch_size: tuple[int, ...]) -> npt.NDArray[np.float32]:
     """Weights of a window's voxels: a Gaussian of an eighth of its size, 10 in the centre, nowhere 0.
 
     The values are nnU-Net's, which are rounded to half precision; those that round to 0 get the least value above 0.
@@ -130,19 +143,20 @@ def sample_windows(image: Array, patch_size: Sequence[int]) -> Iterator[Array]:
 
     Args:
         image: `(C, D, H, W)`.
-        patch_size: Of a window.
+        patch_size: Of a window, which may be of two axes.
 
     Yields:
         `(C, *patch_size)`, contiguous.
     """
-    missing = [max(0, wanted - given) for wanted, given in zip(patch_size, image.shape[1:], strict=True)]
+    block = in_volume(patch_size)
+    missing = [max(0, wanted - given) for wanted, given in zip(block, image.shape[1:], strict=True)]
     padded = np.pad(image, [(0, 0), *((count // 2, count - count // 2) for count in missing)])
-    room = [given - wanted for wanted, given in zip(patch_size, padded.shape[1:], strict=True)]
+    room = [given - wanted for wanted, given in zip(block, padded.shape[1:], strict=True)]
     middle = tuple(free // 2 for free in room)
     corners = [(z, y, x) for z in (0, room[0]) for y in (0, room[1]) for x in (0, room[2])]
     for place in dict.fromkeys([middle, *corners]):
-        box = tuple(slice(start, start + size) for start, size in zip(place, patch_size, strict=True))
-        yield np.ascontiguousarray(padded[(slice(None), *box)])
+        box = tuple(slice(start, start + size) for start, size in zip(place, block, strict=True))
+        yield np.ascontiguousarray(padded[(slice(None), *box)]).reshape(len(image), *patch_size)
 
 
 class _Place(NamedTuple):

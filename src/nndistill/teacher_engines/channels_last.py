@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..methods import Activations
 from ..taps import unwrapped
@@ -33,11 +33,14 @@ class ChannelsLastEngine:
     name = "torch-channels-last"
 
     def __init__(self, engine: TorchEngine) -> None:
-        copied = deepcopy(unwrapped(engine.tapped.network)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = deepcopy(unwrapped(engine.tapped.network))
+        flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        self._format = torch.channels_last if flat else torch.channels_last_3d
+        copied = network.to(memory_format=self._format)  # type: ignore[call-overload]
         self._engine = TorchEngine(copied, engine.tapped.taps, logits=engine.logits)
 
     def __call__(self, x: Tensor) -> Activations:
-        found = self._engine(x.contiguous(memory_format=torch.channels_last_3d))
+        found = self._engine(x.contiguous(memory_format=self._format))
         return Activations(
             encoder=[feature.contiguous() for feature in found.encoder],
             decoder=[feature.contiguous() for feature in found.decoder],

@@ -1,6 +1,6 @@
-"""Discrete wavelets in three dimensions: the pyramid, its inverse, and the projection onto subbands."""
+"""Discrete wavelets in one to three dimensions: the pyramid, its inverse, and the projection onto subbands."""
 
 from .projection import SubbandProjection
-from .transform import wavedec3, waverec3
+from .transform import wavedec3, wavedecn, waverec3, waverecn
 
-__all__ = ["SubbandProjection", "wavedec3", "waverec3"]
+__all__ = ["SubbandProjection", "wavedec3", "wavedecn", "waverec3", "waverecn"]

@@ -1,9 +1,10 @@
-r"""Keep some subbands of a volume: the linear map behind `SubbandProjection`, made fast.
+r"""Keep some subbands of a volume or an image: the linear map behind `SubbandProjection`, made fast.
 
 The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three things make it cheap:
 
 - Perfect reconstruction: $\mathcal P$ of some bands is the identity minus $\mathcal P$ of the others, so only the
-  smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each).
+  smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each; in two dimensions LL
+  and HH, a quarter of the image each).
 - Separability: a band of level $k$ is one matrix per axis, $A_{x,k} = A_x A_L^{k-1}$ there and $S_{x,k}$ back, the
   product of those of its levels. The pyramid is never built level by level.
 - Bands share their way: all matrices of the first axis are one product on the way there and one on the way back. Along
@@ -14,7 +15,7 @@ The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three thing
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -58,11 +59,12 @@ class Plan:
     """Everything that `BandFilter` needs for one size, device and precision.
 
     Args:
-        split: The last axis of the volume, and all that follows; `None` if no band is computed.
+        split: The last axis of the volume, and all that follows; if there is no other, the matrix there and back,
+            transposed; `None` if no band is computed.
         complement: Whether the computed bands are subtracted from the volume instead of kept.
     """
 
-    split: Split | None
+    split: Split | Tensor | None
     complement: bool
 
 
@@ -71,7 +73,7 @@ class BandFilter:
     """The map from a volume to its part in some bands.
 
     Args:
-        bands: Names such as `LLH`, at every level; `LLL` at the deepest.
+        bands: At least one name such as `LLH`, a letter per axis, at every level; `LLL` at the deepest.
         wavelet: Name of a discrete wavelet.
         level: Number of levels.
         mode: Boundary mode.
@@ -82,8 +84,13 @@ class BandFilter:
     level: int
     mode: str
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(next(iter(self.bands)))
+
     def __call__(self, x: Tensor, *, transposed: bool = False) -> Tensor:
-        """Filter `(C, D, H, W)` of any floating point type; returns the same type, computed in at least float32."""
+        """Filter `(C, *space)` of any floating point type; returns the same type, computed in at least float32."""
         work = x.to(torch.promote_types(x.dtype, torch.float32), memory_format=torch.contiguous_format, copy=True)
         return self.apply_(work, transposed=transposed).to(x.dtype)
 
@@ -101,10 +108,10 @@ class BandFilter:
     def of_constant(
         self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype, *, and_back: bool = False
     ) -> Tensor | None:
-        """What is left of a volume of ones, `(D, H, W)`, computed once in float64; `None` if that is nothing.
+        """What is left of a volume of ones, of this shape, computed once in float64; `None` if that is nothing.
 
         Args:
-            shape: `(D, H, W)`.
+            shape: `(D, H, W)`, or as many axes as there are dimensions.
             device: Of the result.
             dtype: Of the result.
             and_back: Whether the transposed filter follows.
@@ -129,17 +136,20 @@ def _chunks(x: Tensor) -> list[slice]:
 
 
 def _apply(plan: Plan, x: Tensor) -> None:
-    """Filter `(C, D, H, W)` in place."""
+    """Filter `(C, *space)` in place."""
     if plan.split is None:
         if not plan.complement:
             x.zero_()
         return
-    y = _there(x, plan.split)
-    rows, lines = y.flatten(1).t(), x.view(-1, x.shape[-1])
-    if plan.complement:
-        lines.addmm_(rows, plan.split.back, alpha=-1)
+    lines = x.view(-1, x.shape[-1])
+    if isinstance(plan.split, Split):
+        rows, back = _there(x, plan.split).flatten(1).t(), plan.split.back
     else:
-        torch.mm(rows, plan.split.back, out=lines)
+        rows, back = lines.clone(), plan.split
+    if plan.complement:
+        lines.addmm_(rows, back, alpha=-1)
+    else:
+        torch.mm(rows, back, out=lines)
 
 
 def _there(x: Tensor, split: Split) -> Tensor:
@@ -160,19 +170,23 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
     sizes = [_sizes(spec, size) for size in shape]
     tolerance = 1e-13 if dtype == torch.float64 else 1e-9
     inverts = all(inversion_error(spec.wavelet, spec.mode, size) <= tolerance for axis in sizes for size in axis)
-    others = frozenset(SUBBANDS) - spec.bands
-    complement = inverts and len(others) < len(spec.bands)
-    wanted = [
-        tuple((letter, level) for letter in reversed(band))
-        for band in (others if complement else spec.bands)
-        for level in range(1, spec.level + 1)
-        if band != "LLL" or level == spec.level
-    ]
+    wanted = _steps_of(spec.bands, spec.level)
+    others = _steps_of(frozenset(SUBBANDS[spec.ndim]) - spec.bands, spec.level)
+    complement = inverts and len(others) < len(wanted)
+    computed = others if complement else wanted
     with torch.inference_mode(False):
         axes = [_steps(spec, axis, transposed) for axis in reversed(sizes)]
-        split = _split(wanted, axes, device, dtype) if wanted else None
-    assert not isinstance(split, Tensor)
-    return Plan(split, complement)
+        return Plan(_split(computed, axes, device, dtype) if computed else None, complement)
+
+
+def _steps_of(bands: Iterable[str], levels: int) -> list[tuple[Step, ...]]:
+    """What happens along each axis, the last first, for every band at every level that has it."""
+    return [
+        tuple((letter, level) for letter in reversed(band))
+        for band in bands
+        for level in range(1, levels + 1)
+        if "H" in band or level == levels
+    ]
 
 
 def _sizes(spec: BandFilter, size: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Projection of a volume onto wavelet subbands (the paper, Eq. 6)."""
+"""Projection of a volume, or an image, onto wavelet subbands (the paper, Eq. 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .band_filter import BandFilter
 from .operators import check_level, check_mode, check_wavelet
 from .subbands import parse_bands
-from .transform import working_precision
+from .transform import refuse_few_axes, working_precision
 
 
 class SubbandProjection(nn.Module):
@@ -19,19 +19,21 @@ class SubbandProjection(nn.Module):
 
     $$\mathcal P(F) = \xi_l^{-1}\big(\mathrm{mask} \cdot \xi_l(F)\big)$$
 
-    The result is that of `wavedec3`, zeroing and `waverec3`, in a fraction of the time and memory, and without an
+    The result is that of `wavedecn`, zeroing and `waverecn`, in a fraction of the time and memory, and without an
     autograd graph through the transform: the gradient is the adjoint.
 
     Args:
         bands: Groups `"A"` (LLL), `"S"` (HHH), `"D"` (the six others) joined with `+`, or a list of bands such as
-            `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest level only.
+            `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest level only. In two dimensions
+            they are LL, HH and the two others, LH and HL.
         wavelet: Any discrete wavelet of PyWavelets.
         level: Number of levels.
         mode: One of PyWavelets' nine boundary modes.
+        ndim: Number of dimensions, 1 to 3: the last axes of a tensor.
 
     Shape:
-        `(*, D, H, W)` → the same. float64 is computed in float64, everything else in float32, also under autocast;
-        the result has the input's type.
+        `(*, D, H, W)`, in two dimensions `(*, H, W)`, → the same. float64 is computed in float64, everything else in
+        float32, also under autocast; the result has the input's type.
 
     Raises:
         UnknownName: There is no such wavelet, mode or band.
@@ -54,10 +56,11 @@ class SubbandProjection(nn.Module):
         wavelet: str = "db4",
         level: int = 3,
         mode: str = "symmetric",
+        ndim: int = 3,
     ) -> None:
         super().__init__()
         self.filter = BandFilter(
-            parse_bands(bands), check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
+            parse_bands(bands, ndim=ndim), check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,9 +75,10 @@ class SubbandProjection(nn.Module):
         return f"{'+'.join(sorted(spec.bands))}, wavelet={spec.wavelet}, level={spec.level}, mode={spec.mode}"
 
     def _apply_filter(self, x: Tensor, transposed: bool) -> Tensor:
-        working_precision(x[:0])
         spec = self.filter
-        volumes = x.reshape(-1, *x.shape[-3:])
+        refuse_few_axes(x, spec.ndim)
+        working_precision(x[:0])
+        volumes = x.reshape(-1, *x.shape[-spec.ndim :])
         bands = ",".join(sorted(spec.bands))
         projected: Tensor = _project(volumes, bands, spec.wavelet, spec.level, spec.mode, transposed)
         return projected.reshape(x.shape)

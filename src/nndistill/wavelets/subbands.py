@@ -1,4 +1,4 @@
-"""Names of the subbands, a letter L or H for each of the axes D, H, W, and the paper's groups A, D and S."""
+"""Names of the subbands, a letter L or H for each axis (D, H, W in a volume), and the paper's groups A, D and S."""
 
 from __future__ import annotations
 
@@ -7,37 +7,56 @@ from itertools import product
 
 from ..errors import UnknownName, UserError
 
-SUBBANDS: tuple[str, ...] = tuple("".join(letters) for letters in product("LH", repeat=3))
-"""The eight bands of one level, `LLL` … `HHH`."""
-
-GROUPS: dict[str, frozenset[str]] = {
-    "A": frozenset({"LLL"}),
-    "D": frozenset(SUBBANDS) - {"LLL", "HHH"},
-    "S": frozenset({"HHH"}),
+SUBBANDS: dict[int, tuple[str, ...]] = {
+    ndim: tuple("".join(letters) for letters in product("LH", repeat=ndim)) for ndim in (1, 2, 3)
 }
-"""Approximation, directional details, and the band with the lowest signal-to-noise ratio (the paper, Eq. 3–5)."""
+"""The bands of one level by the number of dimensions: in three the eight from `LLL` to `HHH`."""
 
 
-def parse_bands(bands: str | Iterable[str]) -> frozenset[str]:
+def checked_ndim(ndim: int) -> int:
+    """Return the number of dimensions.
+
+    Raises:
+        UserError: It is not 1, 2 or 3.
+    """
+    if isinstance(ndim, bool) or ndim not in SUBBANDS:
+        raise UserError(f"wavelets are transformed in 1, 2 or 3 dimensions, not in {ndim!r}.")
+    return ndim
+
+
+def parse_bands(bands: str | Iterable[str], *, ndim: int = 3) -> frozenset[str]:
     """Return the set of bands that a name, or a list of names, stands for.
+
+    The paper's groups (Eq. 3–5): `A`, the approximation, is the band that is low along every axis; `S`, the band with
+    the lowest signal-to-noise ratio, is high along every axis; `D`, the directional details, are all others.
 
     Args:
         bands: Groups joined with `+` (`"D"`, `"A+S"`), or an iterable of groups and bands (`["LLH", "HLL"]`).
             A band stands for itself at every level; `LLL`, and so `A`, exists at the deepest level only.
+        ndim: Number of dimensions, and of letters of a band.
 
     Raises:
         UnknownName: A part is neither a group nor a band.
-        UserError: There is no name.
+        UserError: There is no name, or no band has it, as there are no directional details in one dimension.
+
+    Example:
+        >>> sorted(parse_bands("D", ndim=2))
+        ['HL', 'LH']
     """
+    known = SUBBANDS[checked_ndim(ndim)]
+    groups = {"A": {known[0]}, "D": set(known[1:-1]), "S": {known[-1]}}
     parts = bands.split("+") if isinstance(bands, str) else list(bands)
     names = [part.strip().upper() for part in parts if part.strip()]
     if not names:
-        raise UserError("no subband is chosen; name groups such as 'D' or 'A+D', or bands such as ['LLH', 'HLL'].")
+        examples = list(known[1:3])
+        raise UserError(f"no subband is chosen; name groups such as 'D' or 'A+D', or bands such as {examples}.")
     chosen: set[str] = set()
     for name in names:
-        if name not in GROUPS and name not in SUBBANDS:
-            raise UnknownName("subband", name, [*GROUPS, *SUBBANDS])
-        chosen |= GROUPS.get(name, {name})
+        if name not in groups and name not in known:
+            raise UnknownName("subband", name, [*groups, *known])
+        chosen |= groups.get(name, {name})
+    if not chosen:
+        raise UserError("in one dimension there are no directional details D; choose the subbands L or H.")
     return frozenset(chosen)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..options import AsJson, Features
+from ..options import AsJson, Configuration, Features
 from ..output import print_json, show
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 def complexity(
     plans_or_model: Annotated[Path, typer.Argument(help="Plans file with a dataset.json next to it, or model folder.")],
-    configuration: Annotated[
-        str | None, typer.Option(help="Configuration in the plans; default: the one that was trained, or the 3D one.")
-    ] = None,
+    configuration: Configuration = None,
     reduction: Annotated[int, typer.Option(help="Factor by which the student's channels are reduced.")] = 4,
     features: Features = None,
     as_json: AsJson = False,

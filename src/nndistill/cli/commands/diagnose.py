@@ -80,7 +80,8 @@ def readable_spectrum(spectrum: pd.DataFrame, sizes: list[tuple[int, ...]]) -> p
         lambda snr: "–" if np.isnan(snr) else f"{10 * np.log10(snr):.0f}" if snr > 10**-0.95 else "<-9"
     )
     table = spectrum.assign(cell=cells).pivot(index=["stage", "level"], columns="band", values="cell")
-    table = table.reindex(columns=[*DETAILS, "LLL"]).fillna("").reset_index()
+    ndim = len(sizes[0])
+    table = table.reindex(columns=[*DETAILS[ndim], "L" * ndim]).fillna("").reset_index()
     first = ~table["stage"].duplicated()
     table.insert(0, "size", table["stage"].map(lambda s: "×".join(map(str, sizes[s - 1]))).where(first, ""))
     return table.set_index(table.pop("stage").astype(str).where(first, ""))

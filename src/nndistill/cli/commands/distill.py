@@ -13,6 +13,7 @@ from ..options import (
     Accumulate,
     AsJson,
     BatchSize,
+    Configuration,
     Device,
     Epochs,
     Features,
@@ -52,6 +53,7 @@ class DistillCommand(TyperCommand):
 
 def distill(
     teacher_folder: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
+    configuration: Configuration = None,
     fold: Fold = "0",
     method: Annotated[
         str | None,
@@ -151,6 +153,7 @@ def distill(
             batch_size=batch_size,
             teacher_fold=teacher_fold,
             teacher_checkpoint=teacher_checkpoint,
+            configuration=configuration,
             dataset=None if dataset_id is None else str(dataset_id),
             name=name,
             init=init,

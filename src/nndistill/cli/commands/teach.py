@@ -10,6 +10,7 @@ from ..options import (
     Accumulate,
     AsJson,
     BatchSize,
+    Configuration,
     Device,
     Epochs,
     Features,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 def teach(
     dataset: Annotated[str, typer.Argument(help="Name or number of a data set in nnUNet_raw.")],
+    configuration: Configuration = None,
     planner: Annotated[str, typer.Option(help="nnU-Net's experiment planner.")] = "ResEncUNetPlanner",
     fold: Fold = "0",
     features: Features = None,
@@ -44,8 +46,8 @@ def teach(
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
     patch_size: Annotated[
-        tuple[int, int, int] | None,
-        typer.Option(help="Voxels per patch, such as --patch-size 64 64 64; default: as planned."),
+        list[int] | None,
+        typer.Option(help="Voxels per patch and axis, such as --patch-size 64 64 64; default: as planned."),
     ] = None,
     precision: Precision = None,
     accumulate: Accumulate = None,
@@ -86,7 +88,8 @@ def teach(
         check_raw_dataset(folder)
         return prepare_teacher(
             folder.name,
-            plan_and_preprocess(folder.name, planner=planner),
+            plan_and_preprocess(folder.name, planner=planner, configuration=configuration),
+            configuration=configuration,
             fold=fold,
             recipe=recipe,
             name=name,

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
-from ...wavelets import wavedec3, waverec3
+from ...wavelets import wavedecn, waverecn
 from ...wavelets.operators import check_level, check_mode, check_wavelet
-from ...wavelets.transform import KEYS
+from ...wavelets.transform import KEYS, Coefficients
 from ...wavelets.without_autocast import without_autocast
 from ..teacher_task import TeacherTask
 
@@ -39,50 +39,59 @@ class FrequencyPrompts(nn.Module):
         wavelet: Any discrete wavelet that PyWavelets knows.
         level: Number of levels of the pyramid.
         mode: One of PyWavelets' nine boundary modes.
+        ndim: Number of dimensions.
 
     Shape:
-        `(B, channels, D, H, W)` → the same, filtered, and the overlap of the masks, a scalar.
+        `(B, channels, *space)` → the same, filtered, and the overlap of the masks, a scalar.
     """
 
     prompts: Tensor
 
-    def __init__(self, channels: int, *, number: int, wavelet: str, level: int, mode: str) -> None:
+    def __init__(self, channels: int, *, number: int, wavelet: str, level: int, mode: str, ndim: int = 3) -> None:
         super().__init__()
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise UserError(f"prompts must be a whole number of at least 1, not {number!r}.", option="option")
         self.wavelet, self.level, self.mode = check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
-        bands = 1 + len(KEYS[1:]) * self.level
+        self.ndim = ndim
+        self._details = KEYS[ndim][1:]
+        bands = 1 + len(self._details) * self.level
         self.register_buffer("prompts", torch.zeros(bands, number, channels))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         with without_autocast(x.device):
-            approximation, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
+            approximation, *details = self._decompose(x)
             prompt, *prompts = self._by_level()
             masks = _attend(prompt, approximation)
             overlap, kept = _overlap(masks), [approximation * masks.sum(1, keepdim=True)]
             for bands, of_bands in zip(details, prompts, strict=True):
-                of_level = {key: _attend(p, bands[key]) for key, p in zip(KEYS[1:], of_bands, strict=True)}
+                of_level = {key: _attend(p, bands[key]) for key, p in zip(self._details, of_bands, strict=True)}
                 overlap = overlap + torch.stack([_overlap(masks) for masks in of_level.values()]).mean()
                 kept.append({key: bands[key] * masks.sum(1, keepdim=True) for key, masks in of_level.items()})
-            filtered = waverec3(kept, self.wavelet, mode=self.mode, shape=x.shape[-3:])
+            filtered = waverecn(kept, self.wavelet, ndim=self.ndim, mode=self.mode, shape=x.shape[2:])
         return filtered.to(x.dtype), overlap
 
     def weights(self, x: Tensor) -> list[dict[str, Tensor]]:
         """How much each position of each detail counts: the mean of its masks.
 
         Shape:
-            `(B, channels, D, H, W)` → per level, coarsest first, its bands by PyWavelets' keys, `(B, 1, d, h, w)` each.
+            `(B, channels, *space)` → per level, coarsest first, its bands by PyWavelets' keys, `(B, 1, …)` each.
         """
-        _, *details = wavedec3(x, self.wavelet, mode=self.mode, level=self.level)
+        _, *details = self._decompose(x)
         _, *prompts = self._by_level()
         with without_autocast(x.device):
             return [
-                {key: _attend(p, bands[key]).mean(1, keepdim=True) for key, p in zip(KEYS[1:], of_bands, strict=True)}
+                {
+                    key: _attend(p, bands[key]).mean(1, keepdim=True)
+                    for key, p in zip(self._details, of_bands, strict=True)
+                }
                 for bands, of_bands in zip(details, prompts, strict=True)
             ]
 
+    def _decompose(self, x: Tensor) -> Coefficients:
+        return wavedecn(x, self.wavelet, ndim=self.ndim, mode=self.mode, level=self.level)
+
     def _by_level(self) -> list[Tensor]:
-        """The approximation's prompts, then each level's seven times, coarsest first, as `wavedec3` orders them."""
+        """The approximation's prompts, then each level's for its bands, coarsest first, in the order of `wavedecn`."""
         return [self.prompts[0], *self.prompts[1:].unflatten(0, (self.level, -1))]  # type: ignore[no-untyped-call]
 
 
@@ -91,8 +100,8 @@ def train_prompts(
 ) -> None:
     r"""Learn the prompts of all stages: $\mathcal L_{task} + \sum_{i,b}\mathrm{overlap}(m_{i,b})$, teacher frozen.
 
-    Adam with a cosine schedule. Within a level of the pyramid the bands' overlaps are averaged, so that its seven bands
-    weigh as much as a level in two dimensions.
+    Adam with a cosine schedule. Within a level of the pyramid the bands' overlaps are averaged, so that the seven bands
+    of a volume weigh as much as the three of an image.
 
     Args:
         stages: Prompts per stage, in the order in which `task.run_teacher` takes its functions.
@@ -138,13 +147,13 @@ def _filter(stage: FrequencyPrompts, overlaps: list[Tensor], x: Tensor) -> Tenso
 
 
 def _attend(prompts: Tensor, band: Tensor) -> Tensor:
-    """`(T, C)` and `(B, C, d, h, w)` → masks `(B, T, d, h, w)`."""
-    masks: Tensor = torch.einsum("tc,bcdhw->btdhw", prompts.to(band.dtype), band).sigmoid()
+    """`(T, C)` and `(B, C, …)` → masks `(B, T, …)`."""
+    masks: Tensor = torch.einsum("tc,bc...->bt...", prompts.to(band.dtype), band).sigmoid()
     return masks
 
 
 def _overlap(masks: Tensor) -> Tensor:
-    """Mean Dice between the masks of each sample, `(B, T, d, h, w)` → scalar."""
+    """Mean Dice between the masks of each sample, `(B, T, …)` → scalar."""
     flat = masks.flatten(2)
     products = flat @ flat.mT
     squares = products.diagonal(dim1=1, dim2=2)

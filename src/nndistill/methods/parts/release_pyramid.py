@@ -8,9 +8,9 @@ where $d_f$ are PyWavelets' `dec_lo` and `dec_hi`, and $r_f$ its `rec_lo` and `r
 at each end and stride 2, and a transposed one. A transposed correlation inverts with the filters of the *analysis*; the
 reconstruction filters are these backwards. An odd axis comes back one sample short.
 
-Both are matrices here, $c = Ax$ and $y = Sc$, and three axes are three products. A level's energy
-$\lVert y\rVert^2 = \langle c, S^\top S c\rangle$ and its gradient $2 A^\top S^\top S c$ each need one further product
-per axis, and nothing of the pyramid is kept for the backward pass. Where coefficients themselves are compared,
+Both are matrices here, $c = Ax$ and $y = Sc$, and each axis, three as in the release or two, is one product. A level's
+energy $\lVert y\rVert^2 = \langle c, S^\top S c\rangle$ and its gradient $2 A^\top S^\top S c$ each need one further
+product per axis, and nothing of the pyramid is kept for the backward pass. Where coefficients themselves are compared,
 $S^\top S$ is the identity.
 """
 
@@ -42,9 +42,9 @@ class ReleasePyramid:
     """Which bands of which pyramid are compared, and whether they are synthesised first.
 
     Args:
-        bands: Names such as `LLH`, at every level.
+        bands: Names such as `LLH`, a letter per axis, at every level.
         wavelet: Name of a discrete wavelet.
-        level: Number of levels; each splits the LLL of the one before.
+        level: Number of levels; each splits the low band (LLL) of the one before.
         domain: `"spatial"` synthesises each level; `"coefficients"` does not.
     """
 
@@ -63,7 +63,7 @@ def pyramid_energy(x: Tensor, pyramid: ReleasePyramid) -> Tensor:
         pyramid: Bands, wavelet, number of levels and domain.
 
     Shape:
-        `(B, C, D, H, W)` in float32 or float64 → scalar of the same type.
+        `(B, C, *space)` in float32 or float64 → scalar of the same type.
 
     Raises:
         UserError: An axis of one voxel, for which the release's synthesis returns nothing.
@@ -94,10 +94,11 @@ def synthesis_matrix(wavelet: str, size: int) -> Tensor:
 
 
 def along(matrices: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Multiply each of the axes D, H, W by its matrix."""
-    D, H, W = matrices
-    x = H @ (x @ W.mT)
-    return (D @ x.flatten(-2)).view(*x.shape[:-3], len(D), *x.shape[-2:])
+    """Multiply each of the last axes by its matrix."""
+    x = x @ matrices[-1].mT
+    for axis, matrix in zip(range(-2, -len(matrices) - 1, -1), reversed(matrices[:-1]), strict=True):
+        x = (matrix @ x.flatten(axis + 1)).view(*x.shape[:axis], len(matrix), *x.shape[axis + 1 :])
+    return x
 
 
 class _PyramidEnergy(torch.autograd.Function):
@@ -124,12 +125,13 @@ class _PyramidEnergy(torch.autograd.Function):
 
 
 def _energy_and_gradient(x: Tensor, pyramid: ReleasePyramid, volumes: int, level: int = 1) -> tuple[Tensor, Tensor]:
-    """Energy and gradient from this level on of `x`, this level's `(C, D, H, W)`, which is a part of all `volumes`."""
+    """Energy and gradient from this level on of `x`, this level's `(C, *space)`, which is a part of all `volumes`."""
     shape = x.shape[1:]
     analysis, gram = zip(*(_matrices_on(pyramid.wavelet, size, x.device, x.dtype) for size in shape), strict=True)
     coefficients = along(analysis, x)
     halves = [len(matrix) // 2 for matrix in analysis]
-    low = coefficients[_octant("LLL", halves)]
+    lowest = "L" * len(shape)
+    low = coefficients[_place(lowest, halves)]
     deeper = None
     if level < pyramid.level:
         deeper = _energy_and_gradient(low.contiguous(), pyramid, volumes, level + 1)
@@ -146,17 +148,17 @@ def _energy_and_gradient(x: Tensor, pyramid: ReleasePyramid, volumes: int, level
     gradient *= 2 / scale
     if deeper is not None:
         energy += deeper[0]
-        gradient[_octant("LLL", halves)] += deeper[1]
+        gradient[_place(lowest, halves)] += deeper[1]
     return energy, along([matrix.mT for matrix in analysis], gradient)
 
 
 def _keep(bands: Container[str], coefficients: Tensor, halves: Sequence[int]) -> None:
-    for band in SUBBANDS:
+    for band in SUBBANDS[len(halves)]:
         if band not in bands:
-            coefficients[_octant(band, halves)] = 0
+            coefficients[_place(band, halves)] = 0
 
 
-def _octant(band: str, halves: Sequence[int]) -> tuple[Any, ...]:
+def _place(band: str, halves: Sequence[int]) -> tuple[Any, ...]:
     """Where a band is among the coefficients: low before high along each axis."""
     return (..., *(slice(n) if letter == "L" else slice(n, None) for letter, n in zip(band, halves, strict=True)))
 

@@ -14,7 +14,7 @@ def counted(target: Tensor | None, *, ignores: bool | None) -> Tensor | None:
         ignores: Whether targets may leave voxels out; `None` if that is not known, and this one is looked through.
 
     Returns:
-        `(B, D, H, W)`, true where a voxel counts; `None` if all do.
+        `(B, *space)`, true where a voxel counts; `None` if all do.
     """
     if target is None or ignores is False:
         return None
@@ -34,11 +34,12 @@ def memberships(target: Tensor, dtype: torch.dtype, *, classes: int | None) -> T
             target is looked up. Without effect on regions, which are counted by their channels.
 
     Returns:
-        `(B, K, D, H, W)`.
+        `(B, K, *space)`.
     """
     if target.shape[1] > 1:
         regions = target > 0
         outside = (target == 0).all(dim=1, keepdim=True)
         return torch.cat([outside, regions], dim=1).to(dtype)
     number = max(1, int(target.max()) + 1) if classes is None else classes
-    return (target == torch.arange(number, device=target.device).view(-1, 1, 1, 1)).to(dtype)
+    values = torch.arange(number, device=target.device).view(-1, *[1] * (target.dim() - 2))
+    return (target == values).to(dtype)

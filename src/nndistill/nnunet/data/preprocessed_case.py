@@ -33,9 +33,9 @@ class Patch(NamedTuple):
     """The part of a case that a network sees, as a batch of one."""
 
     image: Tensor
-    """`(1, C, D, H, W)`."""
+    """`(1, C, *size)`."""
     inside: Tensor
-    """True in the image, false in padding and masked background; `(1, D, H, W)`."""
+    """True in the image, false in padding and masked background; `(1, *size)`."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,17 @@ class PreprocessedCase:
         """Cut a patch around the centre. It is moved to stay within the image, and padded with 0 if it is larger.
 
         Args:
-            size: D, H, W of the patch.
+            size: D, H, W of the patch; H, W for one of the slice in the centre.
         """
+        place = self.centre[: len(self.centre) - len(size)]
+        in_every_channel: tuple[Any, ...] = (slice(None), *place)
+        image, segmentation = self.image[in_every_channel], self.segmentation[place]
         box = []
-        for middle, wanted, given in zip(self.centre, size, self.segmentation.shape, strict=True):
+        for middle, wanted, given in zip(self.centre[len(place) :], size, segmentation.shape, strict=True):
             start = (given - wanted) // 2 if given <= wanted else min(max(middle - wanted // 2, 0), given - wanted)
             box.append([start, start + wanted])
-        image = crop_and_pad_nd(self.image, box, 0)
-        segmentation = crop_and_pad_nd(self.segmentation, box, _OUTSIDE)
+        image = crop_and_pad_nd(image, box, 0)
+        segmentation = crop_and_pad_nd(segmentation, box, _OUTSIDE)
         return Patch(torch.from_numpy(image.astype(np.float32))[None], torch.from_numpy(segmentation != _OUTSIDE)[None])
 
 

@@ -18,7 +18,7 @@ from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 from ...errors import UserError
 from ...files import read_json
 from ...suppress_output import suppress_output
-from ..plans import only_3d_configuration, resolved_configuration
+from ..plans import distillable_configuration, resolved_configuration
 from ..workspace import dataset_number, preprocessed_folder, raw_folder
 from .splits import adopt_split
 
@@ -26,7 +26,7 @@ from .splits import adopt_split
 def plan_and_preprocess(
     dataset: str, *, planner: str, processes: int = default_num_processes, configuration: str | None = None
 ) -> Path:
-    """Extract the fingerprint, plan, and preprocess one 3D configuration of a raw data set.
+    """Extract the fingerprint, plan, and preprocess one configuration of a raw data set.
 
     Args:
         dataset: The data set's full name.
@@ -39,8 +39,8 @@ def plan_and_preprocess(
         The plans file.
 
     Raises:
-        UserError: The planner does not exist, the data set has no 3D configuration, or its folds differ from those
-            that it was preprocessed with.
+        UserError: The planner does not exist, it does not plan this configuration for the data set, or the folds differ
+            from those that the data were preprocessed with.
 
     Example:
         >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner").name
@@ -56,7 +56,7 @@ def plan_and_preprocess(
         plans_file = folder / f"{_plans_name(planner)}.json"
         if not plans_file.is_file():
             plan_experiments([dataset_id], planner)
-        configuration = only_3d_configuration(read_json(plans_file), configuration, source=str(plans_file))
+        configuration = distillable_configuration(read_json(plans_file), configuration, source=str(plans_file))
         if not is_preprocessed(dataset, read_json(plans_file), configuration):
             preprocess([dataset_id], plans_file.stem, (configuration,), (processes,))
     return plans_file

@@ -38,7 +38,7 @@ def describe(folder: ModelFolder, checkpoint_file: Path) -> ModelDescription:
 
     Raises:
         NotDescribable: The plans name something that nnDistill's runtime does not know.
-        UserError: The checkpoint cannot be read, or is of a 2D configuration or a cascade.
+        UserError: The checkpoint cannot be read, or is of the second stage of a cascade.
     """
     checkpoint = read_checkpoint(checkpoint_file)
     name = folder.configuration(checkpoint)

@@ -13,7 +13,7 @@ from ...errors import UserError
 from ...files import read_json
 from ...recipes.recipe import Checkpoint
 from ..configuration import check_plans
-from ..plans import build_network, only_3d_configuration
+from ..plans import build_network, distillable_configuration
 from ..run_setup import KEY
 from .checkpoints import read_checkpoint
 from .weights import load_weights
@@ -94,21 +94,21 @@ class ModelFolder:
         )
 
     def configuration(self, checkpoint: dict[str, Any] | None = None) -> str:
-        """Return the name of the 3D configuration that was trained.
+        """Return the name of the configuration that was trained.
 
         Args:
             checkpoint: Content of a checkpoint, which names it. Default: the folder's name tells it, and if it does
                 not, a checkpoint in the folder does.
 
         Raises:
-            UserError: It is a 2D configuration or the second stage of a cascade.
+            UserError: It is the second stage of a cascade.
         """
         named = self.path.resolve().name.split("__")[-1]
         told = named if named in self.plans["configurations"] else None
         if checkpoint is None and told is None and self.folds:
             checkpoint = read_checkpoint(self.checkpoint_file(self.folds[0]))
         trained = checkpoint["init_args"].get("configuration") if checkpoint else None
-        return only_3d_configuration(self.plans, trained or told, source=str(self.path))
+        return distillable_configuration(self.plans, trained or told, source=str(self.path))
 
     def network(self, checkpoint_file: Path) -> nn.Module:
         """Build the network of a checkpoint with its weights, on the CPU, without deep supervision.

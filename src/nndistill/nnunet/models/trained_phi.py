@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
+from ...methods.parts.phi import Phi, new_phi
 from ..run_setup import KEY, RunSetup
 from .model_folder import ModelFolder
 
 
 def trained_phi(
-    student: ModelFolder, checkpoint: dict[str, Any], teacher: ModelFolder, teacher_channels: Sequence[int]
-) -> list[nn.Conv3d] | None:
+    student: ModelFolder,
+    checkpoint: dict[str, Any],
+    teacher: ModelFolder,
+    teacher_channels: Sequence[int],
+    *,
+    ndim: int = 3,
+) -> list[Phi] | None:
     """Read φ of every encoder stage.
 
     Args:
@@ -22,6 +26,7 @@ def trained_phi(
         checkpoint: Content of its checkpoint.
         teacher: The teacher that it will be compared with.
         teacher_channels: Channels of each of the teacher's stages.
+        ndim: Number of dimensions of the networks.
 
     Returns:
         One convolution per stage, fine to coarse; `None` if the student was trained without φ, with another teacher,
@@ -37,7 +42,7 @@ def trained_phi(
     weights = checkpoint[KEY].get("method", {})
     stages = []
     for stage, (inputs, outputs) in enumerate(zip(setup.student_channels, teacher_channels, strict=True)):
-        convolution = nn.Conv3d(inputs, outputs, kernel_size=1).requires_grad_(False)
+        convolution = new_phi(inputs, outputs, ndim=ndim).requires_grad_(False)
         own = {name: weights.get(f"phi.{stage}.{name}") for name in ("weight", "bias")}
         if any(own[name] is None or own[name].shape != value.shape for name, value in convolution.named_parameters()):
             return None

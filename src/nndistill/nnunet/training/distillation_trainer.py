@@ -73,6 +73,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         with fork_rng(devices=[]):  # φ draws random numbers; the batches have to be the same with every method
             labels = self.label_manager
             method = self.distillation.build_method(
+                ndim=len(self.configuration_manager.patch_size),
                 classes=labels.num_segmentation_heads + labels.has_regions,  # what is in no region is one more class
                 ignores=labels.has_ignore_label,
             )

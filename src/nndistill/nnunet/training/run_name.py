@@ -51,6 +51,17 @@ def default_name(
     return f"{name[: _LONGEST - len(digest) - 1]}_{digest}"
 
 
+def with_configuration(plans: str, configuration: str) -> str:
+    """Name plans that hold one configuration of several after that, too, unless they are already.
+
+    Example:
+        >>> with_configuration("nnUNetPlans", "2d"), with_configuration("nnUNetPlans_2d_teacher", "2d")
+        ('nnUNetPlans_2d', 'nnUNetPlans_2d')
+    """
+    stem = plans.removesuffix("_teacher")
+    return stem if stem.endswith(f"_{configuration}") else f"{stem}_{configuration}"
+
+
 def short_name(teacher: str, method: str, *, size: str, init: str = "random") -> str:
     """Name a run after its teacher's plans, method, size and start alone, as version 0.2 did.
 

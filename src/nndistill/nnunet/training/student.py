@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from ...errors import UnknownName
+from ...errors import UnknownName, UserError
 from ...files import read_json
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe, weighting_of
@@ -23,6 +23,7 @@ from ..models.stages import refuse_unlike_stages
 from ..plans import (
     build_network,
     derive_plans,
+    dimensions,
     features_per_stage,
     has_regions,
     reduced_features,
@@ -32,7 +33,7 @@ from ..run_setup import Distillation, RunSetup, Teacher
 from ..workspace import dataset_folder, preprocessed_folder
 from .initialization import refuse_unlike_networks
 from .run import Run
-from .run_name import default_name, short_name
+from .run_name import default_name, short_name, with_configuration
 from .same_setup import differences
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def prepare_student(
     batch_size: int | None = None,
     teacher_fold: str | None = None,
     teacher_checkpoint: str | None = None,
+    configuration: str | None = None,
     dataset: str | None = None,
     name: str | None = None,
     init: Literal["random", "teacher"] = "random",
@@ -65,6 +67,7 @@ def prepare_student(
         batch_size: Patches per batch; default: the teacher's.
         teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
         teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
+        configuration: Name of the configuration that the teacher has to be of; default: whatever it was trained with.
         dataset: Name or number of the data set to train on; default: the teacher's.
         name: Plans name of the run; default: the teacher's plans name, the method, the reduction, and whatever is not
             the default (see `nndistill.nnunet.training.run_name.default_name`).
@@ -92,7 +95,8 @@ def prepare_student(
         teacher_fold or fold, teacher_checkpoint, prefer=recipe.teacher_checkpoint
     )
     checkpoint = read_checkpoint(checkpoint_file)
-    configuration = teacher.configuration(checkpoint)
+    configuration = _configuration_of(teacher, checkpoint, wanted=configuration)
+    ndim = dimensions(teacher.plans, configuration)
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
     refuse_incompatible_data(teacher, configuration, folder)
     split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
@@ -101,13 +105,16 @@ def prepare_student(
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
     options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
     method = build_method(
-        recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options
+        recipe.method, student_channels=student_features, teacher_channels=teacher_features, ndim=ndim, **options
     )
     weighting = weighting_of(recipe, method)
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
 
-    plans_name, size = teacher.plans["plans_name"], f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
+    plans_name = teacher.plans["plans_name"]
+    if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
+        plans_name = with_configuration(plans_name, configuration)
+    size = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
     default = default_name(
         plans_name,
         recipe,
@@ -150,6 +157,17 @@ def prepare_student(
         run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=size, init=init), plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
     return run
+
+
+def _configuration_of(teacher: ModelFolder, checkpoint: dict[str, Any], *, wanted: str | None) -> str:
+    trained = teacher.configuration(checkpoint)
+    if wanted not in (None, trained):
+        raise UserError(
+            f"the teacher in {teacher.path} was trained with the configuration {trained}, and its students are of that "
+            f"too, not of {wanted}. Give a teacher that was trained with {wanted}.",
+            option="configuration",
+        )
+    return trained
 
 
 def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:

@@ -47,7 +47,7 @@ class ValidationWork:
     Args:
         windows: How often the network will compute a window, roughly.
         checked_windows: The same for the images of `checked`, once and without mirroring.
-        patch: Any patch, `(1, C, D, H, W)`.
+        patch: Any patch, `(1, C, D, H, W)`; of a network of two dimensions `(1, C, H, W)`.
         checked: The first cases' images, preprocessed, each `(C, D, H, W)`.
         labels: Predicts an image with a network, without mirroring, and returns its label map.
     """
@@ -65,7 +65,7 @@ def validation_work(trainer: nnUNetTrainer) -> ValidationWork:
     dataset = trainer.dataset_class(trainer.preprocessed_dataset_folder, cases)
     images = [torch.from_numpy(np.asarray(dataset.load_case(case)[0][:])) for case in cases[:CHECKED_CASES]]
     patch_size = trainer.configuration_manager.patch_size
-    counts = [_window_count(image.shape[1:], patch_size) for image in images]
+    counts = [len(windows(image.shape[1:], patch_size, STEP)) for image in images]
     return ValidationWork(
         windows=counts[0] * len(cases) * 2 ** len(trainer.inference_allowed_mirroring_axes or ()),
         checked_windows=sum(counts),
@@ -73,10 +73,6 @@ def validation_work(trainer: nnUNetTrainer) -> ValidationWork:
         checked=images,
         labels=partial(_labels, trainer),
     )
-
-
-def _window_count(shape: Sequence[int], patch_size: Sequence[int]) -> int:
-    return len(windows([max(sizes) for sizes in zip(shape, patch_size, strict=True)], patch_size, STEP))
 
 
 def _labels(trainer: nnUNetTrainer, network: nn.Module, image: Tensor) -> NDArray[Any]:

@@ -25,7 +25,7 @@ def draw_bands(bands: StageBands, *, stage: int, case: str, spacing: Sequence[fl
         bands: From `nndistill.analysis.bands.stage_bands`.
         stage: Number of the stage, from 1.
         case: Name of the case.
-        spacing: Size of the stage's voxels in mm.
+        spacing: Size of the stage's voxels in mm, slices first if there are any.
         phi: What the φ is called through which the student is seen.
     """
     rows = {"teacher": bands.teacher}
@@ -33,9 +33,10 @@ def draw_bands(bands: StageBands, *, stage: int, case: str, spacing: Sequence[fl
         rows["student, φ"] = bands.student
         rows["difference"] = BandParts(*(t - s for t, s in zip(bands.teacher, bands.student, strict=True)))
     levels = "level 1" if bands.levels == 1 else f"levels 1–{bands.levels}"
-    titles = ("feature", "LLL, level 1", "D, level 1", "HHH, level 1", f"P$_D$, {levels}")
+    low, high = "L" * bands.ndim, "H" * bands.ndim
+    titles = ("feature", f"{low}, level 1", "D, level 1", f"{high}, level 1", f"P$_D$, {levels}")
     depth, height, width = bands.teacher.feature.shape
-    proportion = height * spacing[1] / (width * spacing[2])
+    proportion = height * spacing[-2] / (width * spacing[-1])
     panel = (WIDTH - LABELS) / len(titles)
     with chart_looks():
         figure = empty_chart(len(rows) * (panel * proportion + ROW) + 0.5)
@@ -45,25 +46,27 @@ def draw_bands(bands: StageBands, *, stage: int, case: str, spacing: Sequence[fl
         for line, (name, parts) in zip(panels, rows.items(), strict=True):
             line[0].set_ylabel(name)
             for axes, part, values, own in zip(line, BandParts._fields, parts, bands.teacher, strict=True):
-                low, high = _window(own, around_zero=part in DETAIL)
+                darkest, brightest = _window(own, around_zero=part in DETAIL)
                 if name == "difference":
-                    low, high = (low - high) / 2, (high - low) / 2
+                    darkest, brightest = (darkest - brightest) / 2, (brightest - darkest) / 2
                     axes.set_xlabel(f"{_relative(values, own):.2g}")
-                _show(axes, values[bands.slice_index], (low, high), spacing)
+                _show(axes, values[bands.slice_index], (darkest, brightest), spacing)
         figure.suptitle(f"{case}, stage {stage}, channel {bands.channel}", fontsize=9)
+    channel = f"channel {bands.channel}"
+    shown = f"Slice {bands.slice_index + 1} of {depth} of {channel}" if bands.ndim == 3 else channel.capitalize()
     student = f" The student is seen through φ ({phi})." if bands.student is not None else ""
     numbers = (
-        " Under the differences: their squared norm relative to the teacher's, in the channel's whole volume."
+        " Under the differences: their squared norm relative to the teacher's, in the whole channel."
         if bands.student is not None
         else ""
     )
     return Drawing(
         name="bands",
         title=f"Stage {stage} of {case} in its bands",
-        caption=f"Slice {bands.slice_index + 1} of {depth} of channel {bands.channel}, the one in which the projection "
-        f"leaves most.{student} LLL, D and HHH of level 1 are each transformed back alone and add up to the feature; "
-        f"P_D keeps D of {levels}, which is what DCD compares. The pictures of a column share the teacher's window (a "
-        f"difference its width); in D, HHH and P_D, middle grey is 0.{numbers}",
+        caption=f"{shown}, the one in which the projection leaves most.{student} {low}, D and {high} of level 1 are "
+        f"each transformed back alone and add up to the feature; P_D keeps D of {levels}, which is what DCD compares. "
+        f"The pictures of a column share the teacher's window (a difference its width); in D, {high} and P_D, middle "
+        f"grey is 0.{numbers}",
         figure=figure,
         dpi=300,
     )
@@ -84,7 +87,7 @@ def _relative(difference: NDArray[np.float32], whole: NDArray[np.float32]) -> fl
 
 def _show(axes: Axes, picture: NDArray[np.float32], window: tuple[float, float], spacing: Sequence[float]) -> None:
     axes.imshow(
-        picture, cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest", aspect=spacing[1] / spacing[2]
+        picture, cmap="gray", vmin=window[0], vmax=window[1], interpolation="nearest", aspect=spacing[-2] / spacing[-1]
     )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

@@ -14,7 +14,7 @@ from ...files import atomic_path
 from .palette import BLUE, ORANGE
 
 FONT = 8.0
-BANDS = {"high": ("high bands (detail)", ORANGE, "^", 0.12), "low": ("low band (LLL)", BLUE, "o", -0.12)}
+BANDS = {"high": ("high bands (detail)", ORANGE, "^", 0.12), "low": ("lowest band", BLUE, "o", -0.12)}
 MEASURES = {"{}_norm": "norm of the mismatch\n(Eq. 1 of the paper)", "{}": "relative mismatch\n(squared)"}
 """How the columns of a measure are named, and the label of its axis."""
 NAMES = {"run": "φ of the run", "least squares": "φ by least squares"}

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ...analysis.reductions import Derivative, Scale
 from ...files import atomic_path
@@ -31,20 +32,20 @@ def draw_reductions(
 ) -> None:
     """Draw one slice at every scale: intensities, derivative, and how much of each is left in the whole volume.
 
-    All intensities have the window of the original, and so do all derivatives (per mm): what fades is lost. x is
-    horizontal; a derivative along x is grey where it is 0.
+    If the scales are of an image, it is the slice. All intensities have the window of the original, and so do all
+    derivatives (per mm): what fades is lost. x is horizontal; a derivative along x is grey where it is 0.
 
     Args:
         scales: From `nndistill.analysis.reductions.reduced_scales`.
         path: File to write; its ending, such as `.png` or `.svg`, is the format.
-        slice_index: Slice of the original along the first axis.
+        slice_index: Slice of an original volume along the first axis.
         spacing: Voxel size of the original in mm.
         derivative: Which derivative the scales hold.
         title: Line above the figure.
     """
     columns = len(scales)
-    _, height, width = scales[0].image.shape
-    extent = (0.0, width * spacing[2], height * spacing[1], 0.0)
+    height, width = scales[0].image.shape[-2:]
+    extent = (0.0, width * spacing[-1], height * spacing[-2], 0.0)
     tall = PANEL * extent[2] / extent[1]
     with mpl.rc_context({"font.size": FONT, "svg.fonttype": "none"}):
         figure = Figure(figsize=(PANEL * columns + 0.7, 2 * tall + 1.9), layout="constrained")
@@ -58,10 +59,10 @@ def draw_reductions(
             index = slice_index // 2**step
             shown = {"cmap": "gray", "interpolation": "nearest", "aspect": "auto"}
             # a reduced odd axis sticks out by part of a voxel; the window cuts that off
-            end = (2**step * scale.image.shape[2] * spacing[2], 2**step * scale.image.shape[1] * spacing[1])
+            end = (2**step * scale.image.shape[-1] * spacing[-1], 2**step * scale.image.shape[-2] * spacing[-2])
             for axes, picture, window in (
-                (image, scale.image[index], (low, high)),
-                (steepness, scale.derivative[index], (-steepest if derivative == "x" else 0.0, steepest)),
+                (image, _slice(scale.image, index), (low, high)),
+                (steepness, _slice(scale.derivative, index), (-steepest if derivative == "x" else 0.0, steepest)),
             ):
                 axes.imshow(picture, vmin=window[0], vmax=window[1], extent=(0, end[0], end[1], 0), **shown)
                 axes.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
@@ -73,6 +74,10 @@ def draw_reductions(
         figure.suptitle(title, fontsize=FONT + 1)
         with atomic_path(path) as file:
             figure.savefig(file, format=path.suffix[1:].lower(), dpi=300)
+
+
+def _slice(values: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    return values[index] if values.ndim == 3 else values
 
 
 def _draw_left(axes: Axes, scale: Scale, *, top: float) -> None:

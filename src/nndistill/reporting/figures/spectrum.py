@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ...analysis.spectrum import DETAILS, directional_signal
+from ...analysis.spectrum import DETAILS, dimensions_of, directional_signal
 from ...files import atomic_path
 from ..text.spectrum_sentences import SIGNAL
 from .palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILLION
 
 LEVELS = ((ORANGE, "o"), (BLUE, "s"), (GREEN, "^"), (PURPLE, "D"), (SKY_BLUE, "v"), (VERMILLION, "P"))
 """Colour and marker of each level; the seventh level has those of the first."""
-BANDS = (*DETAILS, "LLL")
 FONT = 8.0  # points
 PANEL = 1.65  # inches: width of a stage
 
@@ -31,7 +30,7 @@ def draw_spectrum(spectrum: pd.DataFrame, path: Path, *, sizes: list[tuple[int, 
     Args:
         spectrum: From `nndistill.analysis.spectrum.pooled_spectrum`.
         path: File to write; its ending, such as `.png` or `.svg`, is the format.
-        sizes: D, H, W of each stage.
+        sizes: Voxels of each stage along each axis.
         title: Line above the figure.
     """
     stages = len(sizes)
@@ -52,19 +51,22 @@ def draw_spectrum(spectrum: pd.DataFrame, path: Path, *, sizes: list[tuple[int, 
 
 
 def _draw_bands(axes: Axes, spectrum: pd.DataFrame) -> None:
+    ndim = dimensions_of(spectrum)
+    bands = (*DETAILS[ndim], "L" * ndim)
+    last = len(bands) - 1
     ratio = spectrum["energy_per_coefficient"] / spectrum["noise"]
     axes.set_yscale("log")
     axes.axhspan(0, 1 + SIGNAL, color="0.9", zorder=0)
     axes.axhline(1, color="0.4", linewidth=0.8, linestyle="--")
     for level, rows in ratio.groupby(spectrum["level"]):
         colour, marker = _style(int(level))
-        values = rows.set_axis(spectrum.loc[rows.index, "band"]).reindex(BANDS)
-        axes.plot(range(7), values.iloc[:7], color=colour, linewidth=0.8, marker=marker, markersize=3.5)
-        axes.plot([7], values.iloc[7:], color=colour, marker=marker, markersize=3.5)
-    axes.axvline(6.5, color="0.7", linewidth=0.5)
-    axes.set_xticks(range(8), BANDS, rotation=90, fontfamily="monospace", fontsize=FONT - 1)
+        values = rows.set_axis(spectrum.loc[rows.index, "band"]).reindex(bands)
+        axes.plot(range(last), values.iloc[:last], color=colour, linewidth=0.8, marker=marker, markersize=3.5)
+        axes.plot([last], values.iloc[last:], color=colour, marker=marker, markersize=3.5)
+    axes.axvline(last - 0.5, color="0.7", linewidth=0.5)
+    axes.set_xticks(range(len(bands)), bands, rotation=90, fontfamily="monospace", fontsize=FONT - 1)
     axes.spines["right"].set_visible(False)
-    axes.set_xlim(-0.5, 7.5)
+    axes.set_xlim(-0.5, last + 0.5)
 
 
 def _draw_shares(panels: list[Axes], shares: pd.DataFrame) -> None:

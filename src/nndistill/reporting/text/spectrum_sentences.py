@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import prod
 
 import pandas as pd
 
-from ...analysis.spectrum import directional_signal, filter_span, worthwhile_levels
+from ...analysis.spectrum import DETAILS, dimensions_of, directional_signal, filter_span, worthwhile_levels
 
 SIGNAL = 1.0
 """A band carries signal if its SNR is at least this."""
 ENOUGH = 0.95
 """A pyramid is deep enough if it holds this share of the directional signal."""
 FEW = 64
-"""With fewer finest HHH coefficients per channel (an eighth of the voxels), the noise is a rough estimate."""
+"""With fewer finest HHH coefficients per channel (an eighth of the voxels; of an image HH, a quarter), the noise is a
+rough estimate."""
+NUMBERS = {3: "three", 7: "seven"}
+"""How many detail bands there are, in words."""
 
 
 def spectrum_sentences(
@@ -23,7 +27,7 @@ def spectrum_sentences(
 
     Args:
         spectrum: From `nndistill.analysis.spectrum.pooled_spectrum`.
-        sizes: D, H, W of each stage.
+        sizes: Voxels of each stage along each axis.
         wavelet: The wavelet of the measurement.
         level: The number of levels that was asked for.
     """
@@ -82,14 +86,16 @@ def _larger_in_the_high_bands(rows: pd.DataFrame, high: str, low: str, claim: st
 
 
 def _signal(spectrum: pd.DataFrame) -> list[str]:
-    details = spectrum[spectrum["band"] != "LLL"]
+    ndim = dimensions_of(spectrum)
+    details = spectrum[spectrum["band"].isin(DETAILS[ndim])]
+    number = len(DETAILS[ndim])
     known = details.dropna(subset="snr")
     silent = [int(stage) for stage in details["stage"].unique() if stage not in set(known["stage"])]
     sentences = []
     if len(known):
         weak = known[known["snr"] < SIGNAL]
         where = [
-            f"stage {stage}, level {at}: {'all seven' if len(rows) == 7 else ', '.join(rows['band'])}"
+            f"stage {stage}, level {at}: {f'all {NUMBERS[number]}' if len(rows) == number else ', '.join(rows['band'])}"
             for (stage, at), rows in weak.groupby(["stage", "level"])
         ]
         count = f"all {len(known)}" if weak.empty else f"{len(known) - len(weak)} of the {len(known)}"
@@ -97,24 +103,27 @@ def _signal(spectrum: pd.DataFrame) -> list[str]:
         sentences.append(f"{count.capitalize()} detail bands carry signal (SNR of at least {SIGNAL:g}).{noise}")
     if silent:
         sentences.append(
-            f"At {_stages(silent)} no noise was found: the median of the finest HHH is zero, so there is no SNR."
+            f"At {_stages(silent)} no noise was found: the median of the finest {'H' * ndim} is zero, so there is no "
+            "SNR."
         )
     return sentences
 
 
 def _worst_band(spectrum: pd.DataFrame) -> list[str]:
-    details = spectrum[(spectrum["band"] != "LLL") & (spectrum["energy_per_coefficient"] > 0)]
+    ndim = dimensions_of(spectrum)
+    highest, number = "H" * ndim, NUMBERS[len(DETAILS[ndim])]
+    details = spectrum[spectrum["band"].isin(DETAILS[ndim]) & (spectrum["energy_per_coefficient"] > 0)]
     if details.empty:
         return []
     # the noise of a stage is the same in every band, so the order of the energies is that of the SNR
     lowest = details.loc[details.groupby(["stage", "level"])["energy_per_coefficient"].idxmin()]
-    others = lowest[lowest["band"] != "HHH"]
+    others = lowest[lowest["band"] != highest]
+    claim = f"{highest} has the lowest SNR of the {number} at"
     if others.empty:
-        return [f"HHH has the lowest SNR of the seven at all {len(lowest)} measured levels, as Proposition 1 expects."]
+        return [f"{claim} all {len(lowest)} measured levels, as Proposition 1 expects."]
     exceptions = "; ".join(f"{row.band} at stage {row.stage}, level {row.level}" for row in others.itertuples())
     return [
-        f"HHH has the lowest SNR of the seven at {len(lowest) - len(others)} of {len(lowest)} measured levels. "
-        f"Lower than HHH: {exceptions}."
+        f"{claim} {len(lowest) - len(others)} of {len(lowest)} measured levels. Lower than {highest}: {exceptions}."
     ]
 
 
@@ -168,11 +177,12 @@ def _reach(measured: dict[int, int], sizes: Sequence[Sequence[int]], wavelet: st
 
 
 def _rough(measured: dict[int, int], sizes: Sequence[Sequence[int]], shapes: dict[int, str]) -> list[str]:
-    few = [stage for stage, (d, h, w) in enumerate(sizes, start=1) if measured[stage] and d * h * w < 8 * FEW]
+    ndim = len(sizes[0])
+    few = [stage for stage, size in enumerate(sizes, start=1) if measured[stage] and prod(size) < 2**ndim * FEW]
     if not few:
         return []
     each = ", ".join(f"stage {stage} ({shapes[stage]})" for stage in few)
-    return [f"Fewer than {FEW} finest HHH coefficients per channel, so that noise and SNR are rough: {each}."]
+    return [f"Fewer than {FEW} finest {'H' * ndim} coefficients per channel, so that noise and SNR are rough: {each}."]
 
 
 def _stages(stages: Iterable[int]) -> str:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UserError
+from ..description import ModelDescription
 
 Array = npt.NDArray[np.float32]
 Mirroring = tuple[int, ...]
-"""Spatial axes, 0 to 2, that are flipped; `()` flips none."""
+"""Axes of space, counted from 0, that are flipped; `()` flips none."""
 
 
 class Backend(Protocol):
@@ -31,13 +32,32 @@ class Backend(Protocol):
         """The network's output for a window, averaged over mirrorings that are undone again.
 
         Args:
-            window: (channels, D, H, W), contiguous; not changed.
+            window: (channels, D, H, W), or of a network of two dimensions (channels, H, W), contiguous; not changed.
             mirrorings: What to flip before and after the network, each mirroring once.
 
         Returns:
-            (heads, D, H, W), float32; the caller may change it until the next call.
+            As the window, with heads in place of channels, float32; the caller may change it until the next call.
         """
         ...
+
+
+def refuse_other_dimensions(file: Path, axes: int, description: ModelDescription) -> None:
+    """Refuse a network's file that takes an input of another number of axes than its description says.
+
+    Args:
+        file: The network's.
+        axes: Of its input, with batch and channels.
+        description: What travels with it.
+
+    Raises:
+        UserError: It does.
+    """
+    ndim = len(description.patch_size)
+    if axes - 2 != ndim:
+        raise UserError(
+            f"{file} is a network of {axes - 2} dimensions, and the description next to it is of one of {ndim}: they "
+            "do not belong together. Copy the exported folder again, or export again."
+        )
 
 
 def unreadable(file: Path, runtime: str, error: Exception) -> UserError:

@@ -14,8 +14,8 @@ class MirroringAverage:
 
     Args:
         compute: Runs the network on the content of `input`; its result is read before the next call.
-        input: (channels, D, H, W), the array that the network reads.
-        output_shape: (heads, D, H, W).
+        input: (channels, D, H, W), or without D, the array that the network reads.
+        output_shape: The same with heads in place of channels.
     """
 
     def __init__(self, compute: Callable[[], Array], *, input: Array, output_shape: tuple[int, ...]) -> None:
@@ -40,4 +40,4 @@ class MirroringAverage:
 
 def _flipped(array: Array, mirroring: Mirroring) -> Array:
     """A view."""
-    return array[(slice(None), *(slice(None, None, -1 if axis in mirroring else 1) for axis in range(3)))]
+    return array[(slice(None), *(slice(None, None, -1 if axis in mirroring else 1) for axis in range(array.ndim - 1)))]

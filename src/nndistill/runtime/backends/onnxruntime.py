@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import UserError
 from ..description import ModelDescription
 from ..machine import processor_name
-from .base import Array, Mirroring, unreadable
+from .base import Array, Mirroring, refuse_other_dimensions, unreadable
 from .mirroring import MirroringAverage
 
 _CUDA = "CUDAExecutionProvider"
@@ -47,6 +47,7 @@ class OnnxRuntimeBackend:
             session = onnxruntime.InferenceSession(str(file), options, providers=providers)
         except Exception as error:  # each cause has a class of its own, without a common one
             raise unreadable(file, "ONNX Runtime", error) from error
+        refuse_other_dimensions(file, len(session.get_inputs()[0].shape), description)
         on_gpu = session.get_providers()[0] == _CUDA
         if device.startswith("cuda") and not on_gpu:
             raise UserError(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..description import ModelDescription
-from .base import Array, Mirroring, unreadable
+from .base import Array, Mirroring, refuse_other_dimensions, unreadable
 from .mirroring import MirroringAverage
 
 logger = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ class OpenVinoBackend:
         window = (1, len(description.channels), *description.patch_size)
         try:
             network = core.read_model(file)
+            refuse_other_dimensions(file, network.input().partial_shape.rank.get_length(), description)
             network.reshape(window)  # a fixed size is computed faster than any batch
             compiled = core.compile_model(
                 network,
