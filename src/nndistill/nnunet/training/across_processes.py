@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -33,6 +33,27 @@ def across_processes(module: nn.Module, device: torch.device) -> nn.Module:
     for parameter in module.parameters():
         distributed.broadcast(parameter.detach(), src=0)
     return module
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their means over all processes, each of which has to call this.
+
+    For gradients that were collected in each process alone, whose sum `DistributedDataParallel` has not seen.
+
+    Args:
+        parameters: The same in every process; those without a gradient are without one in all.
+
+    Example:
+        >>> mean_gradients([])
+    """
+    if not _several():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(together)
+    together /= distributed.get_world_size()
+    for gradient, mean in zip(gradients, together.split([each.numel() for each in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def process_count() -> int:
