@@ -63,7 +63,8 @@ class Unlabelled(Strict):
     @property
     def described(self) -> str:
         """Say it in words."""
-        return f"{self.images} images (SHA-256 {self.digest[:12]}…), share of the patches {self.share:g}"
+        number = "1 image" if self.images == 1 else f"{self.images} images"
+        return f"{number} (SHA-256 {self.digest[:12]}…), share of the patches {self.share:g}"
 
 
 class Distillation(Strict):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ...errors import UserError
 
@@ -49,11 +50,9 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if not _several():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
+    together = parameters_to_vector(gradients)
     distributed.all_reduce(together)
-    together /= distributed.get_world_size()
-    for gradient, mean in zip(gradients, together.split([each.numel() for each in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    vector_to_parameters(together / distributed.get_world_size(), gradients)
 
 
 def process_count() -> int:
