@@ -95,6 +95,14 @@ class UnlabelledBatches:
             self._in_processes._finish()
 
 
+class _WithoutForeground(nnUNetDatasetBlosc2):  # type: ignore[misc]
+    """Cases of which it is not known where anything is."""
+
+    def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+        data, mask, previous, properties = super().load_case(identifier)
+        return data, mask, previous, {**properties, "class_locations": {}}
+
+
 def _loader(trainer: nnUNetTrainer, images: UnlabelledImages) -> nnUNetDataLoader:
     """nnU-Net's loader of training batches, on images of which no foreground is known."""
     patch_size = trainer.configuration_manager.patch_size
@@ -115,7 +123,7 @@ def _loader(trainer: nnUNetTrainer, images: UnlabelledImages) -> nnUNetDataLoade
         ignore_label=None,
     )
     loader = nnUNetDataLoader(
-        nnUNetDatasetBlosc2(str(images.folder), sorted(images.names)),
+        _WithoutForeground(str(images.folder), sorted(images.names)),
         trainer.batch_size,
         initial_patch_size,
         patch_size,
