@@ -265,8 +265,9 @@ def test_an_image_of_another_orientation_is_a_sentence(world, preprocess, tmp_pa
         image = nib.load(file)
         turned = image.as_reoriented(np.array([[1, 1], [0, 1], [2, 1]]))
         nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), file)
-    with pytest.raises(UserError, match="is oriented"):
+    with pytest.raises(UserError, match=r"scan_0000\.nii\.gz is not oriented as the training images are") as refused:
         preprocess(folder)
+    assert "allow" not in str(refused.value)
 
 
 def test_setups_of_before_there_were_unlabelled_images_are_the_same(world):

@@ -116,7 +116,7 @@ def test_labels_of_unlabelled_images_change_nothing(distill, world, monkeypatch)
 
     def with_labels(dataset, identifier):
         data, seg, previous, properties = load(dataset, identifier)
-        if "unlabelled" in dataset.source_folder:
+        if "/unlabelled/" in dataset.source_folder:
             inside = np.asarray(seg[:]) >= 0
             seg = np.where(inside, np.random.default_rng(1).integers(0, 4, inside.shape), -1).astype(np.int16)
             properties = {**properties, "class_locations": {1: np.argwhere(seg == 1)}}

@@ -38,6 +38,8 @@ def default_name(
         'nnUNetResEncUNetPlans_dcd_r4'
         >>> default_name("Plans", load_recipe("paper").adjusted(method_options={"level": 2}), size="r4", init="teacher")
         'Plans_dcd_r4_init-teacher_level2'
+        >>> default_name("Plans", load_recipe("paper"), size="r4", unlabelled_share=0.5)
+        'Plans_dcd_r4_unlabelled0.5'
     """
     chosen = (teacher_checkpoint or "").removeprefix("checkpoint_").removesuffix(".pth")
     words = [

@@ -59,7 +59,8 @@ class UnlabelledBatches:
         self._rank = trainer.local_rank
         self._entropy = SeedSequence(seed).entropy
         loader = _loader(trainer, images)
-        processes = min(get_allowed_n_proc_DA(), ceil(get_allowed_n_proc_DA() * share / (1 - share)))
+        of_labelled = get_allowed_n_proc_DA()
+        processes = min(of_labelled, ceil(of_labelled * share / (1 - share)))
         self._in_processes = (
             NonDetMultiThreadedAugmenter(
                 loader,

@@ -41,6 +41,12 @@ _DECIDING = (
 )
 """Keys of a configuration that decide what preprocessing makes of an image."""
 
+_WITHOUT_CHOICE = {
+    "any_orientation": "is not oriented as the training images are: reorient it.",
+    "allow_empty_channel": "or another channel of its case is empty, with all voxels 0.",
+}
+"""What is wrong with images that a prediction could be told to accept."""
+
 
 @dataclass(frozen=True)
 class UnlabelledImages:
@@ -183,7 +189,8 @@ class _Preprocessing:
                 self.dataset_json,
             )
         except UserError as error:
-            return str(error)
+            reason = _WITHOUT_CHOICE.get(str(error.option))
+            return f"{files[0]} {reason}" if reason else str(error)
         except (OSError, RuntimeError, MemoryError) as error:  # also of the library that compresses it
             return f"{files[0]} cannot be preprocessed ({error or type(error).__name__})."
         for part in _parts(identifier):
