@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from data_parallel import METHODS, distiller, draw_phi, gradients, work
+from data_parallel import METHODS, collect, distiller, draw_phi, gradients, work
 
 
 def test_gradients_of_two_processes_are_those_of_one_with_all_data(tmp_path):
@@ -34,3 +34,14 @@ def test_every_process_has_the_same_phi_and_only_what_is_trained_is_wrapped(tmp_
             assert not torch.equal(phi, others_drawn[name])
             assert torch.equal(phi, shared[name])
             assert torch.equal(phi, others_shared[name])
+
+
+def test_gradients_that_each_process_collected_become_their_mean(tmp_path):
+    x = torch.randn(2, 4)
+    torch.multiprocessing.spawn(collect, (str(tmp_path), x), nprocs=2)
+    weight = torch.ones(3, 4)
+    expected = sum(2 * (1 + 4) * torch.outer(weight @ of_rank, of_rank) for of_rank in x) / 2  # of |Wx|² and |2Wx|²
+    for rank in range(2):
+        got, idle = torch.load(tmp_path / f"{rank}.pth")
+        torch.testing.assert_close(got, expected)
+        assert idle is None

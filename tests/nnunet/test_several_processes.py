@@ -61,12 +61,26 @@ def student(world, monkeypatch):
         monkeypatch.setenv(folder, str(world.workspace / folder))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
 
-    def prepare(method: str, *, batch_dice: bool = True, **options: object) -> Run:
+    def prepare(
+        method: str,
+        *,
+        batch_dice: bool = True,
+        unlabelled: Path | None = None,
+        unlabelled_share: float | None = None,
+        **options: object,
+    ) -> Run:
         recipe = load_recipe("quick").adjusted(
             method=method, method_options=options or None, epochs=2, iterations=2, validation_iterations=1
         )
         recipe = recipe.model_copy(update={"checkpoint": "best"})
-        run = prepare_student(world.teacher, fold="0", recipe=recipe, name="together")
+        run = prepare_student(
+            world.teacher,
+            fold="0",
+            recipe=recipe,
+            name="together",
+            unlabelled=unlabelled,
+            unlabelled_share=unlabelled_share,
+        )
         plans = json.loads(run.plans_file.read_text())
         plans["configurations"]["3d_fullres"]["batch_dice"] = batch_dice
         run.plans_file.write_text(json.dumps(plans))
@@ -131,6 +145,37 @@ def test_two_processes_learn_prompts_skip_a_step_together_and_resume(copies, stu
     train_together(run, CPU, processes=2, validate=False, observers=Observers())
     for rank, state in enumerate(numbers):
         assert torch.equal(torch.load(run.fold_folder / f"numbers_of_{rank}.pth"), state["torch"])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_from_images_without_labels_of_their_own_and_stay_equal(
+    copies, student, world, monkeypatch
+):
+    """With a method that reads the encoder alone: no gradient of such an image reaches the decoder."""
+    run = student("dcd", unlabelled=world.dataset / "imagesTs", unlabelled_share=0.6)
+    forward, end = nnUNetTrainerDistill.losses, nnUNetTrainer.on_train_end
+    drawn: list[torch.Tensor] = []
+
+    def watch(trainer, data, target):
+        drawn.extend([] if target is not None else [data])
+        return forward(trainer, data, target)
+
+    def keep(trainer) -> None:
+        weights = {name: value for part in trainer.trained_modules() for name, value in part.state_dict().items()}
+        torch.save((weights, drawn), run.fold_folder / f"kept_by_{_rank()}.pth")
+        end(trainer)
+
+    monkeypatch.setattr(nnUNetTrainerDistill, "losses", watch)
+    monkeypatch.setattr(nnUNetTrainer, "on_train_end", keep)
+    train_together(run, CPU, processes=2, validate=False, observers=Observers())
+
+    (first, mine), (second, others) = (torch.load(run.fold_folder / f"kept_by_{rank}.pth") for rank in range(2))
+    assert len(mine) == len(others) == 6  # 1.5 batches in each of four steps
+    assert not any(torch.equal(a, b) for a, b in zip(mine, others, strict=True))
+    assert first.keys() == second.keys()
+    assert any("phi" in name for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.isfinite(value).all() for value in first.values())
 
 
 def _validate(rank: int, folder: str) -> None:

@@ -39,6 +39,8 @@ from nndistill.study.init import study_names
         ({"teachers": {"t": {"folder": "nowhere"}}}, "is not a trained nnU-Net"),
         ({"metods": {}}, "there is no key 'metods'. Did you mean 'methods'?"),
         ({"pilot": {"fold": 0, "share": 1.5}}, "pilot.share"),
+        ({"methods": {"dcd": {"unlabelled": {"images": "scans", "share": 1}}}}, "methods.dcd.unlabelled.share"),
+        ({"methods": {"dcd": {"unlabelled": {"share": 0.5}}}}, "images"),
     ],
 )
 def test_mistakes_are_one_sentence(nndistill, tmp_path: Path, keys: dict[str, object], words: str) -> None:

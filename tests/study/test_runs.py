@@ -116,6 +116,19 @@ def test_another_grid_chooses_again() -> None:
     assert redone(before, after) == {"dcd_pilot_w10_s0", "dcd_f0_s0"}
 
 
+def test_images_without_labels_are_part_of_a_row_and_change_no_other() -> None:
+    before = runs_of()
+    assert all("unlabelled" not in run.definition for run in before.values())
+    rows = {"none": {}, "dcd": {}, "more": {"method": "dcd", "unlabelled": {"images": "scans"}}}
+
+    with_images = runs_of(methods=rows)
+
+    assert redone(before, with_images) == {"more_f0_s0", "more_f0_s1"}
+    assert with_images["more_f0_s0"].definition["unlabelled"] == {"images": "scans", "share": 0.5}
+    rows["more"]["unlabelled"]["share"] = 0.75
+    assert redone(with_images, runs_of(methods=rows)) == {"more_f0_s0", "more_f0_s1"}
+
+
 def test_table_and_description_are_no_setup() -> None:
     after = runs_of(description="other", methods={"none": {}, "dcd": {"tables": ["ablations"]}})
 

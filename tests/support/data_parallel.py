@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from networks import residual_unet
 from nndistill import Distiller
 from nndistill.methods import build_method
-from nndistill.nnunet.training.across_processes import across_processes
+from nndistill.nnunet.training.across_processes import across_processes, mean_gradients
 from nndistill.nnunet.training.distillation_weight import gradient_norms
 
 TEACHER, STUDENT = (8, 16), (4, 8)
@@ -77,4 +77,18 @@ def measure(rank: int, folder: str, x: torch.Tensor) -> None:
     weight = nn.Parameter(torch.ones(x.shape[1]))
     loss = (weight * x[rank]).sum()
     torch.save(gradient_norms([loss, 2 * loss], [weight]), f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
+
+
+def collect(rank: int, folder: str, x: torch.Tensor) -> None:
+    """Keep the mean of gradients that each process has collected on its own from two parts; one parameter has none."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    layer, idle = nn.Linear(x.shape[1], 3, bias=False), nn.Parameter(torch.ones(2))
+    nn.init.ones_(layer.weight)
+    wrapped = DistributedDataParallel(layer)
+    with wrapped.no_sync():
+        for part in (x[rank], 2 * x[rank]):
+            wrapped(part).square().sum().backward()
+    mean_gradients([idle, *layer.parameters()])
+    torch.save((layer.weight.grad, idle.grad), f"{folder}/{rank}.pth")
     distributed.destroy_process_group()

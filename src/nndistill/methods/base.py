@@ -71,6 +71,9 @@ class Method(nn.Module):
     needs: frozenset[Kind] = frozenset()
     """Which activations `forward` reads; networks run only as far as this asks. Fixed once the method is built."""
 
+    needs_target: bool = False
+    """Whether `forward` compares by the target's classes, and so cannot do without it."""
+
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         """Return the distillation loss, a scalar.
 
@@ -78,7 +81,8 @@ class Method(nn.Module):
             student: Activations of the student, with gradient.
             teacher: Activations of the teacher, without.
             target: Reference labels `(B, 1, D, H, W)`, or one channel of zeros and ones per region `(B, R, D, H, W)`.
-                Negative in all channels where a voxel is to be left out.
+                Negative in all channels where a voxel is to be left out. `None` for an image without labels, of which
+                all voxels count.
         """
         raise NotImplementedError
 

@@ -42,6 +42,7 @@ class Combination(Method):
         self.weights = [1.0 if w is None else w for w in own] if weights is None else _checked(weights, list(parts))
         self.source_weight = None if weights is None and None in own else 1.0
         self.needs = frozenset().union(*(part.needs for part in parts.values()))
+        self.needs_target = any(part.needs_target for part in parts.values())
 
     @property
     def named_weights(self) -> dict[str, float]:

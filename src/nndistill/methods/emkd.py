@@ -75,6 +75,7 @@ class EMKD(Method):
     matches = "the softened prediction, where two stages are active, and how alike their classes are"
     source_weight = 1.0
     needs = frozenset({"encoder", "logits"})
+    needs_target = True
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class IFVD(Method):
     matches = "how far voxels are from the centre of their class"
     source_weight = 200.0
     needs = frozenset({"decoder"})
+    needs_target = True
 
     def __init__(self, *, classes: int | None = None) -> None:
         super().__init__()

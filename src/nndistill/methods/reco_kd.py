@@ -79,6 +79,7 @@ class ReCoKD(StagewiseMethod):
     title = "ReCo-KD"
     matches = "features where classes are and the teacher is active, and its activity"
     source_weight = 0.01
+    needs_target = True
 
     def __init__(
         self,

@@ -43,9 +43,33 @@ class Teacher(Strict):
         return self.folds.get(str(fold), self.fold or str(fold))
 
 
+class Unlabelled(Strict):
+    """Images without labels, of which the student learns from the teacher alone.
+
+    Args:
+        folder: Where the images were when they were preprocessed.
+        images: How many there are.
+        digest: SHA-256 of them all.
+        preprocessed: Their folder below the preprocessed data set.
+        share: Share of unlabelled patches among all patches.
+    """
+
+    folder: str
+    images: int
+    digest: str
+    preprocessed: str
+    share: float = Field(ge=0, lt=1)
+
+    @property
+    def described(self) -> str:
+        """Say it in words."""
+        number = "1 image" if self.images == 1 else f"{self.images} images"
+        return f"{number} (SHA-256 {self.digest[:12]}…), share of the patches {self.share:g}"
+
+
 class Distillation(Strict):
-    """Which method compares student and teacher, with which options and weight, from what the student starts, and what
-    computes the teacher."""
+    """Which method compares student and teacher, with which options and weight, from what the student starts, what
+    computes the teacher, and on which images without labels too."""
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
@@ -54,6 +78,7 @@ class Distillation(Strict):
     init: Literal["random", "teacher"] = "random"
     weighting: Weighting
     teacher_engine: Wanted = "auto"
+    unlabelled: Unlabelled | None = None
 
     def build_method(self, *, ndim: int = 3, classes: int | None = None, ignores: bool | None = None) -> Method:
         """Build the method of this run, the parts of a combination with their weights.

@@ -32,8 +32,12 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         The plans file of the planner.
 
     Raises:
-        UserError: There is no such data set, or it does not have the folds that the study names.
+        UserError: There is no such data set, it does not have the folds that the study names, or there are no
+            unlabelled images where a row names them.
     """
+    for name, row in study.methods.items():
+        if row.unlabelled and not (folder / row.unlabelled.images).is_dir():
+            raise UserError(f"method {name}: there is no folder {folder / row.unlabelled.images} of unlabelled images.")
     if study.phantom is not None:
         generate_phantom(
             raw_folder(),

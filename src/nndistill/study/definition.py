@@ -58,6 +58,18 @@ class StudyStudent(Strict):
     init: Literal["random", "teacher"] = "random"
 
 
+class StudyUnlabelled(Strict):
+    """Images without labels, of which the students of a row learn from the teacher alone.
+
+    Args:
+        images: Their folder, in nnU-Net's layout; a relative path starts at the study's file.
+        share: Share of their patches among all patches.
+    """
+
+    images: Path
+    share: float = Field(default=0.5, ge=0, lt=1)
+
+
 class StudyMethod(Strict):
     """A row of the tables: a method with its options and weight.
 
@@ -69,6 +81,7 @@ class StudyMethod(Strict):
         balances: Several shares of the gradient, of which the pilot chooses one.
         balance: The share of the gradient instead of a weight.
         changes: Values of the recipe that differ for this row, such as `weight_schedule`.
+        unlabelled: Images without labels that join its trainings.
         tables: The tables in which the row is.
     """
 
@@ -79,6 +92,7 @@ class StudyMethod(Strict):
     balances: list[float] = Field(default_factory=list)
     balance: float | None = Field(default=None, gt=0, le=10)
     changes: dict[str, Any] = Field(default_factory=dict)
+    unlabelled: StudyUnlabelled | None = None
     tables: list[TableName] = Field(default=["overall"], min_length=1)
 
     @property

@@ -133,6 +133,7 @@ class _Job:
         else:
             teacher_folder = self._teacher(run_of(self.runs, self.run.needs[0])).model_folder
         student = self.study.students[self.run.student]
+        unlabelled = self.study.methods[self.run.method].unlabelled
         return prepare_student(
             teacher_folder,
             fold=self.fold,
@@ -145,6 +146,8 @@ class _Job:
             dataset=study_dataset(self.study),
             name=_plans_name(self.run),
             resume=True,
+            unlabelled=self.places.folder / unlabelled.images if unlabelled else None,
+            unlabelled_share=unlabelled.share if unlabelled else None,
         )
 
     @property

@@ -160,6 +160,8 @@ class _Expansion:
             "recipe": _values(recipe),
             "teacher": teacher_run.training_digest,
         }
+        if row.unlabelled:
+            definition["unlabelled"] = row.unlabelled.model_dump(mode="json")
         if row.tried and weight is None:
             definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by]}
         several = [

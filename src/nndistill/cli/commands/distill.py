@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from ...errors import UserError
+from ...progress import StepProgress
 from ..options import (
     Accumulate,
     AsJson,
@@ -110,6 +112,17 @@ def distill(
             "features."
         ),
     ] = "auto",
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of images without labels in nnU-Net's layout (CASE_0000.nii.gz), of which the student learns "
+            "from the teacher alone."
+        ),
+    ] = None,
+    unlabelled_share: Annotated[
+        float | None,
+        typer.Option(help="Share of their patches among all patches, at least 0 and below 1. Default: 0.5."),
+    ] = None,
     dataset_id: Annotated[int | None, typer.Option(help="Data set to train on; default: the teacher's.")] = None,
     name: Name = None,
     resume: Resume = False,
@@ -144,22 +157,26 @@ def distill(
             method=method,
             method_options=_options(option or []) or None,
         )
-        return prepare_student(
-            teacher_folder,
-            fold=fold,
-            recipe=recipe,
-            reduction=reduction,
-            features=features,
-            batch_size=batch_size,
-            teacher_fold=teacher_fold,
-            teacher_checkpoint=teacher_checkpoint,
-            configuration=configuration,
-            dataset=None if dataset_id is None else str(dataset_id),
-            name=name,
-            init=init,
-            teacher_engine=teacher_engine,
-            resume=resume,
-        )
+        with StepProgress("unlabelled images") if unlabelled else nullcontext(_say_nothing) as report:
+            return prepare_student(
+                teacher_folder,
+                fold=fold,
+                recipe=recipe,
+                reduction=reduction,
+                features=features,
+                batch_size=batch_size,
+                teacher_fold=teacher_fold,
+                teacher_checkpoint=teacher_checkpoint,
+                configuration=configuration,
+                dataset=None if dataset_id is None else str(dataset_id),
+                name=name,
+                init=init,
+                teacher_engine=teacher_engine,
+                unlabelled=unlabelled,
+                unlabelled_share=unlabelled_share,
+                resume=resume,
+                on_unlabelled=report,
+            )
 
     with joined(device, gpus=gpus):
         run = prepared(prepare)
@@ -171,6 +188,10 @@ def distill(
         next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
         next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
         report_training(run, validate=validate, as_json=as_json, next_step=next_step)
+
+
+def _say_nothing(done: int, total: int) -> None:
+    """No progress, where there is nothing to wait for."""
 
 
 def _options(given: list[str]) -> dict[str, Any]:

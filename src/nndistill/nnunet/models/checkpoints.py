@@ -10,7 +10,8 @@ import io
 import pickle
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -104,6 +105,17 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """Give a block the random numbers of a seed; afterwards those from before continue as if nothing had been drawn."""
+    state = random_state()
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        restore_random_state(state)
 
 
 def _refuse_other_file(path: Path) -> None:

@@ -126,6 +126,7 @@ def _method_facts(setup: RunSetup, fold: str, log: pd.DataFrame) -> dict[str, st
             "Share of the gradient": _share(log),
             "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold_for(fold)}/{teacher.checkpoint}",
             "Teacher's channels": _list(teacher.channels),
+            "Unlabelled": distillation.unlabelled.described if distillation.unlabelled else "",
         }
     return facts
 

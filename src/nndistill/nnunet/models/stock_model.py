@@ -39,11 +39,12 @@ def stock_checkpoint(folder: ModelFolder, checkpoint_file: Path) -> dict[str, An
 
 
 def portable_plans(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans that still say how a student was made, with its teacher's name instead of its path on this machine."""
+    """Plans that still say how a student was made, with names instead of paths on this machine."""
     copied = deepcopy(plans)
-    teacher = ((copied.get(KEY) or {}).get("distillation") or {}).get("teacher")
-    if teacher:
-        teacher["folder"] = Path(teacher["folder"]).name
+    distillation = (copied.get(KEY) or {}).get("distillation") or {}
+    for elsewhere in (distillation.get("teacher"), distillation.get("unlabelled")):
+        if elsewhere:
+            elsewhere["folder"] = Path(elsewhere["folder"]).name
     return copied
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from ...errors import UserError
 
@@ -33,6 +34,25 @@ def across_processes(module: nn.Module, device: torch.device) -> nn.Module:
     for parameter in module.parameters():
         distributed.broadcast(parameter.detach(), src=0)
     return module
+
+
+def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their means over all processes, each of which has to call this.
+
+    For gradients that were collected in each process alone, whose sum `DistributedDataParallel` has not seen.
+
+    Args:
+        parameters: The same in every process; those without a gradient are without one in all.
+
+    Example:
+        >>> mean_gradients([])
+    """
+    if not _several():
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    together = parameters_to_vector(gradients)
+    distributed.all_reduce(together)
+    vector_to_parameters(together / distributed.get_world_size(), gradients)
 
 
 def process_count() -> int:

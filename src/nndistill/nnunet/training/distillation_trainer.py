@@ -23,6 +23,7 @@ from ...methods.base import unprepared_methods
 from ...taps import unwrapped
 from ...teacher_engines import TeacherEngine, TorchEngine
 from ...teacher_engines.choice import UNDECIDED
+from ..data.preprocessed_case import split_of_fold
 from ..models.model_folder import ModelFolder
 from .across_processes import across_processes
 from .distillation_weight import (
@@ -33,10 +34,12 @@ from .distillation_weight import (
     let_compiled_networks_go_backward_again,
 )
 from .initialization import initialize_from_teacher
-from .leak import leak_of
+from .leak import leak_of, leaks_of_unlabelled
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
 from .teacher_engine import teacher_engine
+from .unlabelled_batches import UnlabelledBatches
+from .unlabelled_images import UnlabelledImages
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student unless
     the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights. The share of
-    the gradient that the distillation has is measured and logged; μ may follow it (`Balance`).
+    the gradient that the distillation has is measured and logged; μ may follow it (`Balance`). With images without
+    labels, $\mathcal L_{method}$ is a mean over their patches too.
     """
 
     def __init__(  # nnU-Net looks up these very names
@@ -67,6 +71,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.teacher_engine: TeacherEngine | None = None
         self._resumed_engine = UNDECIDED
         self._weight_of_batch = 0.0
+        self._unlabelled_batches: UnlabelledBatches | None = None
+        self._batches_of_epoch = 0
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
@@ -107,6 +113,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             self.distiller.method = across_processes(self.method, self.device)  # type: ignore[assignment]
         super().on_train_start()
         self._prepare_method()
+        self._provide_unlabelled_batches()
         if self.method.needs:
             self.print_to_log_file(self.distillation.weighting.described(self.distillation.method))
 
@@ -129,6 +136,20 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             )
             if found:
                 self.print_to_log_file(f"{part.name}: learned from this teacher before")
+
+    def _provide_unlabelled_batches(self) -> None:
+        unlabelled = self.distillation.unlabelled
+        if unlabelled is None:
+            return
+        folder, fold = Path(self.preprocessed_dataset_folder_base), str(self.fold)
+        images = UnlabelledImages.read(folder, unlabelled)
+        self.print_to_log_file(f"unlabelled: {unlabelled.described}")
+        if self.local_rank == 0:
+            validation = split_of_fold(folder, self.configuration_manager.data_identifier, fold).validation
+            for leak in leaks_of_unlabelled(images, dataset=folder.name, fold=fold, validation=validation):
+                self._say(leak)
+        if unlabelled.share:
+            self._unlabelled_batches = UnlabelledBatches(self, images, share=unlabelled.share, seed=self.recipe.seed)
 
     def _learn(self, method: Method) -> None:
         def report(done: int, total: int) -> None:
@@ -172,8 +193,19 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         super().on_train_epoch_start()
         self.method.train()
         self.distillation_weight.start_epoch()
+        self._batches_of_epoch = 0
+
+    def unlabelled_parts(self) -> list[tuple[Tensor, None]]:
+        step = self.current_epoch * self.num_iterations_per_epoch + self._batches_of_epoch
+        self._batches_of_epoch += 1
+        if self._unlabelled_batches is None or self.recipe.weight_at(self.current_epoch, 1.0) == 0:
+            return []
+        batches = (batch.to(self.device, non_blocking=True) for batch in self._unlabelled_batches.at(step))
+        return [(part, None) for batch in batches for part in batch.chunk(self.recipe.accumulate)]
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
+        if target is None:
+            return {"distillation": self._weight_of_batch * self._weight_of_patch * self.distiller(data).loss}
         scheduled = self.recipe.weight_at(self.current_epoch, 1.0)
         if scheduled == 0 or self.distillation.weighting.is_nothing or not self.method.needs:
             return super().losses(data, target)  # so the teacher does not run before the ramp begins
@@ -183,7 +215,13 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             if self.distillation_weight.is_due():
                 self.distillation_weight.take(*self._gradient_norms(segmentation, distillation))
             self._weight_of_batch = self.distillation_weight.use(scheduled)
-        return {"segmentation": segmentation, "distillation": self._weight_of_batch * distillation}
+        weight = self._weight_of_batch * self._weight_of_patch
+        return {"segmentation": segmentation, "distillation": weight * distillation}
+
+    @property
+    def _weight_of_patch(self) -> float:
+        """What makes the sum over labelled and unlabelled batches a mean over all of them."""
+        return 1.0 - self.distillation.unlabelled.share if self.distillation.unlabelled else 1.0
 
     def _gradient_norms(self, *losses: Tensor) -> list[float]:
         scale = self.grad_scaler.get_scale() if self.grad_scaler else 1.0
@@ -216,6 +254,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
                 "nothing. A larger weight, or a balance, changes that."
             )
         super().on_train_end()
+        if self._unlabelled_batches is not None:
+            self._unlabelled_batches.close()
 
     def _say(self, sentence: str) -> None:
         self.print_to_log_file(sentence)

@@ -12,8 +12,7 @@ import json
 import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import torch
 
 from ...errors import UserError
 from ...methods import Method
-from ..models.checkpoints import random_state, restore_random_state, seed_everything, write_checkpoint
+from ..models.checkpoints import own_random_numbers, write_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +65,7 @@ def provide_learned_state(
         return True
     if _read(method, files, logging.WARNING):
         return True
-    with _own_random_numbers():
+    with own_random_numbers(_SEED):
         learn()
     _write({"learned_from": learned_from, "state": method.learned_state()}, files)
     return False
@@ -102,13 +101,3 @@ def _write(content: dict[str, Any], files: Sequence[Path]) -> None:
         else:
             return
     write_checkpoint(last, content)
-
-
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    state = random_state()
-    seed_everything(_SEED)
-    try:
-        yield
-    finally:
-        restore_random_state(state)

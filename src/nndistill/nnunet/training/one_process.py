@@ -14,11 +14,13 @@ from ...progress import TrainingState
 from ...suppress_output import suppress_output
 from ..data.preprocessed_case import PreprocessedCase, split_of_fold
 from ..plans import resolved_configuration
+from ..run_setup import RunSetup
 from .across_processes import made_by_first
 from .distillation_trainer import nnUNetTrainerDistill
 from .newest_checkpoint import newest_checkpoint
 from .recipe_trainer import nnUNetTrainerRecipe
 from .stock_settings import stock_settings
+from .unlabelled_images import UnlabelledImages
 
 if TYPE_CHECKING:
     from .run import Run
@@ -82,6 +84,11 @@ def _refuse_damaged_cases(run: Run) -> None:
     split = split_of_fold(folder, cases, run.fold)
     for name in sorted({*split.train, *split.validation}):
         PreprocessedCase.read(folder / cases, name)
+    distillation = RunSetup.of(read_json(run.plans_file)).distillation
+    if distillation and distillation.unlabelled:
+        images = UnlabelledImages.read(folder, distillation.unlabelled)
+        for name in images.names:
+            PreprocessedCase.read(images.folder, name)
 
 
 def _train(run: Run, device: torch.device, *, validate: bool, observers: Observers) -> None:

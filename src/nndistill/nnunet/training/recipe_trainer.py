@@ -31,7 +31,7 @@ from ...suppress_output import suppress_warnings
 from ...taps import unwrapped
 from ..models.checkpoints import random_state, read_checkpoint, restore_random_state, seed_everything, write_checkpoint
 from ..run_setup import KEY, Precision, RunSetup
-from .across_processes import across_processes, gathered, is_first
+from .across_processes import across_processes, gathered, is_first, mean_gradients
 from .batch_parts import parts_of
 from .log import LOSSES, RecipeLogger
 from .newest_checkpoint import LATEST, PREVIOUS, keep_previous
@@ -221,8 +221,12 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def _computing(self) -> AbstractContextManager[Any]:
         return computing_in(self.precision or precision_of_nnunet(self.device), self.device)
 
+    def unlabelled_parts(self) -> Sequence[tuple[Tensor, None]]:
+        """Parts without a target that join those of a batch, each as large; their losses are added to the batch's."""
+        return []
+
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
-        """The weighted terms of the objective by name."""
+        """The weighted terms of the objective by name; `target` is `None` for a part of `unlabelled_parts`."""
         return {"segmentation": self.loss(self.network(data), target)}
 
     def on_device(self, batch: dict[str, Any]) -> tuple[Tensor, Any]:
@@ -236,19 +240,23 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         total = torch.zeros((), device=self.device)
-        parts = parts_of(*self.on_device(batch), self.recipe.accumulate)
+        labelled = parts_of(*self.on_device(batch), self.recipe.accumulate)
+        parts = [*labelled, *self.unlabelled_parts()]
+        exchanged = len(parts) == len(labelled)  # else a part does not reach all parameters, for which DDP would wait
         for self.part, (data, target) in enumerate(parts):
             last = self.part == len(parts) - 1
-            with nullcontext() if last else self._gradients_stay_here():
+            with nullcontext() if last and exchanged else self._gradients_stay_here():
                 with self._computing():
                     losses = self.losses(data, target)
-                    first, *others = (loss / len(parts) for loss in losses.values())
+                    first, *others = (loss / len(labelled) for loss in losses.values())
                     loss = sum(others, first)
                 self._backward(loss)
             total += loss.detach()
             for name, value in losses.items():
-                share = value.detach() / len(parts)
+                share = value.detach() / len(labelled)
                 sums[name] = sums[name] + share if name in sums else share
+        if not exchanged:
+            mean_gradients(self.trained_parameters())
         finite = self._update(total)
         values = {f"{name}_losses": float(value) for name, value in sums.items()}
         self._skipped_steps.count(finite, scaled=self.grad_scaler is not None)

@@ -19,6 +19,7 @@ def default_name(
     init: str = "random",
     batch_size: int | None = None,
     teacher_checkpoint: str | None = None,
+    unlabelled_share: float | None = None,
 ) -> str:
     """Name a run after its teacher's plans, method and size, and whatever is not the default.
 
@@ -29,6 +30,7 @@ def default_name(
         init: What it starts from.
         batch_size: Patches per batch, if it is not the teacher's.
         teacher_checkpoint: File name of the teacher's checkpoint, if it was chosen.
+        unlabelled_share: Share of patches of images without labels, if there are any.
 
     Example:
         >>> from nndistill import load_recipe
@@ -36,6 +38,8 @@ def default_name(
         'nnUNetResEncUNetPlans_dcd_r4'
         >>> default_name("Plans", load_recipe("paper").adjusted(method_options={"level": 2}), size="r4", init="teacher")
         'Plans_dcd_r4_init-teacher_level2'
+        >>> default_name("Plans", load_recipe("paper"), size="r4", unlabelled_share=0.5)
+        'Plans_dcd_r4_unlabelled0.5'
     """
     chosen = (teacher_checkpoint or "").removeprefix("checkpoint_").removesuffix(".pth")
     words = [
@@ -43,6 +47,7 @@ def default_name(
         *tags_of(recipe),
         *([f"batch{batch_size}"] if batch_size else []),
         *([f"teacher-{chosen}"] if chosen else []),
+        *([f"unlabelled{unlabelled_share:g}"] if unlabelled_share is not None else []),
     ]
     name = "_".join(words)
     if len(name) <= _LONGEST:

@@ -49,10 +49,10 @@ def with_folds_of(existing: dict[str, Any], plans: dict[str, Any]) -> dict[str, 
 
 def _comparable(plans: dict[str, Any]) -> dict[str, Any]:
     """Plans as flat values, with those of the setup that older versions did not write."""
-    of_teacher = {"teacher": {"fold", "folds"}}
+    of_distillation = {"teacher": {"fold", "folds"}, "unlabelled": {"folder"}}
     setup: dict[str, Any] = RunSetup.of(plans).model_dump(
         mode="json",
-        exclude={"nndistill_version": True, "recipe": {"description"}, "distillation": of_teacher},
+        exclude={"nndistill_version": True, "recipe": {"description"}, "distillation": of_distillation},
     )
     for part, options in ((setup["recipe"], "method_options"), (setup["distillation"], "options")):
         if part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +12,8 @@ import torch
 
 from ...errors import UnknownName, UserError
 from ...files import read_json
-from ...methods import build_method, option_names
-from ...recipes import Recipe, as_recipe, weighting_of
+from ...methods import Method, build_method, option_names
+from ...recipes import Recipe, Weighting, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
 from ..data.preprocessed_case import split_of_fold
 from ..models.checkpoints import read_checkpoint
@@ -35,8 +35,12 @@ from .initialization import refuse_unlike_networks
 from .run import Run
 from .run_name import default_name, short_name, with_configuration
 from .same_setup import differences
+from .unlabelled_images import preprocess_unlabelled
 
 logger = logging.getLogger(__name__)
+
+_EVEN = 0.5
+"""Share of unlabelled patches if none is given: one for each labelled patch."""
 
 
 def prepare_student(
@@ -54,7 +58,10 @@ def prepare_student(
     name: str | None = None,
     init: Literal["random", "teacher"] = "random",
     teacher_engine: Wanted = "auto",
+    unlabelled: Path | str | None = None,
+    unlabelled_share: float | None = None,
     resume: bool = False,
+    on_unlabelled: Callable[[int, int], None] = lambda done, total: None,
 ) -> Run:
     """Write the plans of a student's training, and return the run.
 
@@ -75,7 +82,11 @@ def prepare_student(
             `nndistill.nnunet.training.initialization.initialize_from_teacher`).
         teacher_engine: What computes the teacher on a processor: `torch`, `openvino`, or `auto` for the fastest that
             gives the same features (see `nndistill.teacher_engines.choice.ChosenEngine`).
+        unlabelled: A folder of images without labels, in nnU-Net's layout, which join the training with nothing but
+            the distillation loss (see `nndistill.nnunet.training.unlabelled_images.preprocess_unlabelled`).
+        unlabelled_share: Share of their patches among all patches, at least 0 and below 1. Default: 0.5.
         resume: Accept a run that was begun before.
+        on_unlabelled: Called with the number of these images that are preprocessed and of all.
 
     Raises:
         UserError: Teacher, data set and options do not fit together; the message says which and why.
@@ -85,6 +96,11 @@ def prepare_student(
         >>> student.model_folder.name
         'nnUNetTrainerDistill__example__3d_fullres'
     """
+    if unlabelled is None and unlabelled_share is not None:
+        raise UserError(
+            "a share of unlabelled patches has no effect without images: name their folder, or leave the share out.",
+            option=("unlabelled", "unlabelled_share"),
+        )
     if init not in ("random", "teacher"):
         raise UnknownName("start", init, ("random", "teacher"), option="init")
     if teacher_engine not in WANTED:
@@ -110,6 +126,9 @@ def prepare_student(
     weighting = weighting_of(recipe, method)
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
+    if unlabelled is not None:
+        unlabelled_share = _EVEN if unlabelled_share is None else unlabelled_share
+        _refuse_useless_images(method, recipe, weighting, unlabelled_share)
 
     plans_name = teacher.plans["plans_name"]
     if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
@@ -122,6 +141,7 @@ def prepare_student(
         init=init,
         batch_size=batch_size,
         teacher_checkpoint=teacher_checkpoint,
+        unlabelled_share=unlabelled_share,
     )
     run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
     plans = derive_plans(
@@ -135,6 +155,11 @@ def prepare_student(
         refuse_unlike_stages(teacher, checkpoint_file, plans, configuration)
     if init == "teacher":
         _refuse_unlike_networks(teacher, checkpoint["trainer_name"], plans, configuration)
+    images = None
+    if unlabelled is not None and unlabelled_share is not None:
+        images = preprocess_unlabelled(
+            Path(unlabelled), teacher, checkpoint_file, dataset=folder, share=unlabelled_share, report=on_unlabelled
+        )
     setup = RunSetup(
         recipe=recipe,
         distillation=Distillation(
@@ -150,6 +175,7 @@ def prepare_student(
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
+            unlabelled=images,
         ),
     )
     plans = setup.into(plans)
@@ -178,6 +204,28 @@ def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:
     renamed = {**plans, "plans_name": older_name}
     same = not differences(read_json(older.plans_file), renamed, fold=run.fold, begun=True)
     return older if same else run
+
+
+def _refuse_useless_images(method: Method, recipe: Recipe, weighting: Weighting, share: float) -> None:
+    """Refuse images without labels, before they are looked at, where they would do nothing or are not possible."""
+    if not 0 <= share < 1:
+        raise UserError(
+            f"a share of unlabelled patches of {share:g} is not possible: it is at least 0 and below 1, and 0.5 is one "
+            "unlabelled patch for each labelled one.",
+            option="unlabelled_share",
+        )
+    if not method.needs or weighting.is_nothing:
+        raise UserError(
+            f"unlabelled images join the distillation alone, which does not count here (method {recipe.method}, μ = "
+            f"{weighting.weight:g}): choose a method and a weight, or leave the images out.",
+            option=("unlabelled", "method", "weight"),
+        )
+    if method.needs_target:
+        raise UserError(
+            f"the method {recipe.method} compares class by class where the labels are, and unlabelled images have "
+            "none; choose another method, such as logits or dcd.",
+            option=("unlabelled", "method"),
+        )
 
 
 def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
