@@ -16,8 +16,8 @@ from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.models.stock_model import portable_plans
 from nndistill.nnunet.run_setup import Distillation, Unlabelled
 from nndistill.nnunet.training import unlabelled_images
-from nndistill.nnunet.training.leak import leaks_of_unlabelled
 from nndistill.nnunet.training.unlabelled_images import UnlabelledImages, preprocess_unlabelled
+from nndistill.nnunet.training.unlabelled_leak import leaks_of_unlabelled
 from tiny import TINY
 
 

@@ -62,6 +62,7 @@ _LISTS: dict[str, Callable[[str], bool]] = {
     "--patch-size": str.isdigit,
     "--names": bool,
     "--predictions": bool,
+    "--teacher-fold": str.isdigit,
 }
 """Options that take several values in a row, and what a value looks like; anything else ends the list.
 

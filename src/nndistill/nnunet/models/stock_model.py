@@ -42,7 +42,8 @@ def portable_plans(plans: dict[str, Any]) -> dict[str, Any]:
     """Plans that still say how a student was made, with names instead of paths on this machine."""
     copied = deepcopy(plans)
     distillation = (copied.get(KEY) or {}).get("distillation") or {}
-    for elsewhere in (distillation.get("teacher"), distillation.get("unlabelled")):
+    teacher = distillation.get("teacher") or {}
+    for elsewhere in (teacher, *teacher.get("also", []), distillation.get("unlabelled")):
         if elsewhere:
             elsewhere["folder"] = Path(elsewhere["folder"]).name
     return copied

@@ -20,6 +20,7 @@ def default_name(
     batch_size: int | None = None,
     teacher_checkpoint: str | None = None,
     unlabelled_share: float | None = None,
+    together: str | None = None,
 ) -> str:
     """Name a run after its teacher's plans, method and size, and whatever is not the default.
 
@@ -31,6 +32,7 @@ def default_name(
         batch_size: Patches per batch, if it is not the teacher's.
         teacher_checkpoint: File name of the teacher's checkpoint, if it was chosen.
         unlabelled_share: Share of patches of images without labels, if there are any.
+        together: How several teachers teach, if there are several.
 
     Example:
         >>> from nndistill import load_recipe
@@ -48,6 +50,7 @@ def default_name(
         *([f"batch{batch_size}"] if batch_size else []),
         *([f"teacher-{chosen}"] if chosen else []),
         *([f"unlabelled{unlabelled_share:g}"] if unlabelled_share is not None else []),
+        *([f"teachers-{together}"] if together else []),
     ]
     name = "_".join(words)
     if len(name) <= _LONGEST:
