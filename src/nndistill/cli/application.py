@@ -57,11 +57,22 @@ app.command()(recipes)
 app.command()(diagnose)
 app.command("trainer-path")(trainer_path)
 
-_LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names": bool, "--predictions": bool}
+_LISTS: dict[str, Callable[[str], bool]] = {
+    "--features": str.isdigit,
+    "--blocks": str.isdigit,
+    "--names": bool,
+    "--predictions": bool,
+}
 """Options that take several values in a row, and what a value looks like; anything else ends the list.
 
 Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.
 """
+_LISTS_OF_COMPLEXITY: dict[str, Callable[[str], bool]] = {
+    "--reduction": str.isdigit,
+    "--stages": str.isdigit,
+    "--architecture": ("teacher", "plain").__contains__,
+}
+"""Options that take one value elsewhere: the command `complexity` compares students that differ in them."""
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
@@ -94,12 +105,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def _one_value_per_option(arguments: list[str]) -> list[str]:
     """Rewrite `--features 16 32` as `--features 16 --features 32`, the only form that Click parses."""
+    lists = _LISTS | (_LISTS_OF_COMPLEXITY if arguments[:1] == ["complexity"] else {})
     rewritten: list[str] = []
     option = None
     for argument, following in pairwise([*arguments, ""]):
-        if argument in _LISTS and _is_value(argument, following):
+        if argument in lists and _is_value(lists[argument], following):
             option = argument
-        elif option and _is_value(option, argument):
+        elif option and _is_value(lists[option], argument):
             rewritten += [option, argument]
         else:
             option = None
@@ -107,8 +119,8 @@ def _one_value_per_option(arguments: list[str]) -> list[str]:
     return rewritten
 
 
-def _is_value(option: str, word: str) -> bool:
-    return bool(word) and not word.startswith("--") and _LISTS[option](word)
+def _is_value(looks_like_one: Callable[[str], bool], word: str) -> bool:
+    return bool(word) and not word.startswith("--") and looks_like_one(word)
 
 
 def _flags_of_command(arguments: Sequence[str]) -> set[str]:

@@ -44,16 +44,29 @@ class Teacher(Strict):
 
 
 class Distillation(Strict):
-    """Which method compares student and teacher, with which options and weight, from what the student starts, and what
-    computes the teacher."""
+    """Which method compares which stages of student and teacher, with which options and weight, from what the student
+    starts, and what computes the teacher.
+
+    `stages` are the student's and the teacher's encoder stages of equal resolution, counted from 0, the finest.
+    """
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     student_channels: list[int]
     teacher: Teacher
+    stages: list[tuple[int, int]]
     init: Literal["random", "teacher"] = "random"
     weighting: Weighting
     teacher_engine: Wanted = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """In older setups, all stages are compared, one by one."""
+        match values:
+            case {"student_channels": list(ours), "teacher": {"channels": list(theirs)}} if "stages" not in values:
+                return {**values, "stages": [(stage, stage) for stage in range(min(len(ours), len(theirs)))]}
+        return values
 
     def build_method(self, *, classes: int | None = None, ignores: bool | None = None) -> Method:
         """Build the method of this run, the parts of a combination with their weights.
@@ -65,8 +78,8 @@ class Distillation(Strict):
         weights = {"weights": list(self.weighting.parts.values())} if self.weighting.parts else {}
         return build_method(
             self.method,
-            student_channels=self.student_channels,
-            teacher_channels=self.teacher.channels,
+            student_channels=[self.student_channels[ours] for ours, _ in self.stages],
+            teacher_channels=[self.teacher.channels[theirs] for _, theirs in self.stages],
             classes=classes,
             ignores=ignores,
             **{**self.options, **weights},

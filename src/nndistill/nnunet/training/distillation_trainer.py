@@ -20,7 +20,7 @@ from ...errors import UserError
 from ...files import digest
 from ...methods import Method
 from ...methods.base import unprepared_methods
-from ...taps import unwrapped
+from ...taps import Taps, nnunet_taps, paired_taps, unwrapped
 from ...teacher_engines import TeacherEngine, TorchEngine
 from ...teacher_engines.choice import UNDECIDED
 from ..models.model_folder import ModelFolder
@@ -100,8 +100,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if teacher is not None and self._starts_from_teacher:
             self._start_from(teacher)
         self.teacher = teacher if self.method.needs else None
-        self.teacher_engine = self._engine_of(self.teacher) if self.teacher is not None else None
-        self.distiller = Distiller(self.network, self.teacher, self.method, teacher_engine=self.teacher_engine)
+        self.distiller = self._distiller()
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(self.method, self.device)  # type: ignore[assignment]
         super().on_train_start()
@@ -272,10 +271,24 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         folder = ModelFolder.read(Path(teacher.folder))
         return folder.checkpoint_file(teacher.fold_for(self.fold), teacher.checkpoint)
 
-    def _engine_of(self, teacher: torch.nn.Module) -> TeacherEngine:
+    def _distiller(self) -> Distiller:
+        if self.teacher is None:
+            return Distiller(self.network, None, self.method)
+        ours, theirs = paired_taps(nnunet_taps(self.network), nnunet_taps(self.teacher), self.distillation.stages)
+        self.teacher_engine = self._engine_of(self.teacher, theirs)
+        return Distiller(
+            self.network,
+            self.teacher,
+            self.method,
+            student_taps=ours,
+            teacher_taps=theirs,
+            teacher_engine=self.teacher_engine,
+        )
+
+    def _engine_of(self, teacher: torch.nn.Module, taps: Taps) -> TeacherEngine:
         checkpoint_file = self._teacher_file()
         return teacher_engine(
-            TorchEngine.reading(teacher.eval(), self.method.needs),
+            TorchEngine.reading(teacher.eval(), self.method.needs, taps=taps),
             wanted=self.distillation.teacher_engine,
             kept=self._resumed_engine,
             device=self.device,

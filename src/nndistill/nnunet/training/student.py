@@ -15,20 +15,16 @@ from ...files import read_json
 from ...methods import build_method, option_names
 from ...recipes import Recipe, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
+from ..architecture import Architecture
 from ..data.preprocessed_case import split_of_fold
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
 from ..models.stages import refuse_unlike_stages
-from ..plans import (
-    build_network,
-    derive_plans,
-    features_per_stage,
-    has_regions,
-    reduced_features,
-    resolved_configuration,
-)
+from ..plans import build_network, features_per_stage, has_regions, resolved_configuration, stage_factors
 from ..run_setup import Distillation, RunSetup, Teacher
+from ..stage_pairs import stage_pairs
+from ..student_shape import StudentShape
 from ..workspace import dataset_folder, preprocessed_folder
 from .initialization import refuse_unlike_networks
 from .run import Run
@@ -45,6 +41,9 @@ def prepare_student(
     recipe: Recipe | str | Path,
     reduction: int = 4,
     features: Sequence[int] | None = None,
+    stages: int | None = None,
+    blocks: Sequence[int] | None = None,
+    architecture: Architecture = "teacher",
     batch_size: int | None = None,
     teacher_fold: str | None = None,
     teacher_checkpoint: str | None = None,
@@ -62,6 +61,11 @@ def prepare_student(
         recipe: How to train, and with which method; a name or a YAML file is loaded.
         reduction: The paper's r, by which the teacher's channels are divided.
         features: Channels of each student stage, instead of `reduction`.
+        stages: Number of student stages; the teacher's deepest ones are left out. Default: all.
+        blocks: Residual blocks of each encoder stage, or convolutions if the student is plain; or one number for all
+            stages. Default: the teacher's, or two convolutions if only the student is plain.
+        architecture: `teacher`, or `plain` for a `PlainConvUNet`, which has no residual connections. Whatever the
+            shape, methods compare the stages of equal resolution.
         batch_size: Patches per batch; default: the teacher's.
         teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
         teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
@@ -97,33 +101,34 @@ def prepare_student(
     refuse_incompatible_data(teacher, configuration, folder)
     split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
 
-    teacher_features = features_per_stage(teacher.plans, configuration)
-    student_features = list(features) if features else reduced_features(teacher_features, reduction)
     options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
-    method = build_method(
-        recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options
+    shape = StudentShape(
+        reduction=reduction, features=features, stages=stages, blocks=blocks, architecture=architecture
     )
-    weighting = weighting_of(recipe, method)
-    if weighting.origin == "source" and not weighting.is_nothing:
-        logger.info("%s.", weighting.described(recipe.method))
-
-    plans_name, size = teacher.plans["plans_name"], f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
+    plans_name = teacher.plans["plans_name"]
     default = default_name(
         plans_name,
         recipe,
-        size=size,
+        size=shape.name,
         init=init,
         batch_size=batch_size,
         teacher_checkpoint=teacher_checkpoint,
     )
     run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
-    plans = derive_plans(
-        {**teacher.plans, "dataset_name": folder.name},
-        configuration,
-        features=student_features,
-        batch_size=batch_size,
-        name=run.plans_name,
+    plans = shape.derived_plans(
+        {**teacher.plans, "dataset_name": folder.name}, configuration, batch_size=batch_size, name=run.plans_name
     )
+    ours, theirs = (features_per_stage(of, configuration) for of in (plans, teacher.plans))
+    pairs = stage_pairs(*(stage_factors(of, configuration) for of in (plans, teacher.plans)))
+    method = build_method(
+        recipe.method,
+        student_channels=[ours[stage] for stage, _ in pairs],
+        teacher_channels=[theirs[stage] for _, stage in pairs],
+        **options,
+    )
+    weighting = weighting_of(recipe, method)
+    if weighting.origin == "source" and not weighting.is_nothing:
+        logger.info("%s.", weighting.described(recipe.method))
     if method.needs or init == "teacher":
         refuse_unlike_stages(teacher, checkpoint_file, plans, configuration)
     if init == "teacher":
@@ -133,13 +138,14 @@ def prepare_student(
         distillation=Distillation(
             method=recipe.method,
             options=options,
-            student_channels=student_features,
+            student_channels=ours,
             teacher=Teacher(
                 folder=str(teacher.path),
                 checkpoint=checkpoint_file.name,
-                channels=teacher_features,
+                channels=theirs,
                 folds={fold: teacher_fold or fold},
             ),
+            stages=pairs,
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
@@ -147,7 +153,7 @@ def prepare_student(
     )
     plans = setup.into(plans)
     if resume and name is None:
-        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=size, init=init), plans)
+        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=shape.name, init=init), plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
     return run
 
