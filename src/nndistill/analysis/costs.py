@@ -86,9 +86,11 @@ def candidate_costs(
     networks = {"network": plans}
     networks |= {shape.name: shape.derived_plans(plans, name, name=shape.name) for shape in candidates}
     costs = pd.DataFrame([_costs(of, name, dataset_json) for of in networks.values()], index=list(networks))
-    for what, column in (("parameters", "parameters"), ("flops", "flops_patch")):
-        costs[f"{what}_ratio"] = costs.loc["network", column] / costs[column]
-    return costs
+    whole = costs.iloc[0]
+    return costs.assign(
+        parameters_ratio=whole["parameters"] / costs["parameters"],
+        flops_ratio=whole["flops_patch"] / costs["flops_patch"],
+    )
 
 
 def model_costs(plans_or_model: Path, *, configuration: str | None = None) -> dict[str, Any]:

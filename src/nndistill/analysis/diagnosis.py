@@ -153,14 +153,16 @@ def diagnose(
             spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=number))
         ours = student(patch.image) if student else []
         if name == chosen[0]:
-            place = common.index(stage - 1) if shown_phi else 0
-            mapped = phis[shown_phi][place].to(theirs[0].device)(ours[place]) if shown_phi else None
+            mapped = None
+            if shown_phi:
+                pair = common.index(stage - 1)
+                mapped = phis[shown_phi][pair].to(theirs[0].device)(ours[pair])
             bands = stage_bands(theirs[stage - 1], mapped, **settings)
         for origin, stages in phis.items():
-            for place, s, phi in zip(common, ours, stages, strict=True):
-                norms = mismatch_norms(theirs[place], s, phi.to(s.device), **settings)
+            for index, s, phi in zip(common, ours, stages, strict=True):
+                norms = mismatch_norms(theirs[index], s, phi.to(s.device), **settings)
                 sides = {"high_norm": norms.high, "low_norm": norms.low, **norms.relative._asdict()}
-                mismatches.append({"stage": place + 1, "phi": origin, "case": name, **sides})
+                mismatches.append({"stage": index + 1, "phi": origin, "case": name, **sides})
     return Diagnosis(
         teacher=teacher_folder,
         student=student_folder,
@@ -225,12 +227,12 @@ def _phis(
     student: _Model, teacher: _Model, common: Sequence[int], fitting: Iterable[tuple[str, Patch]]
 ) -> dict[str, Sequence[nn.Module]]:
     """φ of every common stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
-    fits = [LeastSquaresPhi(s, teacher.channels[place]) for s, place in zip(student.channels, common, strict=True)]
+    fits = [LeastSquaresPhi(s, teacher.channels[index]) for s, index in zip(student.channels, common, strict=True)]
     fitted = 0
     for _, patch in fitting:
         theirs = teacher(patch.image)
-        for fit, s, place in zip(fits, student(patch.image), common, strict=True):
-            fit.add(s, theirs[place])
+        for fit, s, index in zip(fits, student(patch.image), common, strict=True):
+            fit.add(s, theirs[index])
         fitted += 1
     if not fitted:
         raise UserError("there is no training case left to fit φ on; ask for fewer cases.", option="cases")

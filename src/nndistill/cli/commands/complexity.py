@@ -44,19 +44,26 @@ def complexity(
     from ...nnunet.student_shape import StudentShape
 
     divisors = reduction if reduction and not features else [4]
+    depths: list[int | None] = [*stages] if stages else [None]
     kinds = cast("list[Architecture]", architecture or ["teacher"])  # others are refused where plans are derived
     candidates = {
         (shape := StudentShape(divisor, features, depth, blocks, kind)).name: shape
-        for divisor, depth, kind in product(divisors, stages or [None], kinds)
+        for divisor, depth, kind in product(divisors, depths, kinds)
     }
     costs = candidate_costs(plans_or_model, list(candidates.values()), configuration=configuration)
-    several = len(candidates) > 1
-    if not several:
+    if len(candidates) == 1:
         costs = costs.rename(index=dict.fromkeys(candidates, "student"))
     if as_json:
         print_json(costs.to_dict(orient="index"))
         return
-    show(readable_candidates(costs) if several else readable_costs(costs).T, "Costs of the networks")
+    if len(candidates) > 1:
+        show(readable_candidates(costs), "Costs of the networks")
+        print(
+            "\nFLOPs are those of convolutions, two per multiply-add; ÷ says how many times fewer than the network's "
+            "they are."
+        )
+        return
+    show(readable_costs(costs).T, "Costs of the networks")
     print(
         "\nFLOPs are those of convolutions, two per multiply-add. A case is the data set's median image under\n"
         "nnU-Net's sliding window (patches overlap by half), without mirroring, which multiplies the FLOPs by up\n"
