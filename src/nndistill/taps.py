@@ -64,6 +64,26 @@ def nnunet_taps(network: nn.Module) -> Taps:
     return Taps(encoder=tuple(stages["encoder"]), decoder=tuple(reversed(stages["decoder"])))
 
 
+def paired_taps(student: Taps, teacher: Taps, pairs: Sequence[tuple[int, int]]) -> tuple[Taps, Taps]:
+    """Keep the taps of the stages that two networks have in common.
+
+    Args:
+        student: All stages of a student that is built like an nnU-Net: its decoder has a stage for each of the
+            encoder's but the coarsest.
+        teacher: All stages of its teacher, which is built like one too.
+        pairs: The student's and the teacher's encoder stages of equal resolution, counted from 0, the finest.
+
+    Example:
+        >>> paired_taps(Taps(("a", "b"), ("y",)), Taps(("A", "B", "C"), ("Y", "Z")), [(0, 0), (1, 1)])
+        (Taps(encoder=('a', 'b'), decoder=('y',)), Taps(encoder=('A', 'B'), decoder=('Y',)))
+    """
+    in_decoders = [(s, t) for s, t in pairs if s < len(student.decoder) and t < len(teacher.decoder)]
+    return (
+        Taps(tuple(student.encoder[s] for s, _ in pairs), tuple(student.decoder[s] for s, _ in in_decoders)),
+        Taps(tuple(teacher.encoder[t] for _, t in pairs), tuple(teacher.decoder[t] for _, t in in_decoders)),
+    )
+
+
 def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module) -> Taps:
     """Turn a user's taps into `Taps`: they may be `Taps`, the encoder's module paths, or `None` for an nnU-Net's."""
     if taps is None:

@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 import torch
 
+from deep_teachers import write_deep_teacher
+from nndistill.analysis import diagnosis as analysis
 from nndistill.nnunet.data.preprocessed_case import PreprocessedCase, split_of_fold
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.models.trained_phi import trained_phi
 from nndistill.nnunet.plans import build_network, derive_plans
+from nndistill.nnunet.workspace import use_workspace
 
 DATA = "nnUNetPlans_3d_fullres"
 
@@ -165,6 +168,19 @@ def test_student_with_other_stages_is_refused(diagnose, world):
     result = diagnose("--student", deep)
     assert result.status == 2
     assert "the student has 4 stages and the teacher 3" in result.err
+
+
+def test_student_of_fewer_stages_is_compared_at_those_it_has(diagnose, student, world):
+    deep = write_deep_teacher(world)
+    use_workspace(world.workspace)
+    measured = analysis.diagnose(deep, student_folder=student, cases=1, level=1, stage=3, device="cpu")
+    assert set(measured.spectrum["stage"]) == {1, 2, 3, 4}
+    assert set(measured.mismatch["stage"]) == {1, 2, 3}
+    assert np.isfinite(measured.mismatch[["high", "low"]].to_numpy()).all()
+    assert measured.bands is not None
+    result = diagnose("--student", student, "--stage", 4, teacher=deep)
+    assert result.status == 2
+    assert "stage 4 is the teacher's alone: the student has 3" in result.err
 
 
 def test_missing_data_are_named(diagnose, world):

@@ -18,7 +18,8 @@ from ..nnunet.models.data_compatibility import refuse_incompatible_data
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.stages import stage_taps
 from ..nnunet.models.trained_phi import trained_phi
-from ..nnunet.plans import dimensions, features_per_stage, resolved_configuration
+from ..nnunet.plans import dimensions, features_per_stage, resolved_configuration, stage_factors
+from ..nnunet.stage_pairs import stage_pairs
 from ..nnunet.workspace import dataset_folder, preprocessed_folder
 from ..runtime.backends.torch import find_device
 from ..taps import TappedNetwork
@@ -89,7 +90,7 @@ def diagnose(
 
     Args:
         teacher_folder: A model folder of nnU-Net.
-        student_folder: Another model folder, with the same stages and strides.
+        student_folder: Another model folder; each of its stages has to have the resolution of one of the teacher's.
         fold: Fold of both models.
         cases: Number of validation cases.
         wavelet: Any discrete wavelet of PyWavelets.
@@ -101,7 +102,7 @@ def diagnose(
 
     Raises:
         UserError: Teacher, student and data do not fit together, or there are not enough cases.
-        StageMismatch: The student has other stages than the teacher.
+        StageMismatch: The student has stages that the teacher has not.
 
     Example:
         >>> diagnosis = diagnose(teacher_folder, cases=1, level=1, device="cpu")
@@ -118,10 +119,12 @@ def diagnose(
     student = None
     if student_folder is not None:
         student = _Model.read(student_folder, fold, torch_device)
-        _refuse_other_stages(student, teacher)
         refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
+    common = _common_stages(student, teacher) if student else []
     if not 1 <= stage <= len(teacher.channels):
         raise UserError(f"there is no stage {stage}: the teacher has {len(teacher.channels)}.", option="stage")
+    if student and stage - 1 not in common:
+        raise UserError(f"stage {stage} is the teacher's alone: the student has {len(common)}.", option="stage")
     split = split_of_fold(data, identifier, fold)
     if cases > len(split.validation):
         raise UserError(
@@ -139,7 +142,7 @@ def diagnose(
             done += 1
             progress(done, len(others) + len(chosen))
 
-    phis = _phis(student, teacher, patches(others, 0)) if student else {}
+    phis = _phis(student, teacher, common, patches(others, 0)) if student else {}
     shown_phi = next((origin for origin in (RUN, LEAST_SQUARES) if origin in phis), None)
     bands: StageBands | None = None
     spectra: list[pd.DataFrame] = []
@@ -150,13 +153,16 @@ def diagnose(
             spectra.append(stage_spectrum(features, inside=patch.inside, **settings).assign(stage=number))
         ours = student(patch.image) if student else []
         if name == chosen[0]:
-            mapped = phis[shown_phi][stage - 1].to(theirs[0].device)(ours[stage - 1]) if shown_phi else None
+            mapped = None
+            if shown_phi:
+                pair = common.index(stage - 1)
+                mapped = phis[shown_phi][pair].to(theirs[0].device)(ours[pair])
             bands = stage_bands(theirs[stage - 1], mapped, **settings)
         for origin, stages in phis.items():
-            for number, (s, t, phi) in enumerate(zip(ours, theirs, stages, strict=True), start=1):
-                norms = mismatch_norms(t, s, phi.to(t.device), **settings)
+            for index, s, phi in zip(common, ours, stages, strict=True):
+                norms = mismatch_norms(theirs[index], s, phi.to(s.device), **settings)
                 sides = {"high_norm": norms.high, "low_norm": norms.low, **norms.relative._asdict()}
-                mismatches.append({"stage": number, "phi": origin, "case": name, **sides})
+                mismatches.append({"stage": index + 1, "phi": origin, "case": name, **sides})
     return Diagnosis(
         teacher=teacher_folder,
         student=student_folder,
@@ -208,29 +214,39 @@ class _Model:
         return [feature.cpu() if feature.device.type == "mps" else feature for feature in features]
 
 
-def _refuse_other_stages(student: _Model, teacher: _Model) -> None:
+def _common_stages(student: _Model, teacher: _Model) -> list[int]:
+    """The teacher's stage, counted from 0, that each of the student's has the resolution of."""
     if student.ndim != teacher.ndim:
         raise StageMismatch(
             f"the student has {student.ndim} dimensions ({student.configuration}) and the teacher {teacher.ndim} "
             f"({teacher.configuration}); give a student that was made from this teacher.",
             option="student",
         )
-    if len(student.channels) != len(teacher.channels):
+    pairs = stage_pairs(*(stage_factors(each.folder.plans, each.configuration) for each in (student, teacher)))
+    if len(pairs) < len(student.channels):
         raise StageMismatch(
-            f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}; stages are "
-            "compared one by one, so give a student that was made from this teacher.",
+            f"the student has {len(student.channels)} stages and the teacher {len(teacher.channels)}, of which "
+            f"{len(pairs)} have equal resolution; each of the student's is compared with one of the teacher's, so give "
+            "a student that was made from this teacher.",
             option="student",
         )
+    return [theirs for _, theirs in pairs]
 
 
-def _phis(student: _Model, teacher: _Model, fitting: Iterable[tuple[str, Patch]]) -> dict[str, Sequence[nn.Module]]:
-    """φ of every stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
+def _phis(
+    student: _Model, teacher: _Model, common: Sequence[int], fitting: Iterable[tuple[str, Patch]]
+) -> dict[str, Sequence[nn.Module]]:
+    """φ of every common stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
     ndim = teacher.ndim
-    fits = [LeastSquaresPhi(s, t, ndim=ndim) for s, t in zip(student.channels, teacher.channels, strict=True)]
+    fits = [
+        LeastSquaresPhi(s, teacher.channels[index], ndim=ndim)
+        for s, index in zip(student.channels, common, strict=True)
+    ]
     fitted = 0
     for _, patch in fitting:
-        for fit, s, t in zip(fits, student(patch.image), teacher(patch.image), strict=True):
-            fit.add(s, t)
+        theirs = teacher(patch.image)
+        for fit, s, index in zip(fits, student(patch.image), common, strict=True):
+            fit.add(s, theirs[index])
         fitted += 1
     if not fitted:
         raise UserError("there is no training case left to fit φ on; ask for fewer cases.", option="cases")

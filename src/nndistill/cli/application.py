@@ -59,6 +59,7 @@ app.command("trainer-path")(trainer_path)
 
 _LISTS: dict[str, Callable[[str], bool]] = {
     "--features": str.isdigit,
+    "--blocks": str.isdigit,
     "--patch-size": str.isdigit,
     "--names": bool,
     "--predictions": bool,
@@ -68,10 +69,18 @@ _LISTS: dict[str, Callable[[str], bool]] = {
 
 Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.
 """
-_LISTS_OF_FOLDS: dict[str, dict[str, Callable[[str], bool]]] = {
-    command: {"--fold": lambda word: word.isdigit() or word == "all"} for command in ("predict", "export", "benchmark")
+_LISTS_OF_COMMANDS: dict[str, dict[str, Callable[[str], bool]]] = {
+    **{
+        command: {"--fold": lambda word: word.isdigit() or word == "all"}
+        for command in ("predict", "export", "benchmark")
+    },
+    "complexity": {
+        "--reduction": str.isdigit,
+        "--stages": str.isdigit,
+        "--architecture": ("teacher", "plain").__contains__,
+    },
 }
-"""The same, by command: elsewhere `--fold` takes one, and a number after it may be a data set's."""
+"""The same, by command: elsewhere, these options take one value, and a number after it may be a data set's."""
 _INTERRUPTED = 130
 _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Click that Typer brings
 
@@ -105,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
 def _one_value_per_option(arguments: list[str]) -> list[str]:
     """Rewrite `--features 16 32` as `--features 16 --features 32`, the only form that Click parses."""
     rewritten: list[str] = []
-    lists = _LISTS | _LISTS_OF_FOLDS.get(next(iter(arguments), ""), {})
+    lists = _LISTS | _LISTS_OF_COMMANDS.get(next(iter(arguments), ""), {})
     option = None
     for argument, following in pairwise([*arguments, ""]):
         if argument in lists and _is_value(lists[argument], following):

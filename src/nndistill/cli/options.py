@@ -30,6 +30,13 @@ Configuration = Annotated[
     ),
 ]
 Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage, such as --features 16 32 64 128.")]
+Blocks = Annotated[
+    list[int] | None,
+    typer.Option(
+        help="Residual blocks of each of the student's encoder stages, or convolutions if it is plain, such as "
+        "--blocks 1 2 2 2; or one number for all. Default: the teacher's, or 2 if only the student is plain."
+    ),
+]
 RecipeName = Annotated[
     str, typer.Option("--recipe", help="Name of a recipe (see nndistill recipes), or a YAML file of your own.")
 ]

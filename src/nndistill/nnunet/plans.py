@@ -1,4 +1,4 @@
-"""Plans files, which define a network. A student's plans are the teacher's with fewer channels."""
+"""Plans files, which define a network. A student's plans are the teacher's with a smaller network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,12 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from torch import nn
 
 from ..errors import UnknownName, UserError
+from .architecture import FEWEST_STAGES, Architecture, as_kind, with_blocks, with_features
 from .configuration import managers, patch_factors
 from .trainer_class import find_trainer, network_of_trainer
 
 SMALLEST_STAGE = 8
 """The fewest channels of a student stage, unless the teacher's has fewer; the paper's release does the same."""
-
-_FEWEST_STAGES = 3
-"""With two stages, nnU-Net's deep supervision has one output, whose weight becomes 0 / 0."""
-
-_PER_ENCODER_STAGE = {"kernel_sizes", "strides", "n_blocks_per_stage", "n_conv_per_stage"}
 
 
 def distillable_configuration(plans: dict[str, Any], name: str | None = None, *, source: str = "the plans") -> str:
@@ -112,16 +108,25 @@ def reduced_features(teacher: Sequence[int], reduction: int, *, floor: int = SMA
     return [min(channels, max(channels // reduction, floor)) for channels in teacher]
 
 
+def stage_factors(plans: dict[str, Any], configuration: str) -> list[tuple[int, ...]]:
+    """Return by how much each encoder stage is coarser than the image along each axis, fine to coarse."""
+    kept = resolved_configuration(plans, configuration)
+    strides, axes = _strides(kept["architecture"]["arch_kwargs"]), len(kept["patch_size"])
+    return [tuple(patch_factors(strides[:stages], axes)) for stages in range(1, len(strides) + 1)]
+
+
 def derive_plans(
     plans: dict[str, Any],
     configuration: str,
     *,
     features: Sequence[int] | None = None,
+    blocks: Sequence[int] | None = None,
+    architecture: Architecture = "teacher",
     patch_size: Sequence[int] | None = None,
     batch_size: int | None = None,
     name: str,
 ) -> dict[str, Any]:
-    """Derive plans with other channels, patch size or batch size; only one configuration is kept.
+    """Derive plans with another network, patch size or batch size; only one configuration is kept.
 
     They need the same preprocessed data, so nothing has to be preprocessed again. A network that was the first stage
     of a cascade is no longer: the second stage is not in the plans.
@@ -130,45 +135,44 @@ def derive_plans(
         plans: A plans file's content; it is not changed.
         configuration: The configuration to keep.
         features: Channels of each stage; fewer entries than stages make a shallower network.
+        blocks: Residual blocks of each encoder stage, or convolutions of a plain network; or one number for all.
+        architecture: `plain` for a `PlainConvUNet` with the same stages.
         patch_size: Voxels per patch along each axis, divisible by the network's strides.
         batch_size: Patches per batch.
         name: `plans_name` of the new plans.
 
     Raises:
-        UserError: Too many or non-positive features, or a patch size that the network cannot take.
+        UserError: Too many or non-positive features, blocks that do not fit the stages, or a patch size the network
+            cannot take.
+        UnknownName: There is no such architecture.
     """
     kept = resolved_configuration(plans, configuration)
     kept.pop("next_stage", None)
     stages = len(features_per_stage(plans, configuration))
+    kept["architecture"] = as_kind(kept["architecture"], architecture)
     arguments = kept["architecture"]["arch_kwargs"]
     if features is not None:
-        if stages < _FEWEST_STAGES:
+        if stages < FEWEST_STAGES:
             raise UserError(
                 f"the network of {configuration} has {stages} stages, and nnU-Net's training with deep supervision "
-                f"needs at least {_FEWEST_STAGES}."
+                f"needs at least {FEWEST_STAGES}."
             )
-        if not _FEWEST_STAGES <= len(features) <= stages or min(features) < 1:
+        if not FEWEST_STAGES <= len(features) <= stages or min(features) < 1:
             raise UserError(
                 f"the features {' '.join(map(str, features))} do not fit the plans, which have {stages} stages: "
-                f"give between {_FEWEST_STAGES} and {stages} positive numbers.",
+                f"give between {FEWEST_STAGES} and {stages} positive numbers.",
                 option="features",
             )
-        for key in _PER_ENCODER_STAGE & arguments.keys():
-            if isinstance(arguments[key], list):
-                arguments[key] = arguments[key][: len(features)]
-        decoder = arguments.get("n_conv_per_stage_decoder")
-        if isinstance(decoder, list):  # from the deepest stage up
-            arguments["n_conv_per_stage_decoder"] = list(decoder)[stages - len(features) :]
-        arguments["n_stages"] = len(features)
-        arguments["features_per_stage"] = list(features)
+        arguments = with_features(arguments, features)
+    if blocks is not None:
+        arguments = with_blocks(arguments, blocks)
+    kept["architecture"] = {**kept["architecture"], "arch_kwargs": arguments}
     axes = len(kept["patch_size"])
     if patch_size is not None:
         kept["patch_size"] = list(patch_size)
     if batch_size is not None:
         kept["batch_size"] = batch_size
-    strides = arguments["strides"]
-    per_stage = [strides] * arguments["n_stages"] if isinstance(strides, int) else strides
-    _check_patch_size(kept["patch_size"], per_stage, axes)
+    _check_patch_size(kept["patch_size"], _strides(arguments), axes)
     copied = {key: deepcopy(value) for key, value in plans.items() if key != "configurations"}
     return {**copied, "plans_name": name, "configurations": {configuration: kept}}
 
@@ -236,6 +240,12 @@ def _median_slices(plans: dict[str, Any]) -> int:
             "slices an image has; plan the data set again with nnU-Net."
         )
     return int(shape[0])
+
+
+def _strides(arguments: dict[str, Any]) -> list[Any]:
+    """The strides of each encoder stage of a network with these arguments."""
+    strides = arguments["strides"]
+    return [strides] * arguments["n_stages"] if isinstance(strides, int) else list(strides)
 
 
 def _check_patch_size(patch_size: Sequence[int], strides: Sequence[Any], axes: int) -> None:

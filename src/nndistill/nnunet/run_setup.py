@@ -106,17 +106,30 @@ class Unlabelled(Strict):
 
 
 class Distillation(Strict):
-    """Which method compares student and teacher, with which options and weight, from what the student starts, what
-    computes the teacher, and on which images without labels too."""
+    """Which method compares which stages of student and teacher, with which options and weight, from what the student
+    starts, what computes the teacher, and on which images without labels too.
+
+    `stages` are the student's and the teacher's encoder stages of equal resolution, counted from 0, the finest.
+    """
 
     method: str
     options: dict[str, Any] = Field(default_factory=dict)
     student_channels: list[int]
     teacher: Teacher
+    stages: list[tuple[int, int]]
     init: Literal["random", "teacher"] = "random"
     weighting: Weighting
     teacher_engine: Wanted = "auto"
     unlabelled: Unlabelled | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """In older setups, all stages are compared, one by one."""
+        match values:
+            case {"student_channels": list(ours), "teacher": {"channels": list(theirs)}} if "stages" not in values:
+                return {**values, "stages": [(stage, stage) for stage in range(min(len(ours), len(theirs)))]}
+        return values
 
     def build_method(
         self, *, fold: str | int, ndim: int = 3, classes: int | None = None, ignores: bool | None = None
@@ -134,8 +147,8 @@ class Distillation(Strict):
             [
                 build_method(
                     self.method,
-                    student_channels=self.student_channels,
-                    teacher_channels=network.model.channels,
+                    student_channels=[self.student_channels[ours] for ours, _ in self.stages],
+                    teacher_channels=[network.model.channels[theirs] for _, theirs in self.stages],
                     ndim=ndim,
                     classes=classes,
                     ignores=ignores,

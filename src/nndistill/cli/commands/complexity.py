@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ..options import AsJson, Configuration, Features
+from ..options import AsJson, Blocks, Configuration, Features
 from ..output import print_json, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...nnunet.architecture import Architecture
+
 
 def complexity(
     plans_or_model: Annotated[Path, typer.Argument(help="Plans file with a dataset.json next to it, or model folder.")],
     configuration: Configuration = None,
-    reduction: Annotated[int, typer.Option(help="Factor by which the student's channels are reduced.")] = 4,
+    reduction: Annotated[
+        list[int] | None,
+        typer.Option(help="Factor by which the student's channels are reduced, or several to choose from. Default: 4."),
+    ] = None,
     features: Features = None,
+    stages: Annotated[
+        list[int] | None,
+        typer.Option(help="Number of the student's stages, or several to choose from. Default: the network's."),
+    ] = None,
+    blocks: Blocks = None,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(help="The student's kind of network: teacher, plain, or both to choose from. Default: teacher."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count the parameters and FLOPs of a network and of its student, per patch and per case."""
+    """Count the parameters and FLOPs of a network and of students that it could have, per patch and per case."""
     from ...analysis.complexity import PAPER_FACTOR
-    from ...analysis.costs import network_costs
+    from ...analysis.costs import candidate_costs
+    from ...nnunet.student_shape import StudentShape
 
-    costs = network_costs(plans_or_model, configuration=configuration, reduction=reduction, features=features)
+    divisors = reduction if reduction and not features else [4]
+    depths: list[int | None] = [*stages] if stages else [None]
+    kinds = cast("list[Architecture]", architecture or ["teacher"])  # others are refused where plans are derived
+    candidates = {
+        (shape := StudentShape(divisor, features, depth, blocks, kind)).name: shape
+        for divisor, depth, kind in product(divisors, depths, kinds)
+    }
+    costs = candidate_costs(plans_or_model, list(candidates.values()), configuration=configuration)
+    if len(candidates) == 1:
+        costs = costs.rename(index=dict.fromkeys(candidates, "student"))
     if as_json:
         print_json(costs.to_dict(orient="index"))
+        return
+    if len(candidates) > 1:
+        show(readable_candidates(costs), "Costs of the networks")
+        print(
+            "\nFLOPs are those of convolutions, two per multiply-add; ÷ says how many times fewer than the network's "
+            "they are."
+        )
         return
     show(readable_costs(costs).T, "Costs of the networks")
     print(
@@ -56,5 +88,17 @@ def readable_costs(costs: pd.DataFrame) -> pd.DataFrame:
             "as the paper counts": costs["flops_patch"].map(lambda n: f"{least * n / 1e9:.1f}–{most * n / 1e9:.1f} G"),
             "patches per case": costs["patches_case"],
             "FLOPs per case": costs["flops_case"].map(lambda n: f"{n / 1e9:.1f} G"),
+        }
+    )
+
+
+def readable_candidates(costs: pd.DataFrame) -> pd.DataFrame:
+    """Write the table of `candidate_costs` with one row per network, and in brackets how many times fewer it has."""
+    readable = readable_costs(costs)
+    fewer = {what: costs[f"{what}_ratio"].map(" (÷{:.1f})".format) for what in ("parameters", "flops")}
+    return readable[["channels"]].assign(
+        **{
+            "parameters": readable["parameters"] + fewer["parameters"],
+            "FLOPs per patch": readable["FLOPs per patch"] + fewer["flops"],
         }
     )

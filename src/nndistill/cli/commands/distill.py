@@ -15,6 +15,7 @@ from ..options import (
     Accumulate,
     AsJson,
     BatchSize,
+    Blocks,
     Configuration,
     Device,
     Epochs,
@@ -87,6 +88,17 @@ def distill(
     ] = None,
     reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
     features: Features = None,
+    stages: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of the student's stages; the teacher's deepest are left out. Default: the teacher's."
+        ),
+    ] = None,
+    blocks: Blocks = None,
+    architecture: Annotated[
+        Literal["teacher", "plain"],
+        typer.Option(help="The student's kind of network: the teacher's, or one without residual connections."),
+    ] = "teacher",
     init: Annotated[
         Literal["random", "teacher"],
         typer.Option(help="What the student starts from: random weights, or the teacher's most important channels."),
@@ -184,6 +196,9 @@ def distill(
                 recipe=recipe,
                 reduction=reduction,
                 features=features,
+                stages=stages,
+                blocks=blocks,
+                architecture=architecture,
                 batch_size=batch_size,
                 teacher_fold=teacher_fold,
                 also_teachers=also_teacher or [],

@@ -15,6 +15,7 @@ import pandas as pd
 from ...errors import UserError
 from ...methods.registry import default_options
 from ...recipes import Recipe
+from ..architecture import BLOCKS
 from ..plans import features_per_stage, resolved_configuration
 from ..run_setup import KEY, Distillation, RunSetup, Teacher
 from .checkpoints import read_checkpoint
@@ -69,6 +70,7 @@ def read_history(model: Path, fold: str) -> History:
         "Model": model.resolve().name,
         "Checkpoint": f"fold_{fold}/{file.name}",
         **(_method_facts(setup, fold, log) if setup else {}),
+        "Network": _network(resolved["architecture"]),
         "Channels": _channels(folder.plans, configuration),
         "Patch": "×".join(map(str, resolved["patch_size"])),
         "Batch": str(resolved["batch_size"]),
@@ -105,6 +107,14 @@ def _log(logging: Mapping[str, Any]) -> pd.DataFrame:
 def _values(logging: Mapping[str, Any], key: str) -> list[float]:
     """One value per epoch; lists, or arrays of trainers from elsewhere."""
     return [float(value) for value in logging.get(key, [])]
+
+
+def _network(architecture: dict[str, Any]) -> str:
+    """The name of the class and, of a U-Net, the blocks or convolutions of each encoder stage."""
+    arguments = architecture["arch_kwargs"]
+    blocks = [arguments[key] for key in BLOCKS if key in arguments]
+    names = [architecture["network_class_name"].rpartition(".")[2]]
+    return ", ".join(names + [f"blocks {_list(of) if isinstance(of, list) else of}" for of in blocks])
 
 
 def _channels(plans: dict[str, Any], configuration: str) -> str:

@@ -11,7 +11,8 @@ from torch import nn
 
 from ...errors import UserError
 from ...taps import TappedNetwork, Taps, nnunet_taps, unwrapped
-from ..plans import build_network, features_per_stage, input_channels, resolved_configuration
+from ..plans import build_network, features_per_stage, input_channels, resolved_configuration, stage_factors
+from ..stage_pairs import stage_pairs
 from .model_folder import ModelFolder
 
 
@@ -59,12 +60,12 @@ def refuse_unlike_stages(
         )
     with torch.device("meta"):
         student = build_network(plans, configuration, teacher.dataset_json)
-    # a method that compares logits alone takes a student of fewer stages
-    for stage, (ours, theirs) in enumerate(zip(_stage_shapes(student, shape), taught, strict=False), start=1):
-        if ours[2:] != theirs[2:]:
+    students = _stage_shapes(student, shape)
+    for ours, theirs in stage_pairs(*(stage_factors(of, configuration) for of in (plans, teacher.plans))):
+        if students[ours][2:] != taught[theirs][2:]:
             raise UserError(
-                f"in stage {stage}, the student's features have {_size(ours)} voxels and the teacher's "
-                f"{_size(theirs)}: the teacher's trainer builds another network than its plans describe."
+                f"in stage {ours + 1}, the student's features have {_size(students[ours])} voxels and the teacher's "
+                f"{_size(taught[theirs])}: the teacher's trainer builds another network than its plans describe."
             )
 
 

@@ -19,7 +19,7 @@ def trained_phi(
     *,
     ndim: int = 3,
 ) -> list[Phi] | None:
-    """Read φ of every encoder stage.
+    """Read φ of every encoder stage that student and teacher have in common.
 
     Args:
         student: The student's model folder.
@@ -29,21 +29,22 @@ def trained_phi(
         ndim: Number of dimensions of the networks.
 
     Returns:
-        One convolution per stage, fine to coarse; `None` if the student was trained without φ, with another teacher,
-        or by stock nnU-Net.
+        One convolution per common stage, fine to coarse; `None` if the student was trained without φ, with another
+        teacher, or by stock nnU-Net.
     """
     if KEY not in student.plans or KEY not in checkpoint:
         return None
     setup = RunSetup.of(student.plans).distillation
     if setup is None or _model(setup.teacher.folder) != _model(teacher.path):
         return None
-    if len(setup.student_channels) != len(teacher_channels):
+    if len(setup.teacher.channels) != len(teacher_channels):
         return None
     weights = checkpoint[KEY].get("method", {})
     stages = []
-    for stage, (inputs, outputs) in enumerate(zip(setup.student_channels, teacher_channels, strict=True)):
-        convolution = new_phi(inputs, outputs, ndim=ndim).requires_grad_(False)
-        own = {name: weights.get(f"phi.{stage}.{name}") for name in ("weight", "bias")}
+    for pair, (ours, theirs) in enumerate(setup.stages):
+        channels = setup.student_channels[ours], teacher_channels[theirs]
+        convolution = new_phi(*channels, ndim=ndim).requires_grad_(False)
+        own = {name: weights.get(f"phi.{pair}.{name}") for name in ("weight", "bias")}
         if any(own[name] is None or own[name].shape != value.shape for name, value in convolution.named_parameters()):
             return None
         convolution.load_state_dict(own)

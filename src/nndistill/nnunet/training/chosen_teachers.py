@@ -18,7 +18,7 @@ from ..data.preprocessed_case import split_of_fold
 from ..models.checkpoints import read_checkpoint
 from ..models.model_folder import ModelFolder
 from ..models.validated_cases import validated_cases
-from ..plans import build_network, derive_plans, features_per_stage, resolved_configuration
+from ..plans import build_network, derive_plans, features_per_stage, resolved_configuration, stage_factors
 from ..run_setup import Teacher, TeacherModel, Together
 
 OUT_OF_FOLD: Literal["out-of-fold"] = "out-of-fold"
@@ -202,6 +202,8 @@ def refuse_unlike_teachers(teachers: Sequence[ChosenTeacher], configuration: str
         _refuse_unlike("spacings", first, next(spacings), teacher.model, next(spacings))
         schemes = (list(each["normalization_schemes"]) for each in (ours, theirs))
         _refuse_unlike("normalisations", first, next(schemes), teacher.model, next(schemes))
+        factors = (stage_factors(each.plans, configuration) for each in (first, teacher.model))
+        _refuse_unlike("resolutions of their stages", first, next(factors), teacher.model, next(factors))
         axes = (list(model.plans["transpose_forward"]) for model in (first, teacher.model))
         _refuse_unlike("orders of the axes", first, next(axes), teacher.model, next(axes))
         derive_plans(teacher.model.plans, configuration, patch_size=ours["patch_size"], name="taught together")

@@ -20,7 +20,7 @@ from ...errors import UserError
 from ...files import digest
 from ...methods import Method
 from ...methods.several_teachers import unprepared_by_teacher
-from ...taps import unwrapped
+from ...taps import Taps, nnunet_taps, paired_taps, unwrapped
 from ...teacher_engines import TeacherEngine, TorchEngine
 from ...teacher_engines.choice import UNDECIDED
 from ..data.out_of_fold import out_of_fold
@@ -112,7 +112,6 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if teachers and self._starts_from_teacher:
             self._start_from(teachers[0])
         self.teachers = teachers if self.method.needs else []
-        self.teacher_engines = [self._engine_of(number, teacher) for number, teacher in enumerate(self.teachers)]
         several = len(self.teachers) > 1 or self._out_of_fold
         self._who_teaches = self._timetable() if self.teachers and several else None
         self.distiller = self._make_distiller()
@@ -153,12 +152,20 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         return who_teaches
 
     def _make_distiller(self) -> Distiller:
-        if len(self.teachers) <= 1:
-            teacher, engine = (self.teachers[0], self.teacher_engines[0]) if self.teachers else (None, None)
-            return Distiller(self.network, teacher, self.method, teacher_engine=engine)
-        together = self.distillation.teacher.together
-        ensemble = ensemble_of(self.teacher_engines, together, regions=self.label_manager.has_regions)
-        return Distiller(self.network, self.teachers, self.method, teacher_engine=ensemble)
+        if not self.teachers:
+            return Distiller(self.network, None, self.method)
+        # all teachers have the stages of the first
+        ours, theirs = paired_taps(nnunet_taps(self.network), nnunet_taps(self.teachers[0]), self.distillation.stages)
+        engines = self.teacher_engines = [self._engine_of(*each, theirs) for each in enumerate(self.teachers)]
+        together, regions = self.distillation.teacher.together, self.label_manager.has_regions
+        return Distiller(
+            self.network,
+            self.teachers if len(engines) > 1 else self.teachers[0],
+            self.method,
+            student_taps=ours,
+            teacher_taps=theirs,
+            teacher_engine=ensemble_of(engines, together, regions=regions) if len(engines) > 1 else engines[0],
+        )
 
     def _prepare_method(self) -> None:
         """Let the method learn from the teachers before the first epoch, unless an earlier run left what it learned."""
@@ -391,12 +398,12 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         network = self.teacher_networks[number]
         return ModelFolder.read(Path(network.model.folder)).checkpoint_file(network.fold, network.model.checkpoint)
 
-    def _engine_of(self, number: int, teacher: torch.nn.Module) -> TeacherEngine:
+    def _engine_of(self, number: int, teacher: torch.nn.Module, taps: Taps) -> TeacherEngine:
         checkpoint_file = self._teacher_file(number)
         batches = (self.num_epochs - self.current_epoch) * self.num_iterations_per_epoch
         turns = len(self.teachers) if self.distillation.teacher.together == "rotate" else 1
         return teacher_engine(
-            TorchEngine.reading(teacher.eval(), self.method.needs),
+            TorchEngine.reading(teacher.eval(), self.method.needs, taps=taps),
             wanted=self.distillation.teacher_engine,
             kept=self._resumed_engines[number],
             device=self.device,

@@ -98,15 +98,15 @@ def refuse_unlike_networks(student: nn.Module, teacher: nn.Module) -> None:
             f"a student cannot start from this teacher: it is a {type(student).__name__} and the teacher a "
             f"{type(teacher).__name__}, and only a PlainConvUNet or a ResidualEncoderUNet can be cut out of one of its "
             "own kind. Let it start from random weights.",
-            option="init",
+            option=("architecture", "init"),
         )
     ours, theirs = (dict(network.named_modules()) for network in (student, teacher))
     few, many = (_stages(network) for network in (student, teacher))
     if few != many:
         raise UserError(
-            f"a student of {few} stages cannot start from a teacher of {many}: give the channels of {many} stages, or "
-            "let it start from random weights.",
-            option=("features", "init"),
+            f"a student of {few} stages cannot start from a teacher of {many}: give it {many} stages, or let it start "
+            "from random weights.",
+            option=("features", "stages", "init"),
         )
     here, there = ({layer.path: layer for layer in _layers(network)} for network in (student, teacher))
     unlike = sorted(path for path in here.keys() ^ there.keys() if ".skip." not in path)  # these follow from the widths
@@ -114,8 +114,9 @@ def refuse_unlike_networks(student: nn.Module, teacher: nn.Module) -> None:
     if unlike:
         raise UserError(
             f"a student cannot start from this teacher: they differ at {unlike[0]} in more than having fewer channels. "
-            "Choose at most the teacher's channels at each stage, or let it start from random weights.",
-            option=("features", "init"),
+            "Choose at most the teacher's channels and just its blocks at each stage, or let it start from random "
+            "weights.",
+            option=("features", "blocks", "init"),
         )
 
 

@@ -15,6 +15,7 @@ from ...files import read_json
 from ...methods import Method, build_method, option_names
 from ...recipes import Recipe, Weighting, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
+from ..architecture import Architecture
 from ..data.preprocessed_case import split_of_fold
 from ..models.checkpoints import read_checkpoint
 from ..models.data_compatibility import refuse_incompatible_data
@@ -22,14 +23,15 @@ from ..models.model_folder import ModelFolder
 from ..models.stages import refuse_unlike_stages
 from ..plans import (
     build_network,
-    derive_plans,
     dimensions,
     features_per_stage,
     has_regions,
-    reduced_features,
     resolved_configuration,
+    stage_factors,
 )
 from ..run_setup import Distillation, RunSetup
+from ..stage_pairs import stage_pairs
+from ..student_shape import StudentShape
 from ..workspace import dataset_folder, preprocessed_folder
 from .chosen_teachers import (
     OUT_OF_FOLD,
@@ -59,6 +61,9 @@ def prepare_student(
     recipe: Recipe | str | Path,
     reduction: int = 4,
     features: Sequence[int] | None = None,
+    stages: int | None = None,
+    blocks: Sequence[int] | None = None,
+    architecture: Architecture = "teacher",
     batch_size: int | None = None,
     teacher_fold: str | Sequence[str] | None = None,
     also_teachers: Sequence[Path | str] = (),
@@ -82,6 +87,11 @@ def prepare_student(
         recipe: How to train, and with which method; a name or a YAML file is loaded.
         reduction: The paper's r, by which the teacher's channels are divided.
         features: Channels of each student stage, instead of `reduction`.
+        stages: Number of student stages; the teacher's deepest ones are left out. Default: all.
+        blocks: Residual blocks of each encoder stage, or convolutions if the student is plain; or one number for all
+            stages. Default: the teacher's, or two convolutions if only the student is plain.
+        architecture: `teacher`, or `plain` for a `PlainConvUNet`, which has no residual connections. Whatever the
+            shape, methods compare the stages of equal resolution.
         batch_size: Patches per batch; default: the teacher's.
         teacher_fold: Fold of the teacher's checkpoint, or several that teach together; `out-of-fold`, if each case is
             to be taught by the fold that has not seen it. Default: `fold`.
@@ -141,14 +151,36 @@ def prepare_student(
     refuse_incompatible_data(teacher, configuration, folder)
     split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
 
-    teacher_features = features_per_stage(teacher.plans, configuration)
-    student_features = list(features) if features else reduced_features(teacher_features, reduction)
     options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
+    shape = StudentShape(
+        reduction=reduction, features=features, stages=stages, blocks=blocks, architecture=architecture
+    )
+    plans_name = teacher.plans["plans_name"]
+    if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
+        plans_name = with_configuration(plans_name, configuration)
+    if unlabelled is not None and unlabelled_share is None:
+        unlabelled_share = _EVEN
+    default = default_name(
+        plans_name,
+        recipe,
+        size=shape.name,
+        init=init,
+        batch_size=batch_size,
+        teacher_checkpoint=teacher_checkpoint,
+        unlabelled_share=unlabelled_share,
+        together=together if len(taught_by) > 1 or together == OUT_OF_FOLD else None,
+    )
+    run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
+    plans = shape.derived_plans(
+        {**teacher.plans, "dataset_name": folder.name}, configuration, batch_size=batch_size, name=run.plans_name
+    )
+    ours = features_per_stage(plans, configuration)
+    pairs = stage_pairs(*(stage_factors(of, configuration) for of in (plans, teacher.plans)))
     method, *_ = [
         build_method(
             recipe.method,
-            student_channels=student_features,
-            teacher_channels=features_per_stage(model.plans, configuration),
+            student_channels=[ours[stage] for stage, _ in pairs],
+            teacher_channels=[features_per_stage(model.plans, configuration)[stage] for _, stage in pairs],
             ndim=ndim,
             **options,
         )
@@ -157,32 +189,8 @@ def prepare_student(
     weighting = weighting_of(recipe, method)
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
-    if unlabelled is not None:
-        unlabelled_share = _EVEN if unlabelled_share is None else unlabelled_share
+    if unlabelled is not None and unlabelled_share is not None:
         _refuse_useless_images(method, recipe, weighting, unlabelled_share)
-
-    plans_name = teacher.plans["plans_name"]
-    if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
-        plans_name = with_configuration(plans_name, configuration)
-    size = f"f{'-'.join(map(str, features))}" if features else f"r{reduction}"
-    default = default_name(
-        plans_name,
-        recipe,
-        size=size,
-        init=init,
-        batch_size=batch_size,
-        teacher_checkpoint=teacher_checkpoint,
-        unlabelled_share=unlabelled_share,
-        together=together if len(taught_by) > 1 or together == OUT_OF_FOLD else None,
-    )
-    run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
-    plans = derive_plans(
-        {**teacher.plans, "dataset_name": folder.name},
-        configuration,
-        features=student_features,
-        batch_size=batch_size,
-        name=run.plans_name,
-    )
     compared = taught_by if method.needs else taught_by[:1] if init == "teacher" else []
     for each in compared:
         refuse_unlike_stages(each.model, each.checkpoint_file, plans, configuration)
@@ -203,8 +211,9 @@ def prepare_student(
         distillation=Distillation(
             method=recipe.method,
             options=options,
-            student_channels=student_features,
+            student_channels=ours,
             teacher=setup_of(taught_by, configuration, fold=fold, together=together),
+            stages=pairs,
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
@@ -213,7 +222,7 @@ def prepare_student(
     )
     plans = setup.into(plans)
     if resume and name is None:
-        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=size, init=init), plans)
+        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=shape.name, init=init), plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
     if len(taught_by) > 1 and method.needs:
         logger.info("%s", described_cost(taught_by, configuration, together))
