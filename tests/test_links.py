@@ -47,6 +47,10 @@ def test_readme_links_to_the_documentation():
     assert len(_LINK.findall(FILES[0].read_text(encoding="utf-8"))) > 10
 
 
+def test_readme_fits_on_a_screen_or_two():
+    assert len(FILES[0].read_text(encoding="utf-8").splitlines()) <= 80
+
+
 def test_a_missing_file_heading_or_image_is_found(tmp_path):
     (tmp_path / "page.md").write_text("# Page\n\n## One `word` more\n")
     text = "## Here\n[a](page.md#one-word-more) [b](#here) [c](https://example.org) `[d](no)`\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
@@ -44,6 +45,16 @@ def test_every_message_follows_the_style():
     assert len(said) > 300
     found = [line for file, number, text in said for line in findings(file, text, number)]
     assert not found, "\n" + "\n".join(found)
+
+
+def test_troubleshooting_quotes_messages_that_exist():
+    page = (REPOSITORY / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| `([^`]*)` \|", page.partition("## nnU-Net and PyTorch")[0], re.MULTILINE)
+    assert len(quoted) > 15
+    said = {text for file in (REPOSITORY / "src").rglob("*.py") for _, _, text in messages(file)}
+    for message in quoted:
+        pattern = re.compile(".*".join(re.escape(part) for part in message.split("…")), re.DOTALL)
+        assert any(pattern.search(text) for text in said), message
 
 
 @pytest.mark.parametrize(
