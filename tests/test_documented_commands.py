@@ -180,7 +180,9 @@ def _walk(page: Path, folder: Path, *, instead: dict[str, str], **variables: str
     (programs / "shrunk.py").write_text(_SHRINKING)
     (programs / "nndistill").write_text(f'#!/bin/sh\nexec {sys.executable} {programs}/shrunk.py "$@"\n')
     (programs / "nndistill").chmod(0o755)
-    lines = [line.text for block in blocks(page) for line in block if not line.text.startswith(("make", "export"))]
+    lines = [
+        line.text for block in blocks(page) for line in block if not line.text.startswith(("make", "export NNDISTILL"))
+    ]
     assert lines
     for word, replacement in instead.items():
         assert any(word in line for line in lines), word
@@ -225,6 +227,17 @@ def test_the_tutorial_on_real_mri_runs(tmp_path):
     _make_task(task)
     _walk(TUTORIALS / "hippocampus.md", tmp_path, instead={}, NNDISTILL_DATA=str(task.parent))
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_five_folds_of_a_phantom_are_distilled_with_two_seeds_and_compared(tmp_path):
+    page = REPOSITORY / "docs" / "how-to" / "folds.md"
+    smaller = {"--cases 10": "--cases 5", "--features 16 32 64 128": "--features 8 16 32"}
+    own, alone = "TEACHER=TEACHER_FOLDER RECIPE=paper", "nndistill distill TEACHER_FOLDER --fold all"
+    _walk(page, tmp_path, instead={**smaller, own: "true", alone: "true"})
+    for seed in (1, 2):
+        rows = (tmp_path / f"seed{seed}.csv").read_text().splitlines()
+        assert len({row.split(",")[0] for row in rows[1:]}) == 5
 
 
 def _make_task(task: Path) -> None:
