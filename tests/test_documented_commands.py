@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 
 from documented import PAGES, REPOSITORY, Line, blocks, commands, parse_nndistill, parse_nnunet, parse_script
 from nndistill import recipes
+from nndistill.cli import application
 from nndistill.cli.commands import distill as distill_command
 from nndistill.files import read_json, write_json
 
@@ -47,6 +50,21 @@ def test_every_line_of_nndistill_parses_with_what_it_requires():
             parse_nndistill(words[1:])
         except Exception as error:
             pytest.fail(f"{line}\n{words}\n{error!r} {getattr(error, 'message', '')}")
+
+
+def test_the_reference_has_every_command_and_option_of_the_command_line():
+    text = runpy.run_path(str(REPOSITORY / "docs" / "command_list.py"))["reference"]()
+    sections = {part.partition("`")[0]: part for part in f"\n{text}".split("\n## `")[1:]}
+    assert {"distill", "prepare brats2024", "study run"} <= set(sections)
+    assert "| `--reduction` | `4` | " in sections["distill"]
+    assert "cirkd, cwd, dcd" in sections["distill"]
+    command = typer.main.get_command(application.app)
+    for name, child in command.commands.items():
+        for parameter in child.params:
+            assert parameter.param_type_name == "argument" or f"`{parameter.opts[-1]}`" in sections[name], (
+                name,
+                parameter.opts,
+            )
 
 
 def test_every_line_of_nnunet_parses(monkeypatch):
