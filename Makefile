@@ -11,9 +11,9 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Python 3.12 and later count covered lines with sys.monitoring; tracing each call takes about a third more time.
 coverage_core = $(shell $(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
-.PHONY: demo test test-without-training test-slow test-gpu check lint types docs benchmark clean
+.PHONY: demo test test-without-training test-slow test-gpu check lint types docs prose benchmark clean
 
-demo: $(VENV)/.runtime  ## the main job on made-up data; minutes on two cores
+demo: $(VENV)/.runtime  ## the main job on synthetic data; minutes on two cores
 	$(BIN)/nndistill demo --workspace $(DEMO)
 
 test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage; one process per core, of one thread each
@@ -29,7 +29,7 @@ test-slow: $(VENV)/.dev  ## the tests that take minutes each
 test-gpu: $(if $(GPU_PYTHON),,$(VENV)/.dev)  ## what needs CUDA; GPU_PYTHON=python3 where nothing can be installed
 	OMP_NUM_THREADS=2 $(or $(GPU_PYTHON),$(BIN)/python) -m pytest -v --tb=short -m gpu tests/gpu --numprocesses 8 --dist loadfile
 
-check: lint types docs  ## what does not need to run the code
+check: lint types prose docs  ## what does not need to run the code
 
 lint: $(VENV)/.dev  ## style, and imports in one direction
 	$(BIN)/ruff check
@@ -39,7 +39,11 @@ lint: $(VENV)/.dev  ## style, and imports in one direction
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-docs: $(VENV)/.dev
+prose: $(VENV)/.dev  ## spelling, style (styles/nnDistill) and links of README, documentation, help texts and messages
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs src
+	$(BIN)/pytest --quiet --durations=0 tests/test_prose.py tests/test_links.py
+
+docs: $(VENV)/.dev  ## builds the pages; a broken link, anchor or image fails
 	$(BIN)/mkdocs build --strict --quiet
 
 benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark

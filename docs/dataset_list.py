@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nndistill.datasets.registry import PublicDataset, public_datasets
@@ -11,9 +12,18 @@ MARKER = "<!-- table of the data sets -->"
 
 def on_config(config: Any, **_: Any) -> Any:
     """Called by MkDocs with its settings: adds the page of each data set to the navigation."""
-    (section,) = (item["Data sets"] for item in config["nav"] if isinstance(item, dict) and "Data sets" in item)
-    section += [{dataset.title: _page(dataset)} for dataset in public_datasets().values()]
+    (section,) = _sections(config["nav"], "Data sets")
+    section += [{dataset.title: f"how-to/{_page(dataset)}"} for dataset in public_datasets().values()]
     return config
+
+
+def _sections(nav: list[Any], title: str) -> Iterator[list[Any]]:
+    for item in nav:
+        for name, content in item.items() if isinstance(item, dict) else ():
+            if name == title:
+                yield content
+            elif isinstance(content, list):
+                yield from _sections(content, title)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -30,4 +40,5 @@ def _row(dataset: PublicDataset) -> str:
 
 
 def _page(dataset: PublicDataset) -> str:
+    """The page as seen from `how-to/datasets.md`."""
     return f"datasets/{dataset.name}.md"

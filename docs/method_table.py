@@ -10,7 +10,7 @@ from nndistill.methods import METHODS, build_method, option_names
 from nndistill.methods.registry import find_method
 
 MARKER = "<!-- methods -->"
-PAGES = Path(__file__).with_name("methods")
+PAGES = Path(__file__).parent / "reference" / "methods"
 
 _TAPPED = {"encoder": "encoder stages", "decoder": "last decoder stage", "logits": "logits"}
 

@@ -64,5 +64,5 @@ def real_data() -> Path:
     """The folder of real MRI that NNDISTILL_DATA names."""
     folder = os.environ.get("NNDISTILL_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("NNDISTILL_DATA names no folder of real MRI (see docs/datasets.md)")
+        pytest.skip("NNDISTILL_DATA names no folder of real MRI (see docs/how-to/datasets.md)")
     return Path(folder)

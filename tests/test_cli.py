@@ -133,9 +133,15 @@ def test_import_needs_no_package_of_an_extra(module):
 @pytest.mark.parametrize(
     ("module", "sentence"),
     [
-        ("matplotlib", 'this command needs matplotlib, which is not installed: pip install "nndistill[train]"'),
-        ("onnx", 'this command needs onnx, which is not installed: pip install "nndistill[export]"'),
-        ("openvino", 'this command needs openvino, which is not installed: pip install "nndistill[openvino]"'),
+        (
+            "matplotlib",
+            "this command needs matplotlib, which is not installed: pip install '.[train]' in nnDistill's repository",
+        ),
+        ("onnx", "this command needs onnx, which is not installed: pip install '.[export]' in nnDistill's repository"),
+        (
+            "openvino",
+            "this command needs openvino, which is not installed: pip install '.[openvino]' in nnDistill's repository",
+        ),
     ],
 )
 def test_missing_package_of_an_extra_is_a_sentence_that_names_it(nndistill, monkeypatch, module, sentence):

@@ -17,7 +17,7 @@ import SimpleITK
 import nndistill as nnd
 from trained_world import DATASET
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "api.md"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(nnd.__path__, "nndistill.")

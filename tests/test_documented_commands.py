@@ -1,9 +1,10 @@
-"""Every command line that README and documentation print parses, and the walk-throughs run line by line."""
+"""Every command line that README and documentation print parses, and the tutorials run line by line."""
 
 from __future__ import annotations
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -13,14 +14,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import typer
 
 from documented import PAGES, REPOSITORY, Line, blocks, commands, parse_nndistill, parse_nnunet, parse_script
 from nndistill import recipes
+from nndistill.cli import application
 from nndistill.cli.commands import distill as distill_command
 from nndistill.files import read_json, write_json
 
 LINES = [line for page in PAGES for block in blocks(page) for line in block]
 README = REPOSITORY / "README.md"
+TUTORIALS = REPOSITORY / "docs" / "tutorials"
 
 
 def _beginning_with(*programs: str) -> list[tuple[Line, list[str]]]:
@@ -34,7 +38,7 @@ def _beginning_with(*programs: str) -> list[tuple[Line, list[str]]]:
 
 def test_every_page_with_commands_was_read():
     pages = {line.page.name for line in LINES}
-    assert {"README.md", "CONTRIBUTING.md", "cli.md", "dcd.md", "brats2024.md", "nnunet.md"} <= pages
+    assert {"README.md", "CONTRIBUTING.md", "cli.md", "dcd.md", "brats2024.md", "nnunet.md", "own-teacher.md"} <= pages
 
 
 def test_every_line_of_nndistill_parses_with_what_it_requires():
@@ -46,6 +50,21 @@ def test_every_line_of_nndistill_parses_with_what_it_requires():
             parse_nndistill(words[1:])
         except Exception as error:
             pytest.fail(f"{line}\n{words}\n{error!r} {getattr(error, 'message', '')}")
+
+
+def test_the_reference_has_every_command_and_option_of_the_command_line():
+    text = runpy.run_path(str(REPOSITORY / "docs" / "command_list.py"))["reference"]()
+    sections = {part.partition("`")[0]: part for part in f"\n{text}".split("\n## `")[1:]}
+    assert {"distill", "prepare brats2024", "study run"} <= set(sections)
+    assert "| `--reduction` | `4` | " in sections["distill"]
+    assert "cirkd, cwd, dcd" in sections["distill"]
+    command = typer.main.get_command(application.app)
+    for name, child in command.commands.items():
+        for parameter in child.params:
+            assert parameter.param_type_name == "argument" or f"`{parameter.opts[-1]}`" in sections[name], (
+                name,
+                parameter.opts,
+            )
 
 
 def test_every_line_of_nnunet_parses(monkeypatch):
@@ -125,8 +144,8 @@ def test_each_line_of_a_series_of_ablations_is_a_run_of_its_own(nndistill, in_wo
     monkeypatch.setattr(distill_command, "report_training", lambda *args, **kwargs: None)
     pages = [
         README,
-        *sorted((REPOSITORY / "docs" / "methods").glob("*.md")),
-        REPOSITORY / "docs" / "paper-and-release.md",
+        *sorted((REPOSITORY / "docs" / "reference" / "methods").glob("*.md")),
+        REPOSITORY / "docs" / "explanation" / "paper-and-release.md",
     ]
     series = {
         shlex.join(words): words
@@ -156,36 +175,87 @@ def _training(words: list[str]) -> dict[str, object]:
 
 _SHRINKING = """\
 import sys
-from nndistill import recipes
+from nndistill import demo, recipes
 from nndistill.cli import main
 
-whole = recipes.load_recipe
+whole, run_demo = recipes.load_recipe, demo.run_demo
+size = demo.DemoSize(
+    cases=5, test_cases=2, shape=(32, 40, 32), spacing=(4.0, 4.0, 4.0), patch_size=(32, 32, 32),
+    teacher_features=(8, 16, 32), teacher_epochs=1, student_epochs=1, iterations=1, validation_iterations=1,
+)
 recipes.load_recipe = lambda name: whole(name).adjusted(iterations=1, validation_iterations=1)
+demo.run_demo = lambda workspace, device: run_demo(workspace, device=device, size=size)
 few = ["--epochs", "1"] if sys.argv[1] in ("teach", "distill") else []
 if __name__ == "__main__":  # the processes that nnU-Net starts read this file too
     main([*sys.argv[1:], *few])
 """
 
 
-@pytest.mark.slow
-def test_readme_s_walk_through_on_real_mri_runs_in_a_shell(tmp_path):
-    """The lines as they stand, with a Decathlon task of six small made images, and one batch per epoch."""
-    task = tmp_path / "data" / "Task04_Hippocampus"
-    _make_task(task)
-    programs = tmp_path / "bin"
+def _walk(page: Path, folder: Path, *, instead: dict[str, str], **variables: str) -> None:
+    """Run the lines of `nndistill` on a page in a shell, in their order, with one batch per epoch."""
+    programs = folder / "bin"
     programs.mkdir()
     (programs / "shrunk.py").write_text(_SHRINKING)
     (programs / "nndistill").write_text(f'#!/bin/sh\nexec {sys.executable} {programs}/shrunk.py "$@"\n')
     (programs / "nndistill").chmod(0o755)
-    (lines,) = (block for block in blocks(README) if any("NNDISTILL_DATA" in line.text for line in block))
-    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"NNDISTILL_DATA": str(task.parent), "nnUNet_def_n_proc": "1", "CUDA_VISIBLE_DEVICES": ""}
-    script = "\n".join(["set -e", *(line.text for line in lines)])
+    lines = [
+        line.text for block in blocks(page) for line in block if not line.text.startswith(("make", "export NNDISTILL"))
+    ]
+    assert lines
+    for word, replacement in instead.items():
+        assert any(word in line for line in lines), word
+        lines = [line.replace(word, replacement) for line in lines]
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **variables}
+    environment |= {"nnUNet_def_n_proc": "1", "CUDA_VISIBLE_DEVICES": ""}
+    script = "\n".join(["set -e", *lines])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_every_tutorial_is_walked():
+    assert {page.name for page in TUTORIALS.glob("*.md")} == {"demo.md", "own-teacher.md", "hippocampus.md"}
+
+
+@pytest.mark.slow
+def test_the_tutorial_of_the_demo_runs(tmp_path):
+    _walk(TUTORIALS / "demo.md", tmp_path, instead={})
+    assert (tmp_path / "nndistill-demo" / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_tutorial_of_your_own_teacher_runs_from_the_check_to_a_prediction(world, tmp_path):
+    predicted = world.results / "nnUNetTrainerDistill__student__3d_fullres" / "fold_0" / "validation"
+    shutil.copytree(predicted, world.teacher / "fold_0" / "validation")  # the tiny teacher has none of its own
+    _walk(
+        TUTORIALS / "own-teacher.md",
+        tmp_path,
+        instead={"TEACHER_FOLDER": str(world.teacher), " IMAGES ": f" {world.dataset / 'imagesTs'} "},
+        **{name: str(world.workspace / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")},
+    )
     assert (tmp_path / "report" / "report.html").is_file()
+    assert list((tmp_path / "OUTPUT").glob("*.nii.gz"))
+
+
+@pytest.mark.slow
+def test_the_tutorial_on_real_mri_runs(tmp_path):
+    """With a Decathlon task of six small made images."""
+    task = tmp_path / "data" / "Task04_Hippocampus"
+    _make_task(task)
+    _walk(TUTORIALS / "hippocampus.md", tmp_path, instead={}, NNDISTILL_DATA=str(task.parent))
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_five_folds_of_a_phantom_are_distilled_with_two_seeds_and_compared(tmp_path):
+    page = REPOSITORY / "docs" / "how-to" / "folds.md"
+    smaller = {"--cases 10": "--cases 5", "--features 16 32 64 128": "--features 8 16 32"}
+    own, alone = "TEACHER=TEACHER_FOLDER RECIPE=paper", "nndistill distill TEACHER_FOLDER --fold all"
+    _walk(page, tmp_path, instead={**smaller, own: "true", alone: "true"})
+    for seed in (1, 2):
+        rows = (tmp_path / f"seed{seed}.csv").read_text().splitlines()
+        assert len({row.split(",")[0] for row in rows[1:]}) == 5
 
 
 def _make_task(task: Path) -> None:

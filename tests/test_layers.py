@@ -26,7 +26,7 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_layer_is_in_the_documentation_in_its_order() -> None:
-    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    page = (REPOSITORY / "docs" / "explanation" / "architecture.md").read_text()
     documented = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert documented == [name for name in LAYERS if name != "__main__"]
 

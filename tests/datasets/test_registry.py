@@ -113,18 +113,18 @@ def test_a_data_set_of_one_file_has_its_python_name(toy, dots):
 
 
 def test_a_data_set_of_one_file_is_in_the_documentation(toy):
-    page = docs().on_page_markdown((ROOT / "docs" / "datasets.md").read_text())
+    page = docs().on_page_markdown((ROOT / "docs" / "how-to" / "datasets.md").read_text())
     link = "[Toy 2030: bright dots in noise](datasets/toy2030.md)"
     assert f"| {link} | `nndistill prepare toy2030 SOURCE… --dataset-id 555` |" in page.splitlines()
-    nav = [{"Methods": []}, {"Data sets": ["datasets.md"]}, "index.md"]
+    nav = [{"How-to": ["how-to/install.md", {"Data sets": ["how-to/datasets.md"]}]}, "index.md"]
     docs().on_config({"nav": nav})
-    assert {"Toy 2030": "datasets/toy2030.md"} in nav[1]["Data sets"]
+    assert {"Toy 2030": "how-to/datasets/toy2030.md"} in nav[0]["How-to"][1]["Data sets"]
 
 
 def test_every_data_set_has_a_page_and_a_test():
     assert list(public_datasets()) == ["brats2024", "decathlon", "isles2022"]
     for name in public_datasets():
-        assert f"prepare {name}" in (ROOT / "docs" / "datasets" / f"{name}.md").read_text()
+        assert f"prepare {name}" in (ROOT / "docs" / "how-to" / "datasets" / f"{name}.md").read_text()
         assert (ROOT / "tests" / "datasets" / f"test_{name}.py").is_file()
 
 

@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = pytest.mark.skip(reason="this machine has no CUDA; `make test-gpu` on one that has (docs/gpu-tests.md)")
+    missing = pytest.mark.skip(reason="this machine has no CUDA; see docs/how-to/gpu-tests.md")
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.gpu)

@@ -113,7 +113,7 @@ def test_stock_nnunet_trains_and_resumes_the_run(stock_threads, world, uninterru
 def _stock_training() -> list[str | Path]:
     """`nnUNetv2_train`; where torchvision does not fit PyTorch, the same without its search through all trainers.
 
-    That search imports torchvision, and so fails there in nnU-Net: see docs/installation.md.
+    That search imports torchvision, and so fails there in nnU-Net: see docs/how-to/install.md.
     """
     try:
         import torchvision  # noqa: F401

@@ -99,8 +99,8 @@ def test_openvino_that_is_missing_is_a_sentence_and_the_training_goes_on(distill
         result = distill("tried", "--teacher-engine", "openvino", epochs=1)
     assert result.status == 0
     assert (
-        'PyTorch computes the teacher, since OpenVINO is not installed (pip install "nndistill[openvino]")'
-        in result.err
+        "PyTorch computes the teacher, since OpenVINO is not installed (pip install '.[openvino]' in nnDistill's "
+        "repository)" in result.err
     )
     assert "teacher_engine" not in _final(folder("tried"))[KEY]
 

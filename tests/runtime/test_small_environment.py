@@ -62,7 +62,8 @@ def test_training_on_the_workstation_ends_in_the_sentence_that_names_the_extra(w
     result = _run(workstation / "nndistill", "distill", "teacher")
     assert result.returncode == 2
     assert result.stderr == (
-        'error: this command needs PyTorch and nnU-Net, which are not installed: pip install "nndistill[train]"\n'
+        "error: this command needs PyTorch and nnU-Net, which are not installed: pip install '.[train]' in nnDistill's "
+        "repository\n"
     )
 
 

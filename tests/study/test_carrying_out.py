@@ -125,4 +125,4 @@ def test_snakemake_that_is_not_installed(nndistill, study_file: Path, monkeypatc
     finished = nndistill("study", "run", study_file)
 
     assert finished.status == 2
-    assert 'pip install "nndistill[study]"' in finished.err
+    assert "pip install '.[study]'" in finished.err

@@ -164,7 +164,8 @@ def test_missing_openvino_is_a_sentence_if_it_was_asked_for(without_openvino):
     engine(X)
     assert engine.name == "torch"
     assert warnings == [
-        'PyTorch computes the teacher, since OpenVINO is not installed (pip install "nndistill[openvino]").'
+        "PyTorch computes the teacher, since OpenVINO is not installed (pip install '.[openvino]' in nnDistill's "
+        "repository)."
     ]
 
 

@@ -31,4 +31,4 @@ def missing_extra(module: str | None) -> str | None:
         missing = "PyTorch and nnU-Net, which are"
     else:
         missing = f"{module}, which is"
-    return f'this command needs {missing} not installed: pip install "nndistill[{extra}]"'
+    return f"this command needs {missing} not installed: pip install '.[{extra}]' in nnDistill's repository"

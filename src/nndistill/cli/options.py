@@ -46,7 +46,10 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Patches per batch. D
 LearningRate = Annotated[float | None, typer.Option(help="Initial learning rate. Default: the recipe's.")]
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
-    typer.Option(help="What convolutions compute in; auto: whatever is fastest here. Default: the recipe's."),
+    typer.Option(
+        help="What convolutions compute in; auto: as nnU-Net on a GPU, the faster one on a processor. "
+        "Default: the recipe's."
+    ),
 ]
 Accumulate = Annotated[
     int | None,

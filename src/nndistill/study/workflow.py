@@ -139,7 +139,8 @@ def refuse_missing_engine(executor: str) -> None:
     """
     if find_spec("snakemake") is None:
         raise UserError(
-            'a study needs Snakemake, which is not installed: pip install "nndistill[study]", with Python 3.11 or later'
+            "a study needs Snakemake, which is not installed: pip install '.[study]' in nnDistill's repository, with "
+            "Python 3.11 or later"
         )
     plugin = f"snakemake-executor-plugin-{executor}"
     if executor != "local" and find_spec(plugin.replace("-", "_")) is None:

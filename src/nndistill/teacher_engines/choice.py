@@ -182,7 +182,9 @@ class ChosenEngine:
             from .openvino_graph import computes_bfloat16
             from .stored_model import stored_model
         except ImportError:
-            raise _NotUsable('OpenVINO is not installed (pip install "nndistill[openvino]")') from None
+            raise _NotUsable(
+                "OpenVINO is not installed (pip install '.[openvino]' in nnDistill's repository)"
+            ) from None
         bfloat16 = name == "openvino-bfloat16"
         if bfloat16 and not computes_bfloat16():
             raise _NotUsable("this processor has no bfloat16")

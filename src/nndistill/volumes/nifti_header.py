@@ -1,6 +1,6 @@
 """What the header of a NIfTI file says of its voxels and of their place in space, as ITK and so nnU-Net read it.
 
-Every command takes size, voxel size and position from here or from ITK, which agree; see docs/files.md.
+Every command takes size, voxel size and position from here or from ITK, which agree; see docs/reference/files.md.
 """
 
 from __future__ import annotations
