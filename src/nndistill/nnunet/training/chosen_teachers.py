@@ -145,7 +145,7 @@ def choose_teachers(
     folds: Sequence[str],
     *,
     checkpoint: str | None,
-    prefer: Checkpoint,
+    prefer: Checkpoint | None,
     option: str,
 ) -> list[ChosenTeacher]:
     """Find the checkpoints of these folds of each model; all folds of a model have checkpoints of the same name.
@@ -154,7 +154,7 @@ def choose_teachers(
         models: Model folders.
         folds: `0` to `4`, or `all`.
         checkpoint: File name of the checkpoints; if it is given, no other is taken.
-        prefer: Which checkpoint is taken first.
+        prefer: Which checkpoint is taken first. Default: as `ModelFolder.checkpoint_file` says.
         option: The option that names the folds.
 
     Raises:

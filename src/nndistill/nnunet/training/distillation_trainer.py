@@ -265,7 +265,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     @property
     def _number_of_batch(self) -> int:
         """In the whole training, from 0 on."""
-        return self.current_epoch * self.num_iterations_per_epoch + self._batches_of_epoch
+        before: int = self.current_epoch * self.num_iterations_per_epoch
+        return before + self._batches_of_epoch
 
     def unlabelled_parts(self) -> list[tuple[Tensor, None]]:
         if self._unlabelled_batches is None or self.recipe.weight_at(self.current_epoch, 1.0) == 0:

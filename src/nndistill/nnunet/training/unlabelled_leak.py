@@ -39,8 +39,8 @@ def leaks_of_unlabelled(
         if known:
             yield (
                 f"{len(known)} of the {len(images.names)} unlabelled images are {kind} ({named(known)}): the student "
-                f"learns from them, though without their labels (transductive learning), so its {figures} may be better "
-                "than those of new images. Leave them out to judge it."
+                f"learns from them, though without their labels (transductive learning), so its {figures} may be "
+                "better than those of new images. Leave them out to judge it."
             )
 
 
