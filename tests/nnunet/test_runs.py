@@ -144,7 +144,7 @@ def test_stock_nnunet_takes_the_teacher_of_the_fold_that_it_trains(prepare, worl
     run = prepare()  # for fold 0
     assert _trainer(run, 0)._teacher_file() == world.teacher / "fold_0" / FINAL
     assert _trainer(run, 1)._teacher_file() == world.teacher / "fold_1" / FINAL
-    with pytest.raises(UserError, match=r"for fold 3 .*folds with a checkpoint: 0, 1"):
+    with pytest.raises(UserError, match=r"for fold 3 .*folds with checkpoint_final.pth: 0, 1"):
         _trainer(run, 3)._teacher_file()
 
 

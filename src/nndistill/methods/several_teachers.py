@@ -91,14 +91,18 @@ def for_several_teachers(per_teacher: Sequence[Method]) -> Method:
     if len(per_teacher) == 1:
         return first
     if isinstance(first, Combination):
-        of_parts = {name: [method.parts[name] for method in per_teacher] for name in first.parts}  # type: ignore
-        parts = {name: for_several_teachers(methods) for name, methods in of_parts.items()}
+        parts = {name: for_several_teachers([_part(method, name) for method in per_teacher]) for name in first.parts}
         joined = Combination(parts, weights=first.weights)
         joined.source_weight = first.source_weight
         return joined
     if first.needs <= {"logits"} and first.prepared:
         return first
     return SeveralTeachers(per_teacher)
+
+
+def _part(combination: Method, name: str) -> Method:
+    part: Method = combination.get_submodule(f"parts.{name}")  # type: ignore[assignment]
+    return part
 
 
 def unprepared_by_teacher(method: Method) -> Iterator[tuple[int, Method]]:
