@@ -36,8 +36,9 @@ def _help_texts(command: Any, name: str) -> Iterator[tuple[str, str]]:
     yield name, command.help or ""
     for parameter in command.params:
         yield f"{name} {parameter.opts[-1]}", getattr(parameter, "help", None) or ""
-    for child_name, child in getattr(command, "commands", {}).items():
-        yield from _help_texts(child, f"{name} {child_name}")
+    context = typer.Context(command)
+    for child in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        yield from _help_texts(command.get_command(context, child), f"{name} {child}")
 
 
 def test_every_message_follows_the_style():

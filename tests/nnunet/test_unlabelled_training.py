@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nndistill.distiller import Distiller
 from nndistill.nnunet.models.checkpoints import read_checkpoint
@@ -110,25 +112,24 @@ def test_labels_of_unlabelled_images_change_nothing(distill, world, monkeypatch)
     assert result.status == 0, result.err
     assert len(watched.unlabelled) == 3 * len(watched.labelled)
 
+    shutil.rmtree(world.preprocessed / "unlabelled")  # to be preprocessed again, next to other labels
     for file in (world.dataset / "labelsTs").iterdir():
-        file.write_bytes(b"other labels")
-    load = nnUNetDatasetBlosc2.load_case
+        image = nib.load(file)
+        others = np.random.default_rng(1).integers(0, 4, image.shape).astype(np.uint8)
+        nib.save(nib.Nifti1Image(others, image.affine), file)
+    draw, labelled = nnUNetDataLoader.generate_train_batch, []
 
-    def with_labels(dataset, identifier):
-        data, seg, previous, properties = load(dataset, identifier)
-        if "/unlabelled/" in dataset.source_folder:
-            inside = np.asarray(seg[:]) >= 0
-            seg = np.where(inside, np.random.default_rng(1).integers(0, 4, inside.shape), -1).astype(np.int16)
-            properties = {**properties, "class_locations": {1: np.argwhere(seg == 1)}}
-            labelled.append(int(seg.max()))
-        return data, seg, previous, properties
+    def with_labels(loader):
+        batch = draw(loader)
+        if "/unlabelled/" in loader._data.source_folder:
+            labelled.append(batch["target"].shape)
+            batch["target"] = torch.randint(0, 4, batch["target"].shape, dtype=torch.int16)
+        return batch
 
-    labelled: list[int] = []
-    monkeypatch.setattr(nnUNetDatasetBlosc2, "load_case", with_labels)
+    monkeypatch.setattr(nnUNetDataLoader, "generate_train_batch", with_labels)
     result, of_other, other = distill("labels", *arguments)
     assert result.status == 0, result.err
-    assert labelled
-    assert max(labelled) == 3
+    assert len(labelled) == len(other.unlabelled)
     assert other.unlabelled == watched.unlabelled
     _assert_bit_equal(_final(folder), _final(of_other))
 
