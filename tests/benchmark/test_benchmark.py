@@ -162,6 +162,21 @@ def test_models_take_turns_and_predict_the_case_as_often_as_the_budget_allows(mo
     assert steps[-1] == (len(_Recorder.calls), len(_Recorder.calls))
 
 
+def test_folds_are_chosen_of_model_folders_and_an_export_holds_its_own(monkeypatch, onnx):
+    given = {}
+
+    class Recorder(_Recorder):
+        def __init__(self, path: Path, *arguments: object, **options: object) -> None:
+            super().__init__(path)
+            given[path.name] = options["fold"]
+
+    monkeypatch.setattr(module, "MeasuredModel", Recorder)
+    monkeypatch.setattr(module, "_of_folder", lambda path, fold: (1, None, None))
+    candidates = [Candidate("trained", Path("trained"), "torch"), Candidate("exported", onnx, "onnxruntime")]
+    benchmark(candidates, Path(), rounds=1, case=False, fold=["0", "1"])
+    assert given == {"trained": ["0", "1"], "onnx": None}
+
+
 def test_candidates_are_named_by_folder_or_as_told(small):
     folder = small.folders["onnx"]
     assert find_candidates([str(folder)])[0].name == folder.name

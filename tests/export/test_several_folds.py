@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,19 @@ def test_benchmark_counts_every_fold_and_calls_stock_nnunet_with_all(student):
     stock, ours = commands_for([Candidate("A", student, "torch")], fold=["0", "1"], device="cpu")
     assert " -f 0 1 -chk checkpoint_final.pth" in " ".join(stock.arguments)
     assert " predict --fold 0 1 --any-orientation" in " ".join(ours.arguments)
+
+
+@pytest.mark.slow
+def test_benchmark_measures_folds_and_their_export_with_the_same_cost(nndistill, student, world, tmp_path):
+    export_model(student, format="safetensors", fold=["0", "1"], out=tmp_path / "export")
+    models = f"Export={tmp_path / 'export'}", f"Trained={student}", "--fold", 0, 1
+    measured = nndistill(
+        *("benchmark", *models, "--input", world.dataset / "imagesTs", "--device", "cpu", "--no-case"),
+        *("--rounds", 1, "--out", tmp_path / "benchmark", "--json"),
+    )
+    assert measured.status == 0, measured.err
+    numbers = json.loads(measured.out)
+    expected = {name: 2 * model_costs(student)[name] for name in ("parameters", "flops_patch")}
+    for name in ("Export", "Trained"):
+        assert {key: numbers[name][key] for key in expected} == expected
+        assert numbers[name]["model"].endswith("fold_0, fold_1")

@@ -86,6 +86,3 @@ def test_five_folds_predict_as_stock_nnunet_does_on_every_runtime(nndistill, stu
         result = nndistill("predict", model, images, out, "--backend", backend, "--probabilities", *options)
         assert result.status == 0, result.err
         check_equal(out, tmp_path / "stock")
-    models = ("benchmark", f"Five={export}", f"Trained={student}", "--fold", *folds, "--input", images, "--no-case")
-    measured = nndistill(*models, "--rounds", 1, "--out", tmp_path / "benchmark", "--json")
-    assert measured.status == 0, measured.err

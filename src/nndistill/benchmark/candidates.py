@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UnknownName, UserError
+from ..runtime.description import FILE_NAME
 from ..runtime.formats import RUNTIMES
 from ..runtime.loading import backends_of
 
@@ -24,6 +25,11 @@ class Candidate:
     name: str
     path: Path
     backend: str
+
+    @property
+    def is_export(self) -> bool:
+        """Whether it is an exported folder, which holds its folds, and so needs none to be chosen."""
+        return (self.path / FILE_NAME).is_file()
 
 
 def find_candidates(given: Sequence[str], backends: Sequence[str] = ()) -> list[Candidate]:

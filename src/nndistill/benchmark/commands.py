@@ -12,7 +12,6 @@ from typing import Any
 
 from ..errors import UserError
 from ..runtime.cases import InputCase
-from ..runtime.description import FILE_NAME
 from .candidates import Candidate
 from .measured_command import MeasuredCommand, measure_command
 from .timing import Timing, rounds_that_fit
@@ -81,7 +80,7 @@ def commands_for(
     Raises:
         UserError: No candidate is an nnU-Net model folder.
     """
-    folders = [candidate for candidate in candidates if not (candidate.path / FILE_NAME).is_file()]
+    folders = [candidate for candidate in candidates if not candidate.is_export]
     if not folders:
         raise UserError("stock nnU-Net needs an nnU-Net model folder, and none of the models is one.", option="stock")
     return [
@@ -173,7 +172,7 @@ def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | Seque
 
 def _ours(candidate: Candidate, *, mirror: bool, device: str, fold: str | Sequence[str] | None) -> Command:
     arguments = [sys.executable, "-m", "nndistill", "predict"]
-    if fold and not (candidate.path / FILE_NAME).is_file():
+    if fold and not candidate.is_export:
         arguments += ["--fold", *([fold] if isinstance(fold, str) else fold)]
     arguments += ["--any-orientation", "--device", device, "--backend", candidate.backend]
     arguments += [] if mirror else ["--no-mirror"]

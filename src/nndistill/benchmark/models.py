@@ -59,9 +59,17 @@ def benchmark(
     with ExitStack() as processes:
         models = [
             _ModelRuns(
-                processes.enter_context(MeasuredModel(c.path, input, backend=c.backend, device=device, fold=fold))
+                processes.enter_context(
+                    MeasuredModel(
+                        candidate.path,
+                        input,
+                        backend=candidate.backend,
+                        device=device,
+                        fold=None if candidate.is_export else fold,
+                    )
+                )
             )
-            for c in candidates
+            for candidate in candidates
         ]
         first = models[0].model.loaded
         conditions |= {"case": first.case.name, "case_voxels": first.case_voxels}
