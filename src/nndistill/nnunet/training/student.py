@@ -8,44 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from ...errors import UnknownName, UserError
 from ...files import read_json
-from ...methods import Method, build_method, option_names
+from ...methods import Method, option_names
 from ...recipes import Recipe, Weighting, as_recipe, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
 from ..architecture import Architecture
-from ..data.preprocessed_case import split_of_fold
-from ..models.checkpoints import read_checkpoint
-from ..models.data_compatibility import refuse_incompatible_data
 from ..models.model_folder import ModelFolder
-from ..models.stages import refuse_unlike_stages
-from ..plans import (
-    build_network,
-    dimensions,
-    features_per_stage,
-    has_regions,
-    resolved_configuration,
-    stage_factors,
-)
+from ..plans import features_per_stage, has_regions
 from ..run_setup import Distillation, RunSetup
-from ..stage_pairs import stage_pairs
 from ..student_shape import StudentShape
 from ..workspace import dataset_folder, preprocessed_folder
-from .chosen_teachers import (
-    OUT_OF_FOLD,
-    choose_teachers,
-    described_cost,
-    refuse_unlike_teachers,
-    setup_of,
-    teaching_folds,
-    way_to_teach,
-)
-from .initialization import refuse_unlike_networks
+from .chosen_teachers import described_cost, setup_of
 from .run import Run
-from .run_name import default_name, short_name, with_configuration
+from .run_name import default_name, short_name
 from .same_setup import differences
+from .teaching import choose_teaching
 from .unlabelled_images import preprocess_unlabelled
 
 logger = logging.getLogger(__name__)
@@ -122,88 +100,57 @@ def prepare_student(
         >>> student.model_folder.name
         'nnUNetTrainerDistill__example__3d_fullres'
     """
-    if unlabelled is None and unlabelled_share is not None:
-        raise UserError(
-            "a share of unlabelled patches has no effect without images: name their folder, or leave the share out.",
-            option=("unlabelled", "unlabelled_share"),
-        )
-    if init not in ("random", "teacher"):
-        raise UnknownName("start", init, ("random", "teacher"), option="init")
-    if teacher_engine not in WANTED:
-        raise UnknownName("teacher engine", teacher_engine, WANTED, option="teacher_engine")
+    _refuse_unknown(init, teacher_engine)
+    share = _share_of_unlabelled(unlabelled, unlabelled_share)
     recipe = as_recipe(recipe)
     models = [ModelFolder.read(Path(each).resolve()) for each in (teacher_folder, *also_teachers)]
-    teacher = models[0]
-    folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
-    folds = teaching_folds(teacher_fold, models, folder, fold=fold)
-    taught_by = choose_teachers(
+    data = dataset_folder(preprocessed_folder(), dataset or models[0].plans["dataset_name"])
+    teaching = choose_teaching(
         models,
-        folds,
+        data,
+        fold=fold,
+        teacher_fold=teacher_fold,
+        teachers=teachers,
         checkpoint=teacher_checkpoint,
         prefer=recipe.teacher_checkpoint,
-        option="teacher_fold" if teacher_fold else "fold",
+        configuration=configuration,
     )
-    together = way_to_teach(teachers, teacher_fold, taught_by)
-    checkpoint = read_checkpoint(taught_by[0].checkpoint_file)
-    configuration = _configuration_of(teacher, checkpoint, wanted=configuration)
-    ndim = dimensions(teacher.plans, configuration)
-    refuse_unlike_teachers(taught_by, configuration)
-    refuse_incompatible_data(teacher, configuration, folder)
-    split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
-
-    options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
     shape = StudentShape(
         reduction=reduction, features=features, stages=stages, blocks=blocks, architecture=architecture
     )
-    plans_name = teacher.plans["plans_name"]
-    if ndim == 2:  # a student of the 3D configuration has had the plain name since version 0.1
-        plans_name = with_configuration(plans_name, configuration)
-    if unlabelled is not None and unlabelled_share is None:
-        unlabelled_share = _EVEN
-    default = default_name(
-        plans_name,
+    named = default_name(
+        teaching.plans_name,
         recipe,
         size=shape.name,
         init=init,
         batch_size=batch_size,
         teacher_checkpoint=teacher_checkpoint,
-        unlabelled_share=unlabelled_share,
-        together=together if len(taught_by) > 1 or together == OUT_OF_FOLD else None,
+        unlabelled_share=share,
+        together=teaching.together if teaching.by_several else None,
     )
-    run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
+    run = Run(data.name, teaching.configuration, fold, "nnUNetTrainerDistill", name or named)
     plans = shape.derived_plans(
-        {**teacher.plans, "dataset_name": folder.name}, configuration, batch_size=batch_size, name=run.plans_name
+        {**teaching.model.plans, "dataset_name": data.name},
+        teaching.configuration,
+        batch_size=batch_size,
+        name=run.plans_name,
     )
-    ours = features_per_stage(plans, configuration)
-    pairs = stage_pairs(*(stage_factors(of, configuration) for of in (plans, teacher.plans)))
-    method, *_ = [
-        build_method(
-            recipe.method,
-            student_channels=[ours[stage] for stage, _ in pairs],
-            teacher_channels=[features_per_stage(model.plans, configuration)[stage] for _, stage in pairs],
-            ndim=ndim,
-            **options,
-        )
-        for model in models
-    ]
+    options = _with_regions(recipe, has_regions(teaching.model.plans, teaching.model.dataset_json))
+    method = teaching.method(recipe.method, plans, options)
     weighting = weighting_of(recipe, method)
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
-    if unlabelled is not None and unlabelled_share is not None:
-        _refuse_useless_images(method, recipe, weighting, unlabelled_share)
-    compared = taught_by if method.needs else taught_by[:1] if init == "teacher" else []
-    for each in compared:
-        refuse_unlike_stages(each.model, each.checkpoint_file, plans, configuration)
-    if init == "teacher":
-        _refuse_unlike_networks(teacher, checkpoint["trainer_name"], plans, configuration)
+    if share is not None:
+        _refuse_useless_images(method, recipe, weighting)
+    teaching.refuse_unlike_student(plans, method=method, init=init)
     images = None
-    if unlabelled is not None and unlabelled_share is not None:
+    if unlabelled is not None and share is not None:
         images = preprocess_unlabelled(
             Path(unlabelled),
-            teacher,
-            taught_by[0].checkpoint_file,
-            dataset=folder,
-            share=unlabelled_share,
+            teaching.model,
+            teaching.teachers[0].checkpoint_file,
+            dataset=data,
+            share=share,
             report=on_unlabelled,
         )
     setup = RunSetup(
@@ -211,9 +158,9 @@ def prepare_student(
         distillation=Distillation(
             method=recipe.method,
             options=options,
-            student_channels=ours,
-            teacher=setup_of(taught_by, configuration, fold=fold, together=together),
-            stages=pairs,
+            student_channels=features_per_stage(plans, teaching.configuration),
+            teacher=setup_of(teaching.teachers, teaching.configuration, fold=fold, together=teaching.together),
+            stages=teaching.stages_of(plans),
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
@@ -222,22 +169,39 @@ def prepare_student(
     )
     plans = setup.into(plans)
     if resume and name is None:
-        run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=shape.name, init=init), plans)
+        older = short_name(teaching.plans_name, recipe.method, size=shape.name, init=init)
+        run = _or_its_older_name(run, older, plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
-    if len(taught_by) > 1 and method.needs:
-        logger.info("%s", described_cost(taught_by, configuration, together))
+    if len(teaching.teachers) > 1 and method.needs:
+        logger.info("%s", described_cost(teaching.teachers, teaching.configuration, teaching.together))
     return run
 
 
-def _configuration_of(teacher: ModelFolder, checkpoint: dict[str, Any], *, wanted: str | None) -> str:
-    trained = teacher.configuration(checkpoint)
-    if wanted not in (None, trained):
+def _refuse_unknown(init: str, teacher_engine: str) -> None:
+    if init not in ("random", "teacher"):
+        raise UnknownName("start", init, ("random", "teacher"), option="init")
+    if teacher_engine not in WANTED:
+        raise UnknownName("teacher engine", teacher_engine, WANTED, option="teacher_engine")
+
+
+def _share_of_unlabelled(images: Path | str | None, share: float | None) -> float | None:
+    """The share of unlabelled patches; `None` without unlabelled images."""
+    if images is None:
+        if share is not None:
+            raise UserError(
+                "a share of unlabelled patches has no effect without images: name their folder, or leave the share "
+                "out.",
+                option=("unlabelled", "unlabelled_share"),
+            )
+        return None
+    share = _EVEN if share is None else share
+    if not 0 <= share < 1:
         raise UserError(
-            f"the teacher in {teacher.path} was trained with the configuration {trained}, and its students are of that "
-            f"too, not of {wanted}. Give a teacher that was trained with {wanted}.",
-            option="configuration",
+            f"a share of unlabelled patches of {share:g} is not possible: it is at least 0 and below 1, and 0.5 is one "
+            "unlabelled patch for each labelled one.",
+            option="unlabelled_share",
         )
-    return trained
+    return share
 
 
 def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:
@@ -250,14 +214,8 @@ def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:
     return older if same else run
 
 
-def _refuse_useless_images(method: Method, recipe: Recipe, weighting: Weighting, share: float) -> None:
+def _refuse_useless_images(method: Method, recipe: Recipe, weighting: Weighting) -> None:
     """Refuse images without labels, before they are looked at, where they would do nothing or are not possible."""
-    if not 0 <= share < 1:
-        raise UserError(
-            f"a share of unlabelled patches of {share:g} is not possible: it is at least 0 and below 1, and 0.5 is one "
-            "unlabelled patch for each labelled one.",
-            option="unlabelled_share",
-        )
     if not method.needs or weighting.is_nothing:
         raise UserError(
             f"unlabelled images join the distillation alone, which does not count here (method {recipe.method}, μ = "
@@ -276,11 +234,3 @@ def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
     """The method's options; if the networks predict regions, `regions` is set wherever the method or a part has it."""
     asked = [option for option in sorted(option_names(recipe.method)) if option.split(".")[-1] == "regions"]
     return {**dict.fromkeys(asked if regions else [], True), **recipe.method_options}
-
-
-def _refuse_unlike_networks(teacher: ModelFolder, trainer: str, plans: dict[str, Any], configuration: str) -> None:
-    with torch.device("meta"):  # only their layers are compared
-        refuse_unlike_networks(
-            build_network(plans, configuration, teacher.dataset_json),
-            build_network(teacher.plans, configuration, teacher.dataset_json, trainer=trainer),
-        )
