@@ -22,7 +22,7 @@ def arrays(voxels) -> tuple[np.ndarray, np.ndarray]:
     return np.array([p for p, _ in voxels], np.float32), np.array([y for _, y in voxels], np.bool_)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(voxels=VOXELS, bins=st.sampled_from([1, 5, BINS]))
 def test_bins_and_brier_score_are_scikit_learns(voxels, bins):
     probability, present = arrays(voxels)

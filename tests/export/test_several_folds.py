@@ -22,7 +22,7 @@ def student(world):
     return add_folds(world.results / "nnUNetTrainerDistill__student__3d_fullres", [1])
 
 
-@pytest.mark.parametrize("format", ["safetensors", "nnunet"])
+@pytest.mark.parametrize("format", ["safetensors", pytest.param("nnunet", marks=pytest.mark.slow)])
 def test_export_computes_the_mean_of_the_folds(student, format):
     exported = export_model(student, format=format, fold=["0", "1"])
     assert exported.folder == student / "exports" / f"{format}-float32-folds_0_1"
