@@ -136,10 +136,10 @@ def test_labels_of_unlabelled_images_change_nothing(distill, world, monkeypatch)
 
 @pytest.mark.slow
 def test_a_resumed_training_has_the_batches_of_one_that_was_not(distill, world, monkeypatch):
-    arguments = ["--epochs", 3, "--unlabelled", world.dataset / "imagesTs", "--unlabelled-share", 0.6]
+    arguments = ["--epochs", 2, "--unlabelled", world.dataset / "imagesTs", "--unlabelled-share", 0.6]
     result, whole, watched = distill("whole", *arguments)
     assert result.status == 0, result.err
-    assert len(watched.unlabelled) == 9  # 1.5 batches per step
+    assert len(watched.unlabelled) == 6  # 1.5 batches per step
     start = nnUNetTrainerRecipe.on_epoch_start
 
     def stop_in_the_second(self):
