@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from ..errors import UserError
 from ..files import read_json, write_file, write_json
@@ -97,9 +98,10 @@ class FolderCalibration:
 
     def _of(self, label: str, scope: Scope, pooled: Calibration) -> dict[str, Any]:
         rows = self.cases[(self.cases["label"] == label) & (self.cases["scope"] == scope)]
+        values = {column: rows[column].to_numpy(np.float64) for column in ("ece", "brier")}
         return {
-            **{f"{column}_mean": float(rows[column].mean()) for column in ("ece", "brier")},
-            **{f"{column}_sem": float(rows[column].sem()) for column in ("ece", "brier")},
+            **{f"{column}_mean": float(np.nanmean(each)) for column, each in values.items()},
+            **{f"{column}_sem": float(stats.sem(each, nan_policy="omit")) for column, each in values.items()},
             "ece_pooled": pooled.expected_error,
             "brier_pooled": pooled.brier,
             "voxels": pooled.voxels.tolist(),

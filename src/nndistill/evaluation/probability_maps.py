@@ -86,7 +86,7 @@ def _read_nifti(file: Path, grid: Grid) -> Probabilities:
 def _read_npz(file: Path) -> Probabilities:
     try:
         with np.load(file, allow_pickle=False) as content:
-            array = content["probabilities"]
+            array: Probabilities = content["probabilities"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).strip("'\"").rstrip(".")
         raise UserError(f"{file} cannot be read as nnU-Net's probabilities: {reason}.") from error

@@ -130,7 +130,7 @@ def _model_of(checkpoint_file: Path) -> dict[str, Any]:
         "configurations": name,
         "mirroring axes": tuple(checkpoint.get("inference_allowed_mirroring_axes") or ()),
     }
-    if isinstance(plans, dict) and name in plans.get("configurations", {}):
+    if isinstance(plans, dict) and isinstance(name, str) and name in plans.get("configurations", {}):
         configuration = {k: v for k, v in resolved_configuration(plans, name).items() if k not in _ONLY_IN_TRAINING}
         model["plans"] = {k: v for k, v in plans.items() if k not in (KEY, "configurations")} | configuration
     if isinstance(dataset, dict):
