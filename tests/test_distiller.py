@@ -162,7 +162,7 @@ def test_features_are_not_kept_after_the_step(x):
     distiller = _distiller()
     distiller(x)
     assert not distiller._student._seen
-    assert not distiller._teacher._seen
+    assert not distiller._teachers[0]._seen
 
 
 def _plain(width: int) -> nn.Module:

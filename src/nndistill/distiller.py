@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from .methods import Activations, Method, TeacherTask
-from .methods.base import unprepared_methods
+from .methods.several_teachers import unprepared_by_teacher
 from .taps import TappedNetwork, Taps, as_taps
-from .teacher_engines import TeacherEngine, TorchEngine
+from .teacher_engines import TeacherEngine, TeacherEnsemble, TorchEngine
 
 _NOTHING = Activations(encoder=[])
 
@@ -40,13 +40,15 @@ class Distiller(nn.Module):
 
     Args:
         student: The network to train.
-        teacher: A trained network, or `None` for a method that needs none.
+        teacher: A trained network, or `None` for a method that needs none. Or several that teach together; then the
+            method is one that `nndistill.methods.for_several_teachers` returned.
         method: What to match; its parameters (the projections φ) are the distiller's too.
         student_taps: Where the student's stages are: module paths of the encoder's stages, fine to coarse, or
             `Taps`. Default: the stages of an nnU-Net.
-        teacher_taps: The same for the teacher.
+        teacher_taps: The same for the teacher, or for each of several.
         teacher_engine: What computes the activations of the teacher that the method needs. Default: PyTorch, which
-            always computes what a method learns in `prepare`.
+            always computes what a method learns in `prepare`. Of several teachers, a `TeacherEnsemble`, which by
+            default averages their softmax.
 
     Shape:
         `x` is whatever both networks take, `(B, C, D, H, W)`; returns a `DistillerOutput`, whose loss is a scalar.
@@ -75,30 +77,47 @@ class Distiller(nn.Module):
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module | None,
+        teacher: nn.Module | Sequence[nn.Module] | None,
         method: Method,
         *,
         student_taps: Taps | Sequence[str] | None = None,
         teacher_taps: Taps | Sequence[str] | None = None,
-        teacher_engine: TeacherEngine | None = None,
+        teacher_engine: TeacherEngine | TeacherEnsemble | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.method = method
+        self._teachers: list[TappedNetwork] = []
         needs = method.needs
         if not needs:
-            self._student, self._teacher = TappedNetwork(student, Taps()), None
+            self._student = TappedNetwork(student, Taps())
             return
         if teacher is None:
             raise ValueError(f"{type(method).__name__} compares with a teacher, but teacher is None.")
         self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
-        in_pytorch = TorchEngine.reading(teacher.eval().requires_grad_(False), needs, taps=teacher_taps)
-        self._teacher = in_pytorch.tapped
-        self._teacher_engine = teacher_engine or in_pytorch
+        networks = [teacher] if isinstance(teacher, nn.Module) else teacher
+        in_pytorch = [
+            TorchEngine.reading(network.eval().requires_grad_(False), needs, taps=teacher_taps) for network in networks
+        ]
+        self._teachers = [engine.tapped for engine in in_pytorch]
+        together = in_pytorch[0] if isinstance(teacher, nn.Module) else TeacherEnsemble(in_pytorch)
+        self._teacher_engine = teacher_engine or together
 
-    def forward(self, x: Tensor, target: Tensor | None = None) -> DistillerOutput:
+    def forward(
+        self, x: Tensor, target: Tensor | None = None, *, teachers: Sequence[Sequence[int]] | None = None
+    ) -> DistillerOutput:
+        """Return the student's output and the method's loss.
+
+        Args:
+            x: `(B, C, D, H, W)`.
+            target: As in `Method.forward`.
+            teachers: Of several teachers, the numbers of those that teach each sample. Default: all teach all.
+
+        Raises:
+            ValueError: There is one teacher, and `teachers` are named.
+        """
         output, student = self._student(x)
-        return DistillerOutput(output, self.method(student, self._teach(x), target))
+        return DistillerOutput(output, self.method(student, self._teach(x, teachers), target))
 
     def prepare(
         self,
@@ -114,8 +133,8 @@ class Distiller(nn.Module):
             task_loss: Compares the teacher's output with a target.
             report: Called with the number of steps done and the number of all steps.
         """
-        for part in unprepared_methods(self.method):
-            part.prepare(self.teacher_task(batches, task_loss, report=report))
+        for teacher, part in unprepared_by_teacher(self.method):
+            part.prepare(self.teacher_task(batches, task_loss, report=report, teacher=teacher))
 
     def teacher_task(
         self,
@@ -123,26 +142,34 @@ class Distiller(nn.Module):
         task_loss: Callable[[Any, Any], Tensor],
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
+        teacher: int = 0,
     ) -> TeacherTask:
         """The frozen teacher and its task, from which a method may learn; the arguments are those of `prepare`.
+
+        Args:
+            teacher: The number of one of several teachers.
 
         Raises:
             ValueError: The method needs no teacher.
         """
-        if self._teacher is None:
+        if not self._teachers:
             raise ValueError(f"{type(self.method).__name__} needs no teacher, so there is none to learn from.")
-        return TeacherTask(self._teacher.run_filtered, batches, task_loss, report)
+        return TeacherTask(self._teachers[teacher].run_filtered, batches, task_loss, report)
 
-    def _teach(self, x: Tensor) -> Activations:
-        if self._teacher is None:
+    def _teach(self, x: Tensor, teachers: Sequence[Sequence[int]] | None) -> Activations:
+        if not self._teachers:
             return _NOTHING
         # no_grad, not inference_mode: losses such as mse_loss save the teacher's features for the backward pass,
         # which inference tensors forbid.
         with torch.no_grad():
+            if isinstance(self._teacher_engine, TeacherEnsemble):
+                return self._teacher_engine(x, teachers)
+            if teachers is not None:
+                raise ValueError("there is one teacher, which teaches every sample.")
             return self._teacher_engine(x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
-        if self._teacher is not None:
-            self._teacher.network._apply(fn)  # type: ignore[no-untyped-call]
+        for teacher in self._teachers:
+            teacher.network._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self

@@ -64,7 +64,7 @@ def distiller(**options: object) -> Distiller:
 
 def test_prompts_learn_the_task_and_differ_and_the_teacher_stays(x):
     trained = distiller()
-    teacher = trained._teacher.network
+    teacher = trained._teachers[0].network
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     target = torch.randn(2, 2, 8, 12, 8)
     losses = []
@@ -118,7 +118,7 @@ def test_a_method_inside_another_learns_too(x):
 
 def test_the_student_learns_from_the_teachers_encoder_alone(x):
     trained = distiller(prompt_iterations=1)
-    teacher = trained._teacher.network
+    teacher = trained._teachers[0].network
     trained.prepare(repeat((x, torch.zeros(2, 2, 8, 12, 8))), mse_loss)
     trained(x)  # learns which tap is the last
     calls = {"encoder": 0, "decoder": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import distributed, nn
@@ -10,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from networks import residual_unet
 from nndistill import Distiller
-from nndistill.methods import build_method
+from nndistill.methods import build_method, for_several_teachers
 from nndistill.nnunet.training.across_processes import across_processes
 from nndistill.nnunet.training.distillation_weight import gradient_norms
 
@@ -40,6 +41,37 @@ def gradients(module: Distiller, x: torch.Tensor) -> dict[str, torch.Tensor]:
 
 def _across_processes(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, find_unused_parameters=True)  # deep supervision is off: idle heads
+
+
+def distiller_of_two_teachers(
+    wrapped: Callable[[nn.Module], nn.Module], *, wrapped_method: Callable[[nn.Module], nn.Module]
+) -> Distiller:
+    """The same with two teachers, each with its φ."""
+    torch.manual_seed(7)
+    student, teachers = residual_unet(STUDENT), [residual_unet(TEACHER) for _ in range(2)]
+    method = for_several_teachers(
+        [build_method("feature", student_channels=STUDENT, teacher_channels=TEACHER) for _ in teachers]
+    )
+    whole = Distiller(wrapped(student), teachers, method)
+    whole.method = wrapped_method(method)
+    return whole
+
+
+def phi_gradients(module: Distiller, x: torch.Tensor, teachers: list[list[int]]) -> dict[str, torch.Tensor]:
+    """Of every φ, by its name."""
+    output, distillation = module(x, teachers=teachers)
+    (output.square().mean() + distillation).backward()
+    return {name.replace("module.", ""): parameter.grad for name, parameter in module.method.named_parameters()}
+
+
+def work_with_one_teacher_each(rank: int, folder: str, x: torch.Tensor) -> None:
+    """Each process has a sample that another teacher teaches; the method is wrapped as in a training."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    wrapped_method = partial(across_processes, device=torch.device("cpu"))
+    module = distiller_of_two_teachers(_across_processes, wrapped_method=wrapped_method)
+    torch.save(phi_gradients(module, x[rank : rank + 1], [[rank]]), f"{folder}/{rank}.pth")
+    distributed.destroy_process_group()
 
 
 def work(rank: int, folder: str, x: torch.Tensor) -> None:

@@ -57,7 +57,12 @@ app.command()(recipes)
 app.command()(diagnose)
 app.command("trainer-path")(trainer_path)
 
-_LISTS: dict[str, Callable[[str], bool]] = {"--features": str.isdigit, "--names": bool, "--predictions": bool}
+_LISTS: dict[str, Callable[[str], bool]] = {
+    "--features": str.isdigit,
+    "--names": bool,
+    "--predictions": bool,
+    "--teacher-fold": str.isdigit,
+}
 """Options that take several values in a row, and what a value looks like; anything else ends the list.
 
 Click cannot tell them from options that are repeated, such as `--option`, after which an argument may follow.

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from .feature import Feature
     from .freekd import FreeKD
     from .ifvd import IFVD
+    from .lessons import Lesson, Lessons
     from .logits import Logits
     from .none import NoDistillation
     from .reco_kd import ReCoKD
     from .registry import METHODS, build_method, option_names, register
+    from .several_teachers import SeveralTeachers, for_several_teachers
     from .teacher_task import TeacherTask
 
 __all__ = [
@@ -41,13 +43,17 @@ __all__ = [
     "DCDRelease",
     "Feature",
     "FreeKD",
+    "Lesson",
+    "Lessons",
     "Logits",
     "Method",
     "NoDistillation",
     "ReCoKD",
+    "SeveralTeachers",
     "StagewiseMethod",
     "TeacherTask",
     "build_method",
+    "for_several_teachers",
     "option_names",
     "register",
 ]
@@ -55,11 +61,15 @@ __all__ = [
 _MODULES = {
     "Activations": "base",
     "Combination": "combination",
+    "Lesson": "lessons",
+    "Lessons": "lessons",
     "METHODS": "registry",
     "Method": "base",
+    "SeveralTeachers": "several_teachers",
     "StagewiseMethod": "base",
     "TeacherTask": "teacher_task",
     "build_method": "registry",
+    "for_several_teachers": "several_teachers",
     "option_names": "registry",
     "register": "registry",
 }

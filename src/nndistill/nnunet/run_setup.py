@@ -7,12 +7,12 @@ trainer. So a run describes itself, and stock resuming and multi-GPU training wo
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from ..errors import UserError
-from ..methods import Method, build_method
+from ..methods import Method, build_method, for_several_teachers
 from ..recipes import Recipe, Weighting
 from ..teacher_engines.choice import Wanted
 from ..validation import Strict, explain
@@ -24,23 +24,61 @@ KEY = "nndistill"
 Precision = Literal["float32", "bfloat16", "float16"]
 """What a network computes in while it is trained."""
 
+Together = Literal["mean", "mean-logits", "rotate", "out-of-fold"]
+"""How several teachers teach: all at once, by the mean of their probabilities or of their logits; one per batch in
+turn; or each case by those that have not seen it."""
 
-class Teacher(Strict):
-    """Where the teacher is, how many channels its stages have, and which of its folds teaches which of the student's.
 
-    A student that is trained fold by fold is one model, each fold of which has its own teacher: the one that `folds`
-    names, or else the teacher's fold of the same name. Older setups have one `fold` for those that are not named.
-    """
+class TeacherModel(Strict):
+    """A model folder whose folds teach, and how many channels its stages have."""
 
     folder: str
     checkpoint: str
     channels: list[int]
-    folds: dict[str, str] = Field(default_factory=dict)
+
+
+class TeacherNetwork(NamedTuple):
+    """One network that teaches: a fold of a model."""
+
+    model: TeacherModel
+    fold: str
+
+
+class Teacher(TeacherModel):
+    """Where the teacher is, and which of its folds teaches which of the student's.
+
+    A student that is trained fold by fold is one model, each fold of which has its own teacher: the one that `folds`
+    names, or else the teacher's fold of the same name. Older setups have one `fold` for those that are not named.
+    If `folds` names several, their networks teach `together`, and the same folds of the models in `also` with them.
+    """
+
+    folds: dict[str, str | list[str]] = Field(default_factory=dict)
     fold: str | None = None
+    also: list[TeacherModel] = Field(default_factory=list)
+    together: Together = "mean"
 
     def fold_for(self, fold: str | int) -> str:
-        """Return the teacher's fold that teaches a fold of the student."""
-        return self.folds.get(str(fold), self.fold or str(fold))
+        """Return the teacher's fold that teaches a fold of the student; the first of several."""
+        return self.folds_for(fold)[0]
+
+    def folds_for(self, fold: str | int) -> list[str]:
+        """Return the teacher's folds that teach a fold of the student.
+
+        Raises:
+            UserError: Others are taught by several teachers, and nothing says by which this one is.
+        """
+        named = self.folds.get(str(fold))
+        if named is None and any(isinstance(each, list) for each in self.folds.values()):
+            raise UserError(
+                f"the plans do not say which folds of the teacher teach fold {fold}; prepare this fold with "
+                "`nndistill distill` before it is trained."
+            )
+        return [named or self.fold or str(fold)] if not isinstance(named, list) else named
+
+    def networks_for(self, fold: str | int) -> list[TeacherNetwork]:
+        """Return the networks that teach a fold of the student, in the order of their numbers."""
+        folds = self.folds_for(fold)
+        return [TeacherNetwork(model, taught_by) for model in (self, *self.also) for taught_by in folds]
 
 
 class Distillation(Strict):
@@ -55,21 +93,27 @@ class Distillation(Strict):
     weighting: Weighting
     teacher_engine: Wanted = "auto"
 
-    def build_method(self, *, classes: int | None = None, ignores: bool | None = None) -> Method:
+    def build_method(self, *, fold: str | int, classes: int | None = None, ignores: bool | None = None) -> Method:
         """Build the method of this run, the parts of a combination with their weights.
 
         Args:
+            fold: The student's, which may have several teachers.
             classes: Number of classes in the targets, the background included.
             ignores: Whether targets may leave voxels out.
         """
         weights = {"weights": list(self.weighting.parts.values())} if self.weighting.parts else {}
-        return build_method(
-            self.method,
-            student_channels=self.student_channels,
-            teacher_channels=self.teacher.channels,
-            classes=classes,
-            ignores=ignores,
-            **{**self.options, **weights},
+        return for_several_teachers(
+            [
+                build_method(
+                    self.method,
+                    student_channels=self.student_channels,
+                    teacher_channels=network.model.channels,
+                    classes=classes,
+                    ignores=ignores,
+                    **{**self.options, **weights},
+                )
+                for network in self.teacher.networks_for(fold)
+            ]
         )
 
 

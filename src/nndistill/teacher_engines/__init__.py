@@ -3,6 +3,7 @@
 from .base import TeacherEngine
 from .channels_last import ChannelsLastEngine
 from .compiled import CompiledEncoderEngine
+from .ensemble import TeacherEnsemble
 from .pytorch import TorchEngine
 
-__all__ = ["ChannelsLastEngine", "CompiledEncoderEngine", "TeacherEngine", "TorchEngine"]
+__all__ = ["ChannelsLastEngine", "CompiledEncoderEngine", "TeacherEngine", "TeacherEnsemble", "TorchEngine"]

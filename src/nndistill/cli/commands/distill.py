@@ -97,7 +97,27 @@ def distill(
     seed: Seed = None,
     device: Device = "auto",
     gpus: Gpus = 1,
-    teacher_fold: Annotated[str | None, typer.Option(help="Fold of the teacher's weights; default: --fold.")] = None,
+    teacher_fold: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fold of the teacher's weights, or several, such as --teacher-fold 0 1 2 3 4; or out-of-fold: each "
+            "case is taught by the fold that has not seen it. Default: --fold."
+        ),
+    ] = None,
+    also_teacher: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A further model folder of the same data set and configuration, whose same folds teach too. Repeat it "
+            "for more."
+        ),
+    ] = None,
+    teachers: Annotated[
+        Literal["mean", "mean-logits", "rotate"] | None,
+        typer.Option(
+            help="How several teachers teach: by the mean of their probabilities (the default), by that of their "
+            "logits, or one per batch in turn."
+        ),
+    ] = None,
     teacher_checkpoint: Annotated[
         str | None, typer.Option(help="File name, such as checkpoint_best.pth; default: the recipe's choice.")
     ] = None,
@@ -150,6 +170,8 @@ def distill(
             features=features,
             batch_size=batch_size,
             teacher_fold=teacher_fold,
+            also_teachers=also_teacher or [],
+            teachers=teachers,
             teacher_checkpoint=teacher_checkpoint,
             dataset=None if dataset_id is None else str(dataset_id),
             name=name,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...volumes.bounding_box import bounding_box, whole_box
-from .splits import SPLIT, stock_split, stored_folds
+from .splits import SPLIT, STOCK_FOLDS, stock_split, stored_folds
 
 _OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
 
@@ -98,10 +98,7 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
     Raises:
         UserError: There is no such fold, or there are no preprocessed cases.
     """
-    cases = folder / data_identifier
-    names = sorted(infer_dataset_class(str(cases)).get_identifiers(str(cases))) if any(cases.glob("*.pkl")) else []
-    if not names:
-        raise UserError(f"{cases} holds no preprocessed cases; preprocess the data with the teacher's plans.")
+    names = _case_names(folder, data_identifier)
     if fold == "all":
         return Split(names, names)
     splits = stored_folds(folder) or stock_split(names)
@@ -109,3 +106,29 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
         raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.", option="fold")
     chosen = splits[int(fold)]
     return Split(list(chosen["train"]), list(chosen["val"]))
+
+
+def splits_by_fold(folder: Path, data_identifier: str) -> dict[str, Split]:
+    """Return the cases of every fold that there is, `all` among them; without the others if they are too few for folds.
+
+    Args:
+        folder: A preprocessed data set.
+        data_identifier: Name of its folder of cases.
+
+    Raises:
+        UserError: There are no preprocessed cases.
+    """
+    names = _case_names(folder, data_identifier)
+    folds = stored_folds(folder)
+    if folds is None:
+        folds = stock_split(names) if len(names) >= STOCK_FOLDS else []
+    numbered = {str(number): Split(list(each["train"]), list(each["val"])) for number, each in enumerate(folds)}
+    return {**numbered, "all": Split(names, names)}
+
+
+def _case_names(folder: Path, data_identifier: str) -> list[str]:
+    cases = folder / data_identifier
+    names = sorted(infer_dataset_class(str(cases)).get_identifiers(str(cases))) if any(cases.glob("*.pkl")) else []
+    if not names:
+        raise UserError(f"{cases} holds no preprocessed cases; preprocess the data with the teacher's plans.")
+    return names

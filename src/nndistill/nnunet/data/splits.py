@@ -14,7 +14,8 @@ from ...files import atomic_path
 from ..workspace import preprocessed_folder, raw_folder
 
 SPLIT = "splits_final.json"
-_FOLDS = 5
+STOCK_FOLDS = 5
+"""Folds of a data set that came with none."""
 
 
 def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
@@ -29,9 +30,9 @@ def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:
     Raises:
         UserError: There are fewer than five.
     """
-    if len(cases) < _FOLDS:
+    if len(cases) < STOCK_FOLDS:
         raise UserError(
-            f"{len(cases)} training cases are too few for nnU-Net's {_FOLDS} folds: take the fold all, or put a "
+            f"{len(cases)} training cases are too few for nnU-Net's {STOCK_FOLDS} folds: take the fold all, or put a "
             f"{SPLIT} with folds of your own into the data set's raw folder.",
             option="fold",
         )

@@ -16,7 +16,7 @@ from ...errors import UserError
 from ...methods.registry import default_options
 from ...recipes import Recipe
 from ..plans import features_per_stage, resolved_configuration
-from ..run_setup import KEY, Distillation, RunSetup
+from ..run_setup import KEY, Distillation, RunSetup, Teacher
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
@@ -124,10 +124,19 @@ def _method_facts(setup: RunSetup, fold: str, log: pd.DataFrame) -> dict[str, st
         facts |= {
             "μ": _weight(distillation, setup.recipe),
             "Share of the gradient": _share(log),
-            "Teacher": f"{Path(teacher.folder).name}, fold_{teacher.fold_for(fold)}/{teacher.checkpoint}",
+            **_teacher_facts(teacher, fold),
             "Teacher's channels": _list(teacher.channels),
         }
     return facts
+
+
+def _teacher_facts(teacher: Teacher, fold: str) -> dict[str, str]:
+    networks = [
+        f"{Path(model.folder).name}, fold_{number}/{model.checkpoint}" for model, number in teacher.networks_for(fold)
+    ]
+    if len(networks) == 1:
+        return {"Teacher": networks[0]}
+    return {"Teachers": "; ".join(networks), "Teachers together": teacher.together}
 
 
 def _weight(distillation: Distillation, recipe: Recipe) -> str:

@@ -42,8 +42,8 @@ def portable_plans(plans: dict[str, Any]) -> dict[str, Any]:
     """Plans that still say how a student was made, with its teacher's name instead of its path on this machine."""
     copied = deepcopy(plans)
     teacher = ((copied.get(KEY) or {}).get("distillation") or {}).get("teacher")
-    if teacher:
-        teacher["folder"] = Path(teacher["folder"]).name
+    for model in [teacher, *teacher.get("also", [])] if teacher else []:
+        model["folder"] = Path(model["folder"]).name
     return copied
 
 

@@ -24,8 +24,8 @@ def trained_phi(
         teacher_channels: Channels of each of the teacher's stages.
 
     Returns:
-        One convolution per stage, fine to coarse; `None` if the student was trained without φ, with another teacher,
-        or by stock nnU-Net.
+        One convolution per stage, fine to coarse; `None` if the student was trained without φ, with another teacher
+        or several, or by stock nnU-Net.
     """
     if KEY not in student.plans or KEY not in checkpoint:
         return None

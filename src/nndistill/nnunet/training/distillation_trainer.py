@@ -19,10 +19,12 @@ from ...distiller import Distiller
 from ...errors import UserError
 from ...files import digest
 from ...methods import Method
-from ...methods.base import unprepared_methods
+from ...methods.several_teachers import unprepared_by_teacher
 from ...taps import unwrapped
 from ...teacher_engines import TeacherEngine, TorchEngine
 from ...teacher_engines.choice import UNDECIDED
+from ..data.out_of_fold import out_of_fold
+from ..data.preprocessed_case import splits_by_fold
 from ..models.model_folder import ModelFolder
 from .across_processes import across_processes
 from .distillation_weight import (
@@ -36,7 +38,8 @@ from .initialization import initialize_from_teacher
 from .leak import leak_of
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
-from .teacher_engine import teacher_engine
+from .teacher_engine import ensemble_of, teacher_engine
+from .who_teaches import WhoTeaches
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     Teacher, method and recipe are read from the student's plans. The projections φ are trained with the student unless
     the method freezes them, kept in the checkpoint for resuming, and unknown to the student's own weights. The share of
-    the gradient that the distillation has is measured and logged; μ may follow it (`Balance`).
+    the gradient that the distillation has is measured and logged; μ may follow it (`Balance`). Several teachers may
+    teach, all, in turn, or each the cases that it has not seen (`WhoTeaches`).
     """
 
     def __init__(  # nnU-Net looks up these very names
@@ -64,15 +68,20 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.distillation_weight = DistillationWeight(
             self.distillation.weighting, iterations=self.recipe.iterations, say=self._say
         )
-        self.teacher_engine: TeacherEngine | None = None
-        self._resumed_engine = UNDECIDED
+        self.teacher_networks = self.distillation.teacher.networks_for(fold)
+        self.teacher_engines: list[TeacherEngine] = []
+        self._resumed_engines = [UNDECIDED] * len(self.teacher_networks)
         self._weight_of_batch = 0.0
+        self._who_teaches: WhoTeaches | None = None
+        self._batches_of_epoch = 0
+        self._taught_by: list[list[int]] = []
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
         with fork_rng(devices=[]):  # φ draws random numbers; the batches have to be the same with every method
             labels = self.label_manager
             method = self.distillation.build_method(
+                fold=self.fold,
                 classes=labels.num_segmentation_heads + labels.has_regions,  # what is in no region is one more class
                 ignores=labels.has_ignore_label,
             )
@@ -90,18 +99,17 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def on_train_start(self) -> None:
         if not self.was_initialized:
             self.initialize()
-        if leak := leak_of(teacher_fold=self.distillation.teacher.fold_for(self.fold), fold=str(self.fold)):
-            self._say(leak)
+        self._warn_of_leak()
         let_compiled_networks_go_backward_again()
         with fork_rng(devices=[]):  # and so does a new network, before it gets its weights
-            teacher = self._load_teacher() if self.method.needs or self._starts_from_teacher else None
-        if teacher is not None:
-            self.print_to_log_file(f"the teacher: {self._teacher_file()}")
-        if teacher is not None and self._starts_from_teacher:
-            self._start_from(teacher)
-        self.teacher = teacher if self.method.needs else None
-        self.teacher_engine = self._engine_of(self.teacher) if self.teacher is not None else None
-        self.distiller = Distiller(self.network, self.teacher, self.method, teacher_engine=self.teacher_engine)
+            teachers = self._load_teachers()
+        if teachers and self._starts_from_teacher:
+            self._start_from(teachers[0])
+        self.teachers = teachers if self.method.needs else []
+        self.teacher_engines = [self._engine_of(number, teacher) for number, teacher in enumerate(self.teachers)]
+        several = len(self.teachers) > 1 or self._out_of_fold
+        self._who_teaches = self._timetable() if self.teachers and several else None
+        self.distiller = self._make_distiller()
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(self.method, self.device)  # type: ignore[assignment]
         super().on_train_start()
@@ -109,10 +117,46 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if self.method.needs:
             self.print_to_log_file(self.distillation.weighting.described(self.distillation.method))
 
+    def _warn_of_leak(self) -> None:
+        leak = leak_of(
+            teacher_folds=[network.fold for network in self.teacher_networks],
+            fold=str(self.fold),
+            splits=splits_by_fold(self._data_folder, self.configuration_manager.data_identifier),
+            out_of_fold=self._out_of_fold,
+        )
+        if leak:
+            self._say(leak)
+
+    @property
+    def _data_folder(self) -> Path:
+        return Path(self.preprocessed_dataset_folder_base)
+
+    @property
+    def _out_of_fold(self) -> bool:
+        return self.distillation.teacher.together == "out-of-fold"
+
+    def _timetable(self) -> WhoTeaches:
+        together = self.distillation.teacher.together
+        if not self._out_of_fold:
+            return WhoTeaches(self.teacher_networks, together)
+        splits = splits_by_fold(self._data_folder, self.configuration_manager.data_identifier)
+        cases = splits[str(self.fold)].train
+        who_teaches = WhoTeaches(self.teacher_networks, together, held_out_by=out_of_fold(self._data_folder, cases))
+        who_teaches(cases, batch=0)  # refuses a case without a teacher before anything is trained
+        return who_teaches
+
+    def _make_distiller(self) -> Distiller:
+        if len(self.teachers) <= 1:
+            teacher, engine = (self.teachers[0], self.teacher_engines[0]) if self.teachers else (None, None)
+            return Distiller(self.network, teacher, self.method, teacher_engine=engine)
+        together = self.distillation.teacher.together
+        ensemble = ensemble_of(self.teacher_engines, together, regions=self.label_manager.has_regions)
+        return Distiller(self.network, self.teachers, self.method, teacher_engine=ensemble)
+
     def _prepare_method(self) -> None:
-        """Let the method learn from the teacher before the first epoch, unless an earlier run left what it learned."""
-        for part in unprepared_methods(self.method):
-            teacher_file = self._teacher_file()
+        """Let the method learn from the teachers before the first epoch, unless an earlier run left what it learned."""
+        for teacher, part in unprepared_by_teacher(self.method):
+            teacher_file = self._teacher_file(teacher)
             found = provide_learned_state(
                 part,
                 facts={
@@ -121,23 +165,24 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
                     "fold": self.fold,
                     "batch_size": self.batch_size,
                     "mirroring": self.recipe.mirroring,
+                    **({"taught": "out-of-fold"} if self._out_of_fold else {}),
                 },
                 folders=[teacher_file.parent, Path(self.output_folder)],
-                learn=partial(self._learn, part),
+                learn=partial(self._learn, part, teacher),
                 may_learn=self.local_rank == 0,
             )
             if found:
                 self.print_to_log_file(f"{part.name}: learned from this teacher before")
 
-    def _learn(self, method: Method) -> None:
+    def _learn(self, method: Method, teacher: int) -> None:
         def report(done: int, total: int) -> None:
             if done % 100 == 0 or done == total:
                 self.print_to_log_file(f"{method.name}: learning from the teacher, {done} of {total} batches")
             self.on_preparation(done, total)
 
-        with self._teacher_under_deep_supervision():
-            loss = self._loss_of_one_process()
-            method.prepare(self.distiller.teacher_task(self._training_batches(), loss, report=report))
+        with self._under_deep_supervision(self.teachers[teacher]):
+            loss, batches = self._loss_of_one_process(), self._training_batches(teacher)
+            method.prepare(self.distiller.teacher_task(batches, loss, report=report, teacher=teacher))
 
     def _loss_of_one_process(self) -> Any:
         """nnU-Net's loss without what it gathers from other processes, which do not take part in the learning.
@@ -152,15 +197,24 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         finally:
             self.is_ddp = True
 
-    def _training_batches(self) -> Iterator[tuple[Tensor, Any]]:
+    def _training_batches(self, teacher: int) -> Iterator[tuple[Tensor, Any]]:
+        """Batches of cases from which this teacher may teach."""
         while True:
-            yield self.on_device(next(self.dataloader_train))
+            batch = next(self.dataloader_train)
+            data, target = self.on_device(batch)
+            rows = list(range(len(data)))
+            if self._who_teaches is not None and self._out_of_fold:
+                taught_by = self._who_teaches(list(batch["keys"]), batch=0)
+                rows = [row for row in rows if teacher in taught_by[row]]
+            if len(rows) == len(data):
+                yield data, target
+            elif rows:
+                yield data[rows], [each[rows] for each in target] if isinstance(target, list) else target[rows]
 
     @contextmanager
-    def _teacher_under_deep_supervision(self) -> Iterator[None]:
-        """Let the teacher answer in all the sizes that the loss expects of the student."""
-        assert self.teacher is not None
-        decoder: Any = self.teacher.decoder
+    def _under_deep_supervision(self, teacher: torch.nn.Module) -> Iterator[None]:
+        """Let a teacher answer in all the sizes that the loss expects of the student."""
+        decoder: Any = teacher.decoder
         decoder.deep_supervision = self.enable_deep_supervision
         try:
             yield
@@ -171,12 +225,23 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         super().on_train_epoch_start()
         self.method.train()
         self.distillation_weight.start_epoch()
+        self._batches_of_epoch = 0
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, Any]:
+        if self._who_teaches is not None:
+            number = self.current_epoch * self.num_iterations_per_epoch + self._batches_of_epoch
+            self._taught_by = self._who_teaches(list(batch["keys"]), batch=number)
+        self._batches_of_epoch += 1
+        return super().train_step(batch)
 
     def losses(self, data: Tensor, target: Any) -> dict[str, Tensor]:
         scheduled = self.recipe.weight_at(self.current_epoch, 1.0)
         if scheduled == 0 or self.distillation.weighting.is_nothing or not self.method.needs:
             return super().losses(data, target)  # so the teacher does not run before the ramp begins
-        output, distillation = self.distiller(data, self._reference(target))
+        teachers = None
+        if len(self.teachers) > 1:
+            teachers = self._taught_by[self.part * len(data) : (self.part + 1) * len(data)]
+        output, distillation = self.distiller(data, self._reference(target), teachers=teachers)
         segmentation = self.loss(output, target)
         if self.part == 0:  # all parts of a batch have the same μ
             if self.distillation_weight.is_due():
@@ -231,8 +296,9 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         state = {**super().extra_state(), "method": self.method.state_dict()}
         if weight := self.distillation_weight.state():
             state["weight"] = weight
-        if self.teacher_engine is not None and self.teacher_engine.name != TorchEngine.name:
-            state["teacher_engine"] = self.teacher_engine.name
+        engines = [engine.name for engine in self.teacher_engines]
+        if any(name != TorchEngine.name for name in engines):
+            state["teacher_engine"] = engines if len(engines) > 1 else engines[0]
         return state
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
@@ -240,7 +306,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.method.load_state_dict(state["method"])
         if "weight" in state:
             self.distillation_weight.load_state(state["weight"])
-        self._resumed_engine = state.get("teacher_engine", TorchEngine.name)
+        kept = state.get("teacher_engine", TorchEngine.name)
+        self._resumed_engines = kept if isinstance(kept, list) else [kept] * len(self.teacher_networks)
 
     def _reference(self, target: Any) -> Tensor:
         """The full-size target as methods read it: negative where it has the data set's ignore label."""
@@ -263,25 +330,31 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         for path in unlike:
             self.print_to_log_file(f"the student has no {path}: it adds unlike channels of the teacher there")
 
-    def _load_teacher(self) -> torch.nn.Module:
-        return ModelFolder.read(Path(self.distillation.teacher.folder)).network(self._teacher_file()).to(self.device)
+    def _load_teachers(self) -> list[torch.nn.Module]:
+        count = len(self.teacher_networks) if self.method.needs else int(self._starts_from_teacher)
+        files = [self._teacher_file(number) for number in range(count)]
+        for number, file in enumerate(files):
+            self.print_to_log_file(f"the teacher: {file}" if count == 1 else f"teacher {number + 1} of {count}: {file}")
+        folders = [ModelFolder.read(Path(network.model.folder)) for network in self.teacher_networks]
+        return [folder.network(file).to(self.device) for folder, file in zip(folders, files, strict=False)]
 
-    def _teacher_file(self) -> Path:
-        """The teacher's checkpoint for this fold; stock nnU-Net may train another fold than the plans were made for."""
-        teacher = self.distillation.teacher
-        folder = ModelFolder.read(Path(teacher.folder))
-        return folder.checkpoint_file(teacher.fold_for(self.fold), teacher.checkpoint)
+    def _teacher_file(self, number: int = 0) -> Path:
+        """A teacher's checkpoint for this fold; stock nnU-Net may train another fold than the plans were made for."""
+        network = self.teacher_networks[number]
+        return ModelFolder.read(Path(network.model.folder)).checkpoint_file(network.fold, network.model.checkpoint)
 
-    def _engine_of(self, teacher: torch.nn.Module) -> TeacherEngine:
-        checkpoint_file = self._teacher_file()
+    def _engine_of(self, number: int, teacher: torch.nn.Module) -> TeacherEngine:
+        checkpoint_file = self._teacher_file(number)
+        batches = (self.num_epochs - self.current_epoch) * self.num_iterations_per_epoch
+        turns = len(self.teachers) if self.distillation.teacher.together == "rotate" else 1
         return teacher_engine(
             TorchEngine.reading(teacher.eval(), self.method.needs),
             wanted=self.distillation.teacher_engine,
-            kept=self._resumed_engine,
+            kept=self._resumed_engines[number],
             device=self.device,
             compiled=self._do_i_compile(),
             in_one_process=not self.is_ddp,
-            batches=(self.num_epochs - self.current_epoch) * self.num_iterations_per_epoch,
+            batches=batches // turns,
             checkpoint_file=checkpoint_file,
             folders=[checkpoint_file.parent, Path(self.output_folder)],
             log=self.print_to_log_file,

@@ -19,6 +19,7 @@ def default_name(
     init: str = "random",
     batch_size: int | None = None,
     teacher_checkpoint: str | None = None,
+    together: str | None = None,
 ) -> str:
     """Name a run after its teacher's plans, method and size, and whatever is not the default.
 
@@ -29,6 +30,7 @@ def default_name(
         init: What it starts from.
         batch_size: Patches per batch, if it is not the teacher's.
         teacher_checkpoint: File name of the teacher's checkpoint, if it was chosen.
+        together: How several teachers teach, if there are several.
 
     Example:
         >>> from nndistill import load_recipe
@@ -43,6 +45,7 @@ def default_name(
         *tags_of(recipe),
         *([f"batch{batch_size}"] if batch_size else []),
         *([f"teacher-{chosen}"] if chosen else []),
+        *([f"teachers-{together}"] if together else []),
     ]
     name = "_".join(words)
     if len(name) <= _LONGEST:

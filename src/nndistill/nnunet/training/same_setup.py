@@ -30,9 +30,9 @@ def differences(existing: dict[str, Any], plans: dict[str, Any], *, fold: str, b
     words = [f"{key.split('.')[-1]} {before.get(key)}, now {now.get(key)}" for key in changed[:_MOST]]
     old, new = (RunSetup.of(each).distillation for each in (existing, plans))
     if old and new and (begun or fold in old.teacher.folds):
-        was, will_be = old.teacher.fold_for(fold), new.teacher.fold_for(fold)
+        was, will_be = old.teacher.folds_for(fold), new.teacher.folds_for(fold)
         if was != will_be:
-            words.append(f"fold {fold} taught by the teacher's fold {was}, now by {will_be}")
+            words.append(f"fold {fold} taught by the teacher's fold {', '.join(was)}, now by {', '.join(will_be)}")
     return words
 
 

@@ -28,8 +28,17 @@ from ..plans import (
     reduced_features,
     resolved_configuration,
 )
-from ..run_setup import Distillation, RunSetup, Teacher
+from ..run_setup import Distillation, RunSetup
 from ..workspace import dataset_folder, preprocessed_folder
+from .chosen_teachers import (
+    OUT_OF_FOLD,
+    choose_teachers,
+    described_cost,
+    refuse_unlike_teachers,
+    setup_of,
+    teaching_folds,
+    way_to_teach,
+)
 from .initialization import refuse_unlike_networks
 from .run import Run
 from .run_name import default_name, short_name
@@ -46,7 +55,9 @@ def prepare_student(
     reduction: int = 4,
     features: Sequence[int] | None = None,
     batch_size: int | None = None,
-    teacher_fold: str | None = None,
+    teacher_fold: str | Sequence[str] | None = None,
+    also_teachers: Sequence[Path | str] = (),
+    teachers: Literal["mean", "mean-logits", "rotate"] | None = None,
     teacher_checkpoint: str | None = None,
     dataset: str | None = None,
     name: str | None = None,
@@ -63,7 +74,12 @@ def prepare_student(
         reduction: The paper's r, by which the teacher's channels are divided.
         features: Channels of each student stage, instead of `reduction`.
         batch_size: Patches per batch; default: the teacher's.
-        teacher_fold: Fold of the teacher's checkpoint; default: `fold`.
+        teacher_fold: Fold of the teacher's checkpoint, or several that teach together; `out-of-fold`, if each case is
+            to be taught by the fold that has not seen it. Default: `fold`.
+        also_teachers: Further model folders of the same data set and configuration, whose same folds teach too.
+        teachers: How several teach together: methods that read logits alone match the `mean` of their probabilities or,
+            with `mean-logits`, that of their logits, and others the mean of the losses; `rotate` takes one teacher per
+            batch in turn. Default: `mean`.
         teacher_checkpoint: File name of the teacher's checkpoint; default: the recipe's choice.
         dataset: Name or number of the data set to train on; default: the teacher's.
         name: Plans name of the run; default: the teacher's plans name, the method, the reduction, and whatever is not
@@ -87,22 +103,36 @@ def prepare_student(
     if teacher_engine not in WANTED:
         raise UnknownName("teacher engine", teacher_engine, WANTED, option="teacher_engine")
     recipe = as_recipe(recipe)
-    teacher = ModelFolder.read(Path(teacher_folder).resolve())
-    checkpoint_file = teacher.checkpoint_file(
-        teacher_fold or fold, teacher_checkpoint, prefer=recipe.teacher_checkpoint
-    )
-    checkpoint = read_checkpoint(checkpoint_file)
-    configuration = teacher.configuration(checkpoint)
+    models = [ModelFolder.read(Path(each).resolve()) for each in (teacher_folder, *also_teachers)]
+    teacher = models[0]
     folder = dataset_folder(preprocessed_folder(), dataset or teacher.plans["dataset_name"])
+    folds = teaching_folds(teacher_fold, models, folder, fold=fold)
+    taught_by = choose_teachers(
+        models,
+        folds,
+        checkpoint=teacher_checkpoint,
+        prefer=recipe.teacher_checkpoint,
+        option="teacher_fold" if teacher_fold else "fold",
+    )
+    together = way_to_teach(teachers, teacher_fold, taught_by)
+    checkpoint = read_checkpoint(taught_by[0].checkpoint_file)
+    configuration = teacher.configuration(checkpoint)
+    refuse_unlike_teachers(taught_by, configuration)
     refuse_incompatible_data(teacher, configuration, folder)
     split_of_fold(folder, resolved_configuration(teacher.plans, configuration)["data_identifier"], fold)
 
     teacher_features = features_per_stage(teacher.plans, configuration)
     student_features = list(features) if features else reduced_features(teacher_features, reduction)
     options = _with_regions(recipe, has_regions(teacher.plans, teacher.dataset_json))
-    method = build_method(
-        recipe.method, student_channels=student_features, teacher_channels=teacher_features, **options
-    )
+    method, *_ = [
+        build_method(
+            recipe.method,
+            student_channels=student_features,
+            teacher_channels=features_per_stage(model.plans, configuration),
+            **options,
+        )
+        for model in models
+    ]
     weighting = weighting_of(recipe, method)
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
@@ -115,6 +145,7 @@ def prepare_student(
         init=init,
         batch_size=batch_size,
         teacher_checkpoint=teacher_checkpoint,
+        together=together if len(taught_by) > 1 or together == OUT_OF_FOLD else None,
     )
     run = Run(folder.name, configuration, fold, "nnUNetTrainerDistill", name or default)
     plans = derive_plans(
@@ -124,8 +155,9 @@ def prepare_student(
         batch_size=batch_size,
         name=run.plans_name,
     )
-    if method.needs or init == "teacher":
-        refuse_unlike_stages(teacher, checkpoint_file, plans, configuration)
+    compared = taught_by if method.needs else taught_by[:1] if init == "teacher" else []
+    for each in compared:
+        refuse_unlike_stages(each.model, each.checkpoint_file, plans, configuration)
     if init == "teacher":
         _refuse_unlike_networks(teacher, checkpoint["trainer_name"], plans, configuration)
     setup = RunSetup(
@@ -134,12 +166,7 @@ def prepare_student(
             method=recipe.method,
             options=options,
             student_channels=student_features,
-            teacher=Teacher(
-                folder=str(teacher.path),
-                checkpoint=checkpoint_file.name,
-                channels=teacher_features,
-                folds={fold: teacher_fold or fold},
-            ),
+            teacher=setup_of(taught_by, configuration, fold=fold, together=together),
             init=init,
             weighting=weighting,
             teacher_engine=teacher_engine,
@@ -149,6 +176,8 @@ def prepare_student(
     if resume and name is None:
         run = _or_its_older_name(run, short_name(plans_name, recipe.method, size=size, init=init), plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
+    if len(taught_by) > 1 and method.needs:
+        logger.info("%s", described_cost(taught_by, configuration, together))
     return run
 
 

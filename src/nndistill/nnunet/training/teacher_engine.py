@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 
 from ...files import digest
-from ...teacher_engines import CompiledEncoderEngine, TeacherEngine, TorchEngine
+from ...teacher_engines import CompiledEncoderEngine, TeacherEngine, TeacherEnsemble, TorchEngine
+from ...teacher_engines.average import mean_of_classes, mean_of_logits, mean_of_regions
 from ...teacher_engines.choice import ChosenEngine, Wanted
 from ...teacher_engines.compiled import returns_its_stages
+from ..run_setup import Together
 
 
 def teacher_engine(
@@ -60,3 +62,15 @@ def teacher_engine(
     if compiled and returns_its_stages(network, taps, logits=teacher.logits):
         return CompiledEncoderEngine(network)
     return teacher
+
+
+def ensemble_of(engines: Sequence[TeacherEngine], together: Together, *, regions: bool) -> TeacherEnsemble:
+    """Return several teachers as one.
+
+    Args:
+        engines: One per teacher.
+        together: How they teach. With `mean-logits` they predict what stock nnU-Net does with several folds.
+        regions: Whether they predict regions, which may overlap, instead of classes.
+    """
+    of_probabilities = mean_of_regions if regions else mean_of_classes
+    return TeacherEnsemble(engines, average=mean_of_logits if together == "mean-logits" else of_probabilities)
