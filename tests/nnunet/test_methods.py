@@ -128,7 +128,9 @@ def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, wor
     def spy(trainer, data, target):
         distiller = trainer.distiller
         told.append((trainer.method.parts["ifvd"].classes, trainer.method.parts["dist"].ignores))
-        trainer.distiller = lambda x, reference: seen.append((target[0], reference)) or distiller(x, reference)
+        trainer.distiller = lambda x, reference, **who: (
+            seen.append((target[0], reference)) or distiller(x, reference, **who)
+        )
         terms = losses(trainer, data, target)
         trainer.distiller = distiller
         return terms

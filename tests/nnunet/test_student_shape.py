@@ -163,7 +163,8 @@ def test_plain_quarter_of_the_papers_teacher_is_what_the_default_planner_would_h
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
-def test_plain_architecture_is_written_as_the_default_planner_writes_it(world):
+def test_plain_architecture_is_written_as_the_default_planner_writes_it(world, monkeypatch):
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")  # a training in this process has set 0, which the planner cannot use
     use_workspace(world.workspace)
     planned = ExperimentPlanner(world.dataset.name, suppress_transpose=True).plan_experiment()
     stock = planned["configurations"][NAME]["architecture"]

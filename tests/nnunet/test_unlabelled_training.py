@@ -45,8 +45,8 @@ def distill(nndistill, world, monkeypatch):
     def call(name: str, *more: object):
         watched = Watched()
 
-        def watch(distiller, x, target=None):
-            returned = forward(distiller, x, target)
+        def watch(distiller, x, target=None, **who):
+            returned = forward(distiller, x, target, **who)
             watched.seen(x, target, returned.loss.detach())
             return returned
 
