@@ -55,7 +55,13 @@ def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
 
 @pytest.mark.parametrize(
     "option",
-    ["bands=A", "bands=S", "bands=[LLH, HLL]", "domain=coefficients", "level=4", "wavelet=haar", "loss_every=4"],
+    [
+        "bands=[LLH, HLL]",
+        *(
+            pytest.param(option, marks=pytest.mark.slow)
+            for option in ("bands=A", "bands=S", "domain=coefficients", "level=4", "wavelet=haar", "loss_every=4")
+        ),
+    ],
 )
 def test_ablation_of_dcd_trains(option, nndistill, world):
     command = ["distill", world.teacher, "--workspace", world.workspace, *TINY, "--epochs", 1, "--no-validate"]
@@ -66,7 +72,10 @@ def test_ablation_of_dcd_trains(option, nndistill, world):
     assert loss > 0
 
 
-@pytest.mark.parametrize("asked", [["--option", "train_phi=false"], ["--method", "dcd-release"]])
+@pytest.mark.parametrize(
+    "asked",
+    [["--option", "train_phi=false"], pytest.param(["--method", "dcd-release"], marks=pytest.mark.slow)],
+)
 def test_frozen_phi_stays_as_it_was_drawn_and_is_in_no_optimiser(asked, nndistill, world, monkeypatch):
     drawn = {}
     configure = nnUNetTrainerDistill.configure_optimizers

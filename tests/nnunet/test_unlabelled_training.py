@@ -19,6 +19,7 @@ from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from several_folds import add_folds
 from tiny import TINY
 
 
@@ -29,6 +30,7 @@ class Watched:
         self.labelled: list[str] = []
         self.unlabelled: list[str] = []
         self.losses: list[float] = []
+        self.teachers_of_unlabelled: list[Any] = []
 
     def seen(self, data: torch.Tensor, target: Any, loss: torch.Tensor) -> None:
         content = sha256(data.numpy().tobytes()).hexdigest()
@@ -48,6 +50,8 @@ def distill(nndistill, world, monkeypatch):
         def watch(distiller, x, target=None, **who):
             returned = forward(distiller, x, target, **who)
             watched.seen(x, target, returned.loss.detach())
+            if target is None:
+                watched.teachers_of_unlabelled.append(who.get("teachers"))
             return returned
 
         monkeypatch.setattr(Distiller, "forward", watch)
@@ -102,6 +106,22 @@ def test_a_share_of_zero_changes_no_bit_and_another_no_batch_with_labels(distill
     assert "unlabelled: 1 image (" in log
     assert "1 of the 1 unlabelled images are test cases (Phantom_test_0000)" in log
     assert "transductive" in result.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("way", "taught_by"),
+    [
+        (["--teacher-fold", 0, 1], [[[0, 1]] * 2] * 2),
+        (["--teacher-fold", 0, 1, "--teachers", "rotate"], [[[0]] * 2, [[1]] * 2]),
+        (["--teacher-fold", "out-of-fold"], [None, None]),  # none has seen them, so all teach
+    ],
+)
+def test_several_teachers_teach_unlabelled_images_as_they_teach_others(distill, world, way, taught_by):
+    add_folds(world.teacher, [1, 2, 3, 4])
+    result, _, watched = distill("together", "--epochs", 1, "--unlabelled", world.dataset / "imagesTs", *way)
+    assert result.status == 0, result.err
+    assert watched.teachers_of_unlabelled == taught_by
 
 
 @pytest.mark.slow

@@ -122,7 +122,11 @@ def test_parts_of_a_combination_have_their_weights_in_the_setup_and_in_the_train
 
 @pytest.mark.parametrize(
     ("weight", "sentence"),
-    [(1e6, "the task may drown in it"), (1e-9, "the distillation did next to nothing"), (0.0, "")],
+    [
+        (1e6, "the task may drown in it"),
+        (1e-9, "the distillation did next to nothing"),
+        pytest.param(0.0, "", marks=pytest.mark.slow),
+    ],
 )
 def test_share_that_is_far_off_is_said_once(distill, weight, sentence):
     result, _ = distill("extreme", "--weight", weight, "--epochs", 2)
