@@ -75,6 +75,7 @@ def test_json_with_student_is_what_the_file_holds(diagnose, student, tmp_path):
     assert "relative mismatch" in figure
 
 
+@pytest.mark.slow
 def test_norms_and_relative_mismatch_stand_side_by_side(diagnose, student, tmp_path):
     text = " ".join(diagnose("--student", student).out.split())  # titles go on in a second line
     assert "Norm of the student's mismatch (Eq. 1 of the paper" in text

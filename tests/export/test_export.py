@@ -31,10 +31,10 @@ EVERY = [
     ("safetensors", "float32", 0),
     ("onnx", "float32", 0.001),
     ("openvino", "float32", 0.001),
-    ("onnx", "float16", 0.01),
-    ("openvino", "float16", 0.01),
+    pytest.param("onnx", "float16", 0.01, marks=pytest.mark.slow),
+    pytest.param("openvino", "float16", 0.01, marks=pytest.mark.slow),
     ("openvino", "bfloat16", 0.02),
-    ("onnx", "int8", 0.2),
+    pytest.param("onnx", "int8", 0.2, marks=pytest.mark.slow),
     ("openvino", "int8", 0.2),
 ]
 """Format, precision, and the share of labels that may differ from PyTorch's; INT8 of an untrained network is coarse."""

@@ -130,6 +130,7 @@ def regions(nndistill, world) -> str:
     return str(next((world.workspace / "nnUNet_results" / raw.name).glob("nnUNetTrainerRecipe__*")))
 
 
+@pytest.mark.slow
 def test_regions_and_the_ignored_label_reach_the_methods(regions, nndistill, world, monkeypatch):
     seen, told = [], []
     losses = nnUNetTrainerDistill.losses

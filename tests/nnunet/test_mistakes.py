@@ -192,6 +192,7 @@ def test_features_of_unequal_size_name_the_stage(distill, world):
         train(Run(world.dataset.name, "3d_fullres", "0", "nnUNetTrainerDistill", "edited"), device="cpu")
 
 
+@pytest.mark.slow
 def test_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(distill, world, tmp_path):
     assert distill("--epochs", 2, "--no-validate", "--name", "diverging").status == 0
     folder = world.results / "nnUNetTrainerDistill__diverging__3d_fullres" / "fold_0"
@@ -208,6 +209,7 @@ def test_loss_that_is_no_number_stops_with_the_last_checkpoint_kept(distill, wor
     assert (folder / "checkpoint_best.pth").read_bytes() == best
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_previous_checkpoint(distill, world, monkeypatch):
     assert distill("--epochs", 2, "--no-validate", "--name", "full").status == 0
     folder = world.results / "nnUNetTrainerDistill__full__3d_fullres" / "fold_0"

@@ -93,6 +93,7 @@ def _rank() -> int:
     return torch.distributed.get_rank()
 
 
+@pytest.mark.slow
 def test_two_processes_learn_prompts_skip_a_step_together_and_resume(copies, student, monkeypatch):
     run = student("freekd", prompt_iterations=1)
     losses, end = nnUNetTrainerDistill.losses, nnUNetTrainer.on_train_end

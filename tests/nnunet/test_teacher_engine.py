@@ -105,6 +105,7 @@ def test_openvino_that_is_missing_is_a_sentence_and_the_training_goes_on(distill
     assert "teacher_engine" not in _final(folder("tried"))[KEY]
 
 
+@pytest.mark.slow
 def test_freekd_learns_in_pytorch_and_trains_with_openvino(distill, folder):
     options = ["--method", "freekd+logits", "--option", "freekd.prompt_iterations=2"]
     result = distill("tried", *options, "--teacher-engine", "openvino", epochs=1)

@@ -71,7 +71,7 @@ def _setting(recipe):
     return recipe.model_dump(exclude={"description", "method_options"}) | {"options": options}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(recipes, min_size=2, max_size=4))
 def test_tags_are_equal_exactly_if_the_trainings_are(several):
     for one, other in pairwise(several):
