@@ -80,7 +80,19 @@ def test_two_dimensions_go_the_whole_way_from_a_data_set_to_a_report(nndistill, 
             assert (found != expected).mean() <= 1e-3
     done(nndistill("evaluate", tmp_path / "by onnx in float32", labels, "--out", tmp_path / "metrics.csv"))
     image = sorted(images.glob("*_0000.nii.gz"))[0]
-    done(nndistill("benchmark", student, tmp_path / "onnx-float32", "--input", image, "--rounds", 1))
+    done(
+        nndistill(
+            "benchmark",
+            student,
+            tmp_path / "onnx-float32",
+            "--input",
+            image,
+            "--rounds",
+            1,
+            "--out",
+            tmp_path / "speed",
+        )
+    )
 
     alone = next(world.results.glob("nnUNetTrainerDistill__nnUNetResEncUNetPlans_2d_none_r4*__2d"))
     models = [teacher, alone, student, "--names", "Teacher", "Alone", "DCD"]
