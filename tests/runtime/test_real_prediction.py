@@ -10,26 +10,13 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from nndistill.nnunet.models.prediction import predict_folder
 from nndistill.nnunet.plans import build_network
 
+pytestmark = pytest.mark.usefixtures("nnunet_sums_in_single")
+
 CONTRASTS = ("T1", "T1POST", "T2", "FLAIR")
-
-
-@pytest.fixture(autouse=True)
-def nnunet_sums_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half precision, in which nnU-Net sums windows, decides between logits of an untrained network by chance."""
-    method = "_internal_predict_sliding_window_return_logits"
-    predict = getattr(nnUNetPredictor, method)
-
-    def predict_in_single(*arguments, **options):
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "half", torch.float32)
-            return predict(*arguments, **options)
-
-    monkeypatch.setattr(nnUNetPredictor, method, predict_in_single)
 
 
 def untrained_model(

@@ -14,6 +14,8 @@ from five_folds import add_folds
 from nndistill.files import read_json
 from nndistill.runtime.record import RECORD
 
+pytestmark = pytest.mark.usefixtures("nnunet_sums_in_single")
+
 ROUNDING = 1e-4
 """Of probabilities."""
 
@@ -21,20 +23,6 @@ ROUNDING = 1e-4
 @pytest.fixture
 def student(world) -> Path:
     return world.results / "nnUNetTrainerDistill__student__3d_fullres"
-
-
-@pytest.fixture(autouse=True)
-def _nnunet_sums_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half precision, in which nnU-Net adds up windows, decides between an untrained network's logits by chance."""
-    method = "_internal_predict_sliding_window_return_logits"
-    predict = getattr(nnUNetPredictor, method)
-
-    def predict_in_single(*arguments, **options):
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, "half", torch.float32)
-            return predict(*arguments, **options)
-
-    monkeypatch.setattr(nnUNetPredictor, method, predict_in_single)
 
 
 def by_stock(model: Path, images: Path, output: Path, folds: tuple[int, ...]) -> None:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...errors import UserError
+from .named_cases import named_cases
 from .splits import SPLIT, stored_folds
-
-_MOST = 3
-"""The most cases that are named."""
 
 
 def out_of_fold(folder: Path, cases: Sequence[str]) -> dict[str, str]:
@@ -39,10 +37,10 @@ def out_of_fold(folder: Path, cases: Sequence[str]) -> dict[str, str]:
         for case in set(fold["val"]) - set(fold["train"])
     }
     if seen := [case for case in cases if case not in held_out]:
-        named = ", ".join(seen[:_MOST]) + (", …" if len(seen) > _MOST else "")
         raise UserError(
-            f"{len(seen)} of the {len(cases)} training cases ({named}) are held out by no fold of {folder / SPLIT}, so "
-            "every teacher may have seen them; train on other cases, or name the folds of the teacher.",
+            f"{len(seen)} of the {len(cases)} training cases ({named_cases(seen)}) are held out by no fold of "
+            f"{folder / SPLIT}, so every teacher may have seen them; train on other cases, or name the "
+            "folds of the teacher.",
             option="teacher_fold",
         )
     return {case: held_out[case] for case in cases}

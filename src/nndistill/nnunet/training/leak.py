@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..data.named_cases import named_cases
 from ..data.preprocessed_case import Split
-
-_MOST = 3
-"""The most cases that are named."""
 
 _ADVICE = "Judge it on cases that neither has seen."
 
@@ -45,7 +43,7 @@ def leak_of(
     if not leaking:
         return None
     affected = [case for case in validation if any(case in seen for seen in seen_by.values())]
-    cases = f"{_counted(affected, validation)} of fold {fold} ({named(affected)})"
+    cases = f"{_counted(affected, validation)} of fold {fold} ({named_cases(affected)})"
     if out_of_fold:
         return (
             "Each training case is taught by a network that has not seen it. But the networks of "
@@ -71,11 +69,6 @@ def _counted(affected: Sequence[str], validation: Sequence[str]) -> str:
     if len(affected) == len(validation):
         return f"all {len(validation)} validation cases"
     return f"{len(affected)} of the {len(validation)} validation cases"
-
-
-def named(cases: Sequence[str]) -> str:
-    """Name the first few cases of a list."""
-    return ", ".join(cases[:_MOST]) + (", …" if len(cases) > _MOST else "")
 
 
 def _folds(folds: Sequence[str]) -> str:

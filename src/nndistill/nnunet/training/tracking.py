@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UnknownName, UserError
+from ...files import write_file
 
 WANDB, MLFLOW = "nnUNet_wandb_enabled", "nnDistill_mlflow_enabled"
 """Environment variables that are 1 if a training reports to the tracker."""
@@ -100,7 +101,7 @@ class MlflowRun:
                 f"MLflow at {os.environ.get(_URI, 'its default place')} cannot keep this training: {reason}",
                 option="track",
             ) from error
-        kept.write_text(f"{self._run}\n")
+        write_file(kept, f"{self._run}\n".encode())
         atexit.register(self._client.set_terminated, self._run)
 
     def update_config(self, config: dict[str, Any]) -> None:

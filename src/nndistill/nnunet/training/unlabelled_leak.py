@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...files import digest, read_json
+from ..data.named_cases import named_cases
 from ..data.raw_cases import raw_cases
 from ..workspace import raw_folder
-from .leak import named
 from .unlabelled_images import UnlabelledImages
 
 
@@ -38,9 +38,9 @@ def leaks_of_unlabelled(
         )
         if known:
             yield (
-                f"{len(known)} of the {len(images.names)} unlabelled images are {kind} ({named(known)}): the student "
-                f"learns from them, though without their labels (transductive learning), so its {figures} may be "
-                "better than those of new images. Leave them out to judge it."
+                f"{len(known)} of the {len(images.names)} unlabelled images are {kind} ({named_cases(known)}): the "
+                f"student learns from them, though without their labels (transductive learning), so its {figures} may "
+                "be better than those of new images. Leave them out to judge it."
             )
 
 
