@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing.context
 import os
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,10 @@ pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challe
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Each process that nnU-Net starts for a handful of small cases takes ten seconds to import it.
+# Each process that nnU-Net starts for a handful of small cases takes ten seconds to import it. In a test's own process
+# threads work instead of pools; the commands that tests start have nnU-Net's processes.
 os.environ.setdefault("nnUNet_def_n_proc", "1")
+multiprocessing.context.SpawnContext.Pool = lambda _, processes=None: ThreadPool(processes)  # type: ignore[method-assign]
 
 # How long an example takes says how busy the machine is, not whether a law holds.
 settings.register_profile("without a deadline", deadline=None)
