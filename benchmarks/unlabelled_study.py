@@ -38,13 +38,13 @@ folds: [0]
 seeds: [0, 1, 2]
 recipe: quick
 changes:
-  epochs: 30                 # × 50 = 1,500 steps, for every row
+  epochs: 16                 # × 50 = 800 steps, for every row
   iterations: 50
   validation_iterations: 4
   optimizer: {name: adamw, learning_rate: 4.0e-3, weight_decay: 1.0e-2}
   save_every: 5
 teachers:
-  teacher: {features: [16, 32, 64, 128], batch_size: 2}
+  teacher: {features: [16, 32, 64, 128], patch_size: [32, 48, 32], batch_size: 2, changes: {epochs: 24}}
 students:
   student: {reduction: 4}
 methods:
