@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,10 @@ import psutil
 import pytest
 import yaml
 
+from nndistill.study import workflow
+from nndistill.study.definition import load_study
+from nndistill.study.init import write_study
+from nndistill.study.places import StudyPlaces
 from processes import kill_with_children, wait_until
 from small_studies import metrics_of, run_study
 from trained_world import World
@@ -34,6 +39,28 @@ def test_a_study_from_its_file_to_its_report(world: World, study_file: Path) -> 
     assert facts["history"]["Method"].startswith("dcd")
     size = sum(path.stat().st_size for path in study_file.parent.glob("results/dcd_f0_s0/*"))
     assert size < 1_000_000
+
+
+@needs_snakemake
+def test_one_run_is_carried_out_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    """Snakemake 9.10 to 9.16 starts one more after every job that was alone (its issue 3913)."""
+    places, times = StudyPlaces(tmp_path / "study.yaml"), tmp_path / "times.txt"
+    write_study("phantom", places.file)
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import sys, time\n"
+        f"times, results = open({str(times)!r}, 'a', buffering=1), {str(places.results)!r}\n"
+        "times.write('1\\n'); time.sleep(0.2); times.write('-1\\n')\n"
+        "sys.argv[1] == 'data' or open(f'{results}/{sys.argv[1]}/run.json', 'w')\n"
+    )
+    monkeypatch.setattr("nndistill.study.workflow._job_command", lambda *_: [sys.executable, str(job)])
+    monkeypatch.setattr("nndistill.study.workflow.is_done", lambda *_: False)
+
+    workflow.run_study(load_study(places.file), places, jobs=1)
+
+    changes = [int(line) for line in times.read_text().split()]
+    assert len(changes) == 2 * (1 + 7), "the data, a teacher and six students"
+    assert max(accumulate(changes)) == 1
 
 
 @needs_snakemake
