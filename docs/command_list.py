@@ -1,9 +1,15 @@
-"""Fills in the reference of commands while the pages are built, from what Typer declares."""
+"""Fills in the reference of commands while the pages are built: tables of what Typer declares.
+
+`<!-- options of NAME -->` becomes the usage of the command, and a table of its arguments and options. If NAME is a group
+whose commands the page does not describe one by one, such as `prepare`, it becomes a section for each of them.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -11,57 +17,67 @@ import typer
 from nndistill.cli import application
 from nndistill.methods.names import method_names
 
-MARKER = "<!-- commands -->"
+PAGE = Path(__file__).parent / "reference" / "commands.md"
+
+_MARKER = re.compile(r"^<!-- options of ([\w -]+) -->$", re.MULTILINE)
+_DEFAULT_IN_HELP = re.compile(r" Default: (.+)\.$")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs with the text of every page."""
-    return markdown.replace(MARKER, reference()) if MARKER in markdown else markdown
+    return _MARKER.sub(lambda found: _options_of(found[1]), markdown)
 
 
 def reference() -> str:
-    """Every command with its help, arguments and options, as Markdown."""
-    return "\n\n".join(_sections(typer.main.get_command(application.app), "nndistill"))
+    """The page of the commands with its tables filled in."""
+    return on_page_markdown(PAGE.read_text(encoding="utf-8"))
 
 
-def _sections(command: Any, name: str) -> Iterator[str]:
-    context = typer.Context(command)
-    children = command.list_commands(context) if hasattr(command, "list_commands") else []
-    if name != "nndistill":
-        yield f"## `{name.removeprefix('nndistill ')}`\n\n{_text(command.help)}"
-        if not children:
-            yield _usage(command, name)
-            yield _table(command)
-    for child in children:
-        yield from _sections(command.get_command(context, child), f"{name} {child}")
+def _options_of(name: str) -> str:
+    command: Any = typer.main.get_command(application.app)
+    for word in name.split():
+        command = command.get_command(typer.Context(command), word)
+    return "\n\n".join(_sections(command, name) if _children(command) else _usage_and_table(command, name))
 
 
-def _usage(command: Any, name: str) -> str:
-    return f"```text\n{' '.join([name, *map(_placeholder, _arguments(command))])} [OPTIONS]\n```"
+def _children(command: Any) -> list[str]:
+    return list(command.list_commands(typer.Context(command))) if hasattr(command, "list_commands") else []
 
 
-def _table(command: Any) -> str:
-    rows = ["| argument or option | default | meaning |", "|---|---|---|"]
-    for parameter in [*_arguments(command), *_options(command)]:
-        names = (
-            [*parameter.opts, *parameter.secondary_opts]
-            if parameter in _options(command)
-            else [_placeholder(parameter)]
-        )
-        rows.append(f"| {', '.join(f'`{name}`' for name in names)} | {_default(parameter)} | {_text(parameter.help)} |")
-    return "\n".join(rows)
+def _sections(group: Any, name: str) -> Iterator[str]:
+    for child in _children(group):
+        command = group.get_command(typer.Context(group), child)
+        yield f"## `{name} {child}`"
+        yield _text(command.help)
+        yield from _usage_and_table(command, f"{name} {child}")
 
 
-def _arguments(command: Any) -> list[Any]:
-    return [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+def _usage_and_table(command: Any, name: str) -> Iterator[str]:
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    options = [
+        parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.hidden
+    ]
+    usage = ["nndistill", name, *map(_placeholder, arguments), *(["[OPTIONS]"] if options else [])]
+    yield f"```text\n{' '.join(usage)}\n```"
+    rows = [
+        *(_row(f"`{_placeholder(argument)}`", argument) for argument in arguments),
+        *(_row(", ".join(f"`{flag}`" for flag in [*each.opts, *each.secondary_opts]), each) for each in options),
+    ]
+    if rows:
+        yield "\n".join(["| argument or option | default | meaning |", "|---|---|---|", *rows])
 
 
-def _options(command: Any) -> list[Any]:
-    return [option for option in command.params if option.param_type_name == "option" and not option.hidden]
+def _row(names: str, parameter: Any) -> str:
+    """A row of the table; the end of a help text may name a default that Typer does not know."""
+    meaning = _text(parameter.help)
+    stated = _DEFAULT_IN_HELP.search(meaning)
+    if stated is None:
+        return f"| {names} | {_default(parameter)} | {meaning} |"
+    return f"| {names} | {stated[1]} | {meaning[: stated.start()]} |"
 
 
 def _placeholder(argument: Any) -> str:
-    return argument.name.upper() + ("…" if argument.nargs == -1 else "")
+    return (argument.metavar or argument.name.upper()) + ("…" if argument.nargs == -1 else "")
 
 
 def _default(option: Any) -> str:

@@ -9,7 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -38,7 +40,7 @@ def _beginning_with(*programs: str) -> list[tuple[Line, list[str]]]:
 
 def test_every_page_with_commands_was_read():
     pages = {line.page.name for line in LINES}
-    assert {"README.md", "CONTRIBUTING.md", "cli.md", "dcd.md", "brats2024.md", "nnunet.md", "own-teacher.md"} <= pages
+    assert {"README.md", "CONTRIBUTING.md", "commands.md", "dcd.md", "brats2024.md", "nnunet.md", "own-teacher.md"} <= pages
 
 
 def test_every_line_of_nndistill_parses_with_what_it_requires():
@@ -58,13 +60,25 @@ def test_the_reference_has_every_command_and_option_of_the_command_line():
     assert {"distill", "prepare brats2024", "study run"} <= set(sections)
     assert "| `--reduction` | `4` | " in sections["distill"]
     assert "cirkd, cwd, dcd" in sections["distill"]
-    command = typer.main.get_command(application.app)
-    for name, child in command.commands.items():
-        for parameter in child.params:
+    assert "| `--fold` | the only one | " in sections["predict"]
+    for name, parameters in _every_command(typer.main.get_command(application.app)):
+        assert "```console\n$ " in sections[name] or name.startswith("prepare "), name
+        for parameter in parameters:
             assert parameter.param_type_name == "argument" or f"`{parameter.opts[-1]}`" in sections[name], (
                 name,
                 parameter.opts,
             )
+
+
+def _every_command(group: Any, before: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Names and parameters of the commands of a group and of the groups in it, except hidden ones."""
+    context = typer.Context(group)
+    for child in group.list_commands(context):
+        command = group.get_command(context, child)
+        if hasattr(command, "list_commands"):
+            yield from _every_command(command, f"{before}{child} ")
+        elif not command.hidden:
+            yield f"{before}{child}", command.params
 
 
 def test_every_line_of_nnunet_parses(monkeypatch):

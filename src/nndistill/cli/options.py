@@ -16,8 +16,8 @@ Folds = Annotated[
     list[str] | None,
     typer.Option(
         "--fold",
-        help="Fold of a trained nnU-Net's model folder, 0 to 4 or all, or several, such as --fold 0 1 2 3 4, whose "
-        "logits are averaged; default: the only one.",
+        help="Fold of a trained nnU-Net's model folder, 0 to 4 or all. Give several, such as --fold 0 1 2 3 4, to "
+        "average their logits. Default: the only one.",
     ),
 ]
 Configuration = Annotated[
@@ -25,20 +25,23 @@ Configuration = Annotated[
     typer.Option(
         "--configuration",
         "-c",
-        help="Configuration of nnU-Net's plans, such as 2d, 3d_lowres or 3d_fullres. Default: 3d_fullres, or with a "
-        "model folder the one that was trained.",
+        help="Configuration of nnU-Net's plans, such as 2d, 3d_lowres or 3d_fullres. Default: the model folder's, or "
+        "3d_fullres.",
     ),
 ]
-Features = Annotated[list[int] | None, typer.Option(help="Channels of each stage, such as --features 16 32 64 128.")]
+Features = Annotated[
+    list[int] | None,
+    typer.Option(help="Channels of each stage, such as --features 16 32 64 128. Fewer numbers make fewer stages."),
+]
 Blocks = Annotated[
     list[int] | None,
     typer.Option(
-        help="Residual blocks of each of the student's encoder stages, or convolutions if it is plain, such as "
-        "--blocks 1 2 2 2; or one number for all. Default: the teacher's, or 2 if only the student is plain."
+        help="Residual blocks of each encoder stage of the student, or convolutions if it is plain, such as "
+        "--blocks 1 2 2 2, or one number for all stages. Default: the teacher's, or 2 if only the student is plain."
     ),
 ]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="Name of a recipe (see nndistill recipes), or a YAML file of your own.")
+    str, typer.Option("--recipe", help="Name of a recipe, as nndistill recipes lists them, or a YAML file of your own.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Number of epochs. Default: the recipe's.")]
 Iterations = Annotated[int | None, typer.Option(help="Training batches per epoch. Default: the recipe's.")]
@@ -47,7 +50,7 @@ LearningRate = Annotated[float | None, typer.Option(help="Initial learning rate.
 Precision = Annotated[
     Literal["auto", "float32", "bfloat16"] | None,
     typer.Option(
-        help="What convolutions compute in; auto: as nnU-Net on a GPU, the faster one on a processor. "
+        help="Precision of the convolutions; auto takes nnU-Net's on a GPU and the faster one on a processor. "
         "Default: the recipe's."
     ),
 ]
@@ -55,21 +58,27 @@ Accumulate = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Parts of a batch that are computed one after the other, for a GPU that has too little memory for all. "
+        help="Number of parts in which a batch is computed, one after the other, in less memory. "
         "Default: the recipe's.",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the initial weights and of sampling. Default: the recipe's.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto: a GPU if there is one that can run the networks.")]
-Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs to train on together.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, mps, or auto, which takes a GPU if one can run the networks.")]
+Gpus = Annotated[int, typer.Option(min=1, help="Number of GPUs that train together, each on its share of every batch.")]
 Track = Annotated[
     list[str] | None,
     typer.Option(
-        help="Also report the training to Weights & Biases (wandb) or MLflow (mlflow:URI); repeat it for both."
+        help="Also report the training to Weights & Biases (wandb) or MLflow (mlflow:URI). Repeat the option for both."
     ),
 ]
-Name = Annotated[str | None, typer.Option(help="Name of the run's plans, which becomes part of its folder's name.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the run's plans, which becomes part of its folder's name. "
+        "Default: the plans' name and what is special about the run."
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a training that was started before.")]
 Validate = Annotated[bool, typer.Option(help="Predict and score the fold's validation cases after the training.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object to standard output, and nothing else.")]
-DatasetId = Annotated[int, typer.Option(min=1, max=999, help="nnU-Net's number for the data set.")]
+DatasetId = Annotated[int, typer.Option(min=1, max=999, help="Number of the data set in nnU-Net, 1 to 999.")]

@@ -164,7 +164,7 @@ class Recipe(Strict):
             CUDA; on a processor, bfloat16 if a measurement at the start shows that it is faster there, else float32. A
             run keeps the precision in which it began.
         accumulate: Parts in which a batch is computed, one after the other, before the step: less memory, and the same
-            step up to rounding (but see `docs/nnunet.md` on batch Dice).
+            step up to rounding (but see `docs/how-to/resume-and-scale.md` on batch Dice).
         mirroring: Mirror patches in training, and average over mirrored copies in prediction.
         save_every: A run resumes from `checkpoint_latest.pth`, which is written once per this many epochs.
         seed: Seed of the initial weights and of sampling. Default: a different training each time, as in nnU-Net.

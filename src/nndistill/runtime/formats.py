@@ -1,7 +1,7 @@
 """The formats in which a network is exported and the runtimes that compute it: one entry each.
 
 Everything else derives from these two tables: what `export_model` and `load_model` do, the choices and help of the
-command line, the lists in error messages, the packages to install, and the table in `docs/export.md`.
+command line, the lists in error messages, the packages to install, and the table in `docs/how-to/export.md`.
 
 Another package adds an entry through the entry-point group `nndistill.formats` or `nndistill.runtimes`. Every command
 imports the module of such an entry, so it should import PyTorch only in its writer and reader.

@@ -41,8 +41,8 @@ def benchmark(
     backend: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Runtime to measure every model in, if it can: {', '.join(RUNTIMES)}; repeat for more. "
-            "Default: the one for each model's format."
+            help=f"Runtime in which to measure every model that it can run: {', '.join(RUNTIMES)}. Repeat the option "
+            "for more. Default: the one for each model's format."
         ),
     ] = None,
     rounds: Annotated[
@@ -62,7 +62,8 @@ def benchmark(
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=metrics.csv, as nndistill evaluate writes it: table and figure show Dice; repeat for more."
+            help="NAME=metrics.csv from nndistill evaluate, to show Dice in table and figure. Repeat the option for "
+            "more."
         ),
     ] = None,
     device: Device = "auto",

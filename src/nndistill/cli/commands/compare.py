@@ -21,18 +21,19 @@ def compare(
     base: Annotated[Path, typer.Argument(help="Metrics of the run to compare with, from nndistill evaluate.")],
     others: Annotated[list[Path], typer.Argument(help="Metrics of the other runs.")],
     metric: Annotated[str, typer.Option(help="Column to compare: dice, hd95_mm, nsd, lesion_f1, …")] = "dice",
-    label: Annotated[str | None, typer.Option(help="Label to compare; default: the means over all labels.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to compare. Default: the means over all labels.")] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Metrics of the teacher, to show the share of its lead that a run recovers.")
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option(help="Protocol that all files have to be measured by; default: any, as long as it is one."),
+        typer.Option(help="Protocol by which all files have to be measured. Default: any, if it is the same for all."),
     ] = None,
     patients: Annotated[
         Path | None,
         typer.Option(
-            help="Table with the columns case and patient, or a data set's report.json; default: as the files know."
+            help="Table with the columns case and patient, or a data set's report.json. Default: what the files of "
+            "metrics say."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,

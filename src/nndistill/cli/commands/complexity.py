@@ -22,21 +22,21 @@ def complexity(
     configuration: Configuration = None,
     reduction: Annotated[
         list[int] | None,
-        typer.Option(help="Factor by which the student's channels are reduced, or several to choose from. Default: 4."),
+        typer.Option(help="Number by which the network's channels are divided. Give several to compare. Default: 4."),
     ] = None,
     features: Features = None,
     stages: Annotated[
         list[int] | None,
-        typer.Option(help="Number of the student's stages, or several to choose from. Default: the network's."),
+        typer.Option(help="Number of the student's stages. Give several to compare. Default: the network's."),
     ] = None,
     blocks: Blocks = None,
     architecture: Annotated[
         list[str] | None,
-        typer.Option(help="The student's kind of network: teacher, plain, or both to choose from. Default: teacher."),
+        typer.Option(help="The student's kind of network: teacher, plain, or both to compare. Default: teacher."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count the parameters and FLOPs of a network and of students that it could have, per patch and per case."""
+    """Count parameters and FLOPs of a network and of possible students, per patch and per case."""
     from ...analysis.complexity import PAPER_FACTOR
     from ...analysis.costs import candidate_costs
     from ...nnunet.student_shape import StudentShape

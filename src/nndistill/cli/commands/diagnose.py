@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def diagnose(
     teacher: Annotated[Path, typer.Argument(help="Model folder of a trained nnU-Net.")],
-    student: Annotated[Path | None, typer.Option(help="Model folder of a student with the same stages.")] = None,
+    student: Annotated[
+        Path | None,
+        typer.Option(help="Model folder of a student, each of whose stages has the resolution of a teacher's stage."),
+    ] = None,
     cases: Annotated[int, typer.Option(min=1, help="Number of validation cases to measure.")] = 4,
     fold: Fold = "0",
     wavelet: Annotated[str, typer.Option(help="Any discrete wavelet of PyWavelets.")] = "db4",
@@ -26,11 +29,11 @@ def diagnose(
     stage: Annotated[int, typer.Option(help="Stage whose feature is drawn in its bands; 1 is the finest.")] = 1,
     downsampling: Annotated[
         Literal["decimation", "averaging"],
-        typer.Option(help="How the example is halved in the figure of reductions; Figure 1 of the paper: decimation."),
+        typer.Option(help="How the figure of reductions halves the image; the paper's Figure 1 has decimation."),
     ] = "decimation",
     derivative: Annotated[
         Literal["x", "magnitude"],
-        typer.Option(help="Derivative in that figure: along x, as in Figure 1, or the gradient's magnitude."),
+        typer.Option(help="Derivative in that figure: along x, as in Figure 1, or the magnitude of the gradient."),
     ] = "x",
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder for tables and figures.")] = Path("nndistill-diagnosis"),

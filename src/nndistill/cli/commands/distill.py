@@ -61,15 +61,15 @@ def distill(
     method: Annotated[
         str | None,
         typer.Option(
-            help=f"What the student matches: {_METHODS} (the student alone); or several joined with +, such as "
-            "dcd+logits. Default: the recipe's."
+            help=f"What the student matches: {_METHODS} (the student alone). Join several with +, such as dcd+logits. "
+            "Default: the recipe's."
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            help="An option of the method, such as --option bands=D, or of one of several: --option dcd.bands=D. "
-            "Repeat it for more."
+            help="Option of the method, such as bands=D, or of one of several methods: dcd.bands=D. "
+            "Repeat the option for more."
         ),
     ] = None,
     weight: Annotated[
@@ -82,8 +82,8 @@ def distill(
     balance: Annotated[
         float | None,
         typer.Option(
-            help="Instead of a weight: keep the gradient of the distillation at this share of the segmentation's, "
-            "above 0 and at most 10."
+            help="Instead of a weight: share of the segmentation's gradient at which the distillation's gradient is "
+            "kept, above 0 and at most 10."
         ),
     ] = None,
     reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
@@ -116,26 +116,27 @@ def distill(
     teacher_fold: Annotated[
         list[str] | None,
         typer.Option(
-            help="Fold of the teacher's weights, or several, such as --teacher-fold 0 1 2 3 4; or out-of-fold: each "
+            help="Fold of the teacher's weights, or several, such as --teacher-fold 0 1 2 3 4. With out-of-fold, each "
             "case is taught by the fold that has not seen it. Default: --fold."
         ),
     ] = None,
     also_teacher: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A further model folder of the same data set and configuration, whose same folds teach too. Repeat it "
-            "for more."
+            help="Further model folder of the same data set and configuration, whose same folds teach too. Repeat the "
+            "option for more."
         ),
     ] = None,
     teachers: Annotated[
         Literal["mean", "mean-logits", "rotate"] | None,
         typer.Option(
-            help="How several teachers teach: by the mean of their probabilities (the default), by that of their "
-            "logits, or one per batch in turn."
+            help="How several teachers teach: by the mean of their probabilities (mean), by the mean of their logits "
+            "(mean-logits), or one per batch in turn (rotate). Default: mean."
         ),
     ] = None,
     teacher_checkpoint: Annotated[
-        str | None, typer.Option(help="File name, such as checkpoint_best.pth; default: the recipe's choice.")
+        str | None,
+        typer.Option(help="The teacher's checkpoint, such as checkpoint_best.pth. Default: the recipe's choice."),
     ] = None,
     teacher_engine: Annotated[
         Literal["auto", "torch", "openvino"],
@@ -147,15 +148,15 @@ def distill(
     unlabelled: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images without labels in nnU-Net's layout (CASE_0000.nii.gz), of which the student learns "
+            help="Folder of images without labels in nnU-Net's layout (CASE_0000.nii.gz), on which the student learns "
             "from the teacher alone."
         ),
     ] = None,
     unlabelled_share: Annotated[
         float | None,
-        typer.Option(help="Share of their patches among all patches, at least 0 and below 1. Default: 0.5."),
+        typer.Option(help="Share of unlabelled patches among all patches, at least 0 and below 1. Default: 0.5."),
     ] = None,
-    dataset_id: Annotated[int | None, typer.Option(help="Data set to train on; default: the teacher's.")] = None,
+    dataset_id: Annotated[int | None, typer.Option(help="Data set to train on. Default: the teacher's.")] = None,
     name: Name = None,
     resume: Resume = False,
     validate: Validate = True,

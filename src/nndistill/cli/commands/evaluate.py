@@ -36,37 +36,51 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="Protocol of the metrics: default, laboratory, nnunet, brats2024, brats2025, brats2026.")
     ] = "default",
-    tolerance: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm; default: the protocol's.")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="Tolerance of NSD in mm. Default: the protocol's.")] = None,
     definition: Annotated[
         str | None,
-        typer.Option(help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's)."),
+        typer.Option(
+            help="Definition of a surface: surface_elements (DeepMind's) or boundary_voxels (MONAI's). "
+            "Default: the protocol's."
+        ),
     ] = None,
     empty: Annotated[
-        str | None, typer.Option(help="HD95 if one mask is empty: the image's diagonal, a number of mm, or leave_out.")
+        str | None,
+        typer.Option(
+            help="HD95 if one mask is empty: diagonal (of the image), a number of mm, or leave_out. "
+            "Default: the protocol's."
+        ),
     ] = None,
     both_empty: Annotated[
         str | None,
-        typer.Option(help="If both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS)."),
+        typer.Option(
+            help="What counts if both masks are empty: leave-out, or one for Dice 1, NSD 1 and HD95 0 (BraTS). "
+            "Default: the protocol's."
+        ),
     ] = None,
     lesions: Annotated[
-        list[str] | None, typer.Option(help="Label whose lesions are counted as well; repeat for more.")
+        list[str] | None, typer.Option(help="Label whose lesions are counted as well. Repeat the option for more.")
     ] = (None),
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; default: one per processor core.")
+        int | None, typer.Option(min=1, help="Number of processes. Default: one per processor core.")
     ] = None,
     probabilities: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that nndistill predict --probabilities wrote, or stock nnU-Net with --save_probabilities: "
-            "measures the calibration as well, into calibration.csv, calibration.json and a reliability figure."
+            help="Folder of probabilities from nndistill predict --probabilities, or from stock nnU-Net's "
+            "--save_probabilities, to measure the calibration as well."
         ),
     ] = None,
     dataset_json: Annotated[
         Path | None,
-        typer.Option(help="File that names the labels; default: next to the labels, or with the predictions."),
+        typer.Option(
+            help="File that names the labels. Default: dataset.json next to the labels, above them, or with the "
+            "predictions."
+        ),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out cases that are in one folder only.")
+        bool,
+        typer.Option("--allow-missing", help="Leave out cases that are in one folder only, instead of refusing them."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -31,17 +31,24 @@ def export(
     ],
     format: Annotated[str, typer.Option(help=f"{_FORMATS}.")],
     precision: Annotated[
-        str, typer.Option(help=f"In which the exported network computes, and the formats that have it. {_PRECISIONS}.")
+        str, typer.Option(help=f"Precision in which the export computes, with the formats that have it. {_PRECISIONS}.")
     ] = "float32",
     fold: Folds = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; default: one in MODEL/exports.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write. Default: MODEL/exports/FORMAT-PRECISION-fold_X.")
+    ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Images in nnU-Net's layout: they calibrate INT8 and show what a reduced precision costs."),
+        typer.Option(
+            help="Folder of images in nnU-Net's layout, to calibrate INT8 and measure what a reduced precision costs."
+        ),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Reference label maps of the calibration cases.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Reference label maps of the calibration cases. Default: the float32 network's label maps."),
+    ] = None,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="By how much a reduced precision may lower the mean Dice.")
+        float, typer.Option(min=0, help="Mean Dice that a reduced precision may cost.")
     ] = 0.001,
     workspace: Workspace = None,
     as_json: AsJson = False,

@@ -24,7 +24,7 @@ def phantom(
     test_cases: Annotated[
         int, typer.Option(min=0, help="Number of test cases, in imagesTs and labelsTs; only in the layout nnunet.")
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same data.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the data; the same seed gives the same data.")] = 0,
 ) -> None:
     """Make a synthetic MRI data set with fine structure: brain tumours like those of BraTS, or strokes as in ISLES."""
     from ...datasets import generate_phantom

@@ -26,17 +26,20 @@ def predict(
     ],
     output: Annotated[Path, typer.Argument(help="Folder for the label maps, CASE.nii.gz.")],
     backend: Annotated[
-        str | None, typer.Option(help=f"{', '.join(RUNTIMES)}; default: the one for the model's format.")
+        str | None, typer.Option(help=f"Runtime: {', '.join(RUNTIMES)}. Default: the one for the model's format.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto, which depends on the backend.")
+        str, typer.Option(help="cpu, cuda, gpu (Intel's, OpenVINO), mps (PyTorch), or auto: by the backend.")
     ] = "auto",
     fold: Folds = None,
     overlap: Annotated[
         float | None,
-        typer.Option(min=0, max=0.9, help="Share of each window that the next one covers too; default: the model's."),
+        typer.Option(min=0, max=0.9, help="Share of each window that the next one covers too. Default: the model's."),
     ] = None,
-    mirror: Annotated[bool, typer.Option(help="Average over mirrorings, as nnU-Net does.")] = True,
+    mirror: Annotated[
+        bool,
+        typer.Option(help="Average over mirrorings, as nnU-Net does; --no-mirror is up to eight times as fast."),
+    ] = True,
     all_windows: Annotated[
         bool, typer.Option("--all-windows", help="Also compute windows that hold only background air.")
     ] = False,
@@ -44,7 +47,10 @@ def predict(
         bool, typer.Option("--any-orientation", help="Accept images in another orientation than the training images'.")
     ] = False,
     allow_empty_channel: Annotated[
-        bool, typer.Option("--allow-empty-channel", help="Accept channels that are all zero: a contrast is missing.")
+        bool,
+        typer.Option(
+            "--allow-empty-channel", help="Accept channels that are all zero, of a contrast that was not acquired."
+        ),
     ] = False,
     probabilities: Annotated[
         bool,
@@ -59,7 +65,7 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace label maps of earlier runs.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the label maps of a folder of images; those of an earlier run are kept."""
+    """Predict the label maps of a folder of images, and keep those of an earlier run."""
     from ...runtime.cases import find_cases, unused_files
     from ...runtime.loading import load_model
     from ...runtime.predictor import predict_cases

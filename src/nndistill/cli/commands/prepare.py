@@ -23,9 +23,14 @@ SHOWN = 20
 """Damaged cases listed on the terminal; all are in the report."""
 
 Split = Annotated[str, typer.Option(help="Folds: patient, nnunet (stock, by case), or a file like splits_final.json.")]
-OnError = Annotated[Literal["stop", "skip"], typer.Option(help="Stop if cases are damaged, or leave them out.")]
-Copy = Annotated[bool, typer.Option("--copy", help="Copy all files. By default they stay where they are.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Cases to read at a time; default: one per core, at most 8.")]
+OnError = Annotated[Literal["stop", "skip"], typer.Option(help="Stop if cases are damaged, or skip these cases.")]
+Copy = Annotated[bool, typer.Option("--copy", help="Copy all files. By default, files stay where they are.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Cases to read at a time, each in the memory of its images. Default: one per core, at most 8."
+    ),
+]
 
 
 class DatasetCommands(TyperGroup):

@@ -26,7 +26,7 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study
 @study.command()
 def init(
     name: Annotated[str, typer.Argument(help="brats2024, isles2022, decathlon or phantom.")],
-    out: Annotated[Path, typer.Option(help="The file to write, in a folder of its own.")] = Path("study/study.yaml"),
+    out: Annotated[Path, typer.Option(help="File to write, in a folder of its own.")] = Path("study/study.yaml"),
     dataset: Annotated[str | None, typer.Option(help="Name or number of the data set, for decathlon.")] = None,
 ) -> None:
     """Write the file of a study, to be read and changed."""
@@ -50,7 +50,8 @@ def run(
         str | None, typer.Option(help="Stop after a time, such as 2h, 90m or 1h30m; the next call continues.")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Redo runs whose results are of another setup, and keep those results.")
+        bool,
+        typer.Option("--replace", help="Redo runs whose results are of another setup; the old results are kept."),
     ] = False,
     workspace: Workspace = None,
     as_json: AsJson = False,
@@ -125,7 +126,7 @@ def status(file: StudyFile, as_json: AsJson = False) -> None:
 def report(
     file: StudyFile,
     results: Annotated[
-        list[Path] | None, typer.Option(help="A further folder of results of this study; repeat it for more.")
+        list[Path] | None, typer.Option(help="Further folder of results of this study. Repeat the option for more.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

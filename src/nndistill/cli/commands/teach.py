@@ -47,7 +47,7 @@ def teach(
     batch_size: BatchSize = None,
     patch_size: Annotated[
         list[int] | None,
-        typer.Option(help="Voxels per patch and axis, such as --patch-size 64 64 64; default: as planned."),
+        typer.Option(help="Voxels per patch along each axis: three numbers, or two for 2d. Default: as planned."),
     ] = None,
     precision: Precision = None,
     accumulate: Accumulate = None,

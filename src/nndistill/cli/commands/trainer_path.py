@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def trainer_path() -> None:
-    """Print the folder that nnUNet_extTrainer has to name for stock nnUNetv2_train to find nnDistill's trainers."""
+    """Print the folder of nnDistill's trainers, which nnUNet_extTrainer has to name for stock nnUNetv2_train."""
     from ...nnunet.workspace import TRAINERS
 
     print(TRAINERS)
