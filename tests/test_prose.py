@@ -68,6 +68,13 @@ def test_troubleshooting_quotes_messages_that_exist():
             "page:3: Write a rate with 'per': '… per case', not 'A loss a stage'.",
         ),
         ("So are told a missing channel.", "page:1: Name the subject first, then the verb ('So are')."),
+        ("These are plans of nnU-Net's.", "page:1: Use 'of …, without 's' instead of 'of nnU-Net's'."),
+        ("A plans file will do.", "page:1: Use 'is enough, works' instead of 'will do'."),
+        (
+            "If so, a message says it.",
+            "page:1: Only people tell: software reports, lists, warns, prints ('message says').",
+        ),
+        ("The value is 3. This is a mean.", "page:1: Name the subject: 'This value is', not 'This is'."),
         ("It runs just as well.", "page:1: Not shown: say what was measured, or that it is expected ('just as well')."),
     ],
 )
@@ -84,6 +91,7 @@ def test_a_sentence_against_a_rule_is_found_with_its_line(text, message):
         "A line of\n```console\n$ lies\n```\nmore.",
         "It is made up of two parts.",
         "The noise of a channel in a stage.",
+        "This value is the mean of nnU-Net's plans.",
     ],
 )
 def test_code_formulas_and_harmless_words_are_not_found(text):

@@ -203,7 +203,7 @@ class TappedNetwork:
             return
         reason = (
             "torch.compile made its code before the network was tapped and does not look at taps that come later. Make "
-            "the Distiller before the compiled network runs for the first time, or compile the network anew."
+            "the Distiller before the compiled network runs for the first time, or compile the network again."
             if _is_compiled(self.network)
             else "this forward pass did not run it. Name modules that every forward pass runs."
         )
