@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     except Exception:
         status = _fault()
     if status == _INTERRUPTED:  # which is also what Typer returns after a KeyboardInterrupt
-        console.print("stopped; what was done is kept. Run it again to continue, with --resume if it has that.")
+        console.print("stopped; what was done is kept. Run the command again, with --resume if it has that.")
     sys.exit(status if isinstance(status, int) else 0)
 
 

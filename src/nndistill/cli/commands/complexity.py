@@ -56,10 +56,7 @@ def complexity(
         return
     if len(candidates) > 1:
         show(readable_candidates(costs), "Costs of the networks")
-        print(
-            "\nFLOPs are those of convolutions, two per multiply-add; ÷ says how many times fewer than the network's "
-            "they are."
-        )
+        print("\nFLOPs are those of convolutions, two per multiply-add. (÷4.0) means a quarter of the network's.")
         return
     show(readable_costs(costs).T, "Costs of the networks")
     print(
@@ -68,7 +65,7 @@ def complexity(
         "to eight.\n"
         "\nFor its networks, the FLOPs in the DCD paper's Table 3 are "
         f"{PAPER_FACTOR[0]} to {PAPER_FACTOR[1]} times these: it does\n"
-        "not say what it counts. As the factor is the same for teacher and student, ratios can be compared."
+        "not state what it counts. As the factor is the same for teacher and student, ratios can be compared."
     )
 
 
