@@ -32,8 +32,8 @@ def compare(
     patients: Annotated[
         Path | None,
         typer.Option(
-            help="Table with the columns case and patient, or a data set's report.json. Default: what the files of "
-            "metrics say."
+            help="Table with the columns case and patient, or a data set's report.json. Default: the column patient of "
+            "the metrics."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,

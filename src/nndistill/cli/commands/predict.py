@@ -29,7 +29,7 @@ def predict(
         str | None, typer.Option(help=f"Runtime: {', '.join(RUNTIMES)}. Default: the one for the model's format.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, gpu (Intel's, OpenVINO), mps (PyTorch), or auto: by the backend.")
+        str, typer.Option(help="cpu, cuda, gpu (Intel's), mps, or auto, which depends on the backend.")
     ] = "auto",
     fold: Folds = None,
     overlap: Annotated[
