@@ -1,7 +1,7 @@
 """Fills in the reference of commands while the pages are built: tables of what Typer declares.
 
-`<!-- options of NAME -->` becomes the usage of the command, and a table of its arguments and options. If NAME is a group
-whose commands the page does not describe one by one, such as `prepare`, it becomes a section for each of them.
+`<!-- options of NAME -->` becomes the usage of the command, and a table of its arguments and options. If NAME is a
+group, such as `prepare`, the marker becomes a section for each command of the group.
 """
 
 from __future__ import annotations

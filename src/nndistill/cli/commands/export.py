@@ -47,9 +47,7 @@ def export(
         Path | None,
         typer.Option(help="Reference label maps of the calibration cases. Default: the float32 network's label maps."),
     ] = None,
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="Mean Dice that a reduced precision may cost.")
-    ] = 0.001,
+    tolerance: Annotated[float, typer.Option(min=0, help="Mean Dice that a reduced precision may cost.")] = 0.001,
     workspace: Workspace = None,
     as_json: AsJson = False,
 ) -> None:
