@@ -1,6 +1,6 @@
-"""Draws the pictures of the documentation: DCD on a feature, the shapes of bands, a chart of the committed study.
+"""Draws the pictures of the documentation that are computed: DCD on a feature, the shapes of bands.
 
-`python docs/draw_figures.py` writes them into `docs/figures`; a few minutes on one core.
+`python docs/draw_figures.py` writes them into `docs/figures`; a few minutes on one core. Charts: `draw_charts.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from nndistill.reporting.figures.chart import chart_looks, empty_chart
 from nndistill.wavelets import wavedec3, waverec3
 
 FOLDER = Path(__file__).with_name("figures")
-TABLES = Path(__file__).parents[1] / "studies" / "subcortical" / "report" / "tables"
 
 CASE, SHAPE, SPACING = 7, (72, 88, 72), (2.0, 2.0, 2.0)
 SLAB = slice(20, 52)  # the middle of the head
@@ -103,26 +102,8 @@ def _one_coefficient(band: str, size: int) -> Tensor:
     return waverec3(coefficients, "db4", mode="periodization", shape=(size, size, size))
 
 
-def differences_of_the_study() -> Figure:
-    """The Dice that each row gains over training without a teacher, from the committed table."""
-    lines = (TABLES / "differences.md").read_text(encoding="utf-8").splitlines()
-    cells = [[cell.strip().replace("−", "-") for cell in line.strip("|").split("|")] for line in lines]
-    rows = [row for row in cells if row[0] == "Dice"]
-    with chart_looks():
-        figure = empty_chart(0.35 * len(rows) + 0.6)
-        axes = figure.subplots()
-        for place, row in enumerate(reversed(rows)):
-            difference, low, high = (float(value) for value in row[3:6])
-            axes.plot([low, high], [place, place], color="0.5", linewidth=2)
-            axes.plot([difference], [place], "o", color="0.1", markersize=5)
-        axes.set_yticks(range(len(rows)), [row[1] for row in reversed(rows)])
-        axes.axvline(0, color="0.7", linewidth=0.8)
-        axes.set_xlabel("Dice minus Dice of none, with 95 % interval (new patients and new seeds)")
-    return figure
-
-
 def main() -> None:
-    for draw in (shapes_of_bands, differences_of_the_study, dcd_on_a_feature):
+    for draw in (shapes_of_bands, dcd_on_a_feature):
         draw().savefig(FOLDER / f"{draw.__name__.replace('_', '-')}.png", dpi=160)
 
 
