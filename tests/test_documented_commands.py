@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import typer
+import yaml
 
 from documented import PAGES, REPOSITORY, Line, blocks, commands, parse_nndistill, parse_nnunet, parse_script
 from nndistill import recipes
@@ -24,7 +25,9 @@ from nndistill.cli import application
 from nndistill.cli.commands import distill as distill_command
 from nndistill.files import read_json, write_json
 
-LINES = [line for page in PAGES for block in blocks(page) for line in block]
+SOURCES = REPOSITORY / "docs" / "results" / "measured" / "sources.yaml"
+MEASURED = [Line(SOURCES, 0, each["command"]) for each in yaml.safe_load(SOURCES.read_text(encoding="utf-8")).values()]
+LINES = [*MEASURED, *(line for page in PAGES for block in blocks(page) for line in block)]
 README = REPOSITORY / "README.md"
 TUTORIALS = REPOSITORY / "docs" / "tutorials"
 
