@@ -106,7 +106,7 @@ def run_demo(workspace: Path, *, device: str = "auto", size: DemoSize = DemoSize
         "Student, no distillation": alone.model_folder,
         "Student, DCD": distilled.model_folder,
     }
-    _step(6, f"stock nnU-Net predicts {size.test_cases} held-out cases, without mirroring")
+    _step(6, f"stock nnU-Net predicts {size.test_cases} held-out cases")
     predictions = _predict(models, data, workspace / "predictions", device)
     _step(7, "Dice, HD95 and NSD; tables, figures and a page that contains them")
     return _report(models, predictions, data, workspace / "report")
@@ -155,7 +155,7 @@ def _predict(models: dict[str, Path], data: Path, predictions: Path, device: str
     folders = [predictions / model.name for model in models.values()]
     for (name, model), folder in zip(models.items(), folders, strict=True):
         with console.status(name):
-            predict_folder(model, data / "imagesTs", folder, fold=FOLD, device=device, mirror=False)
+            predict_folder(model, data / "imagesTs", folder, fold=FOLD, device=device)
     return folders
 
 

@@ -116,6 +116,23 @@ def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_fil
 
 @needs_snakemake
 @pytest.mark.slow
+def test_a_study_that_is_terminated_stops_its_workflow(world: World, study_file: Path) -> None:
+    process = run_study(study_file, world)
+    state = study_file.parent / "work" / "workflow.json"
+    assert wait_until(state.is_file, process)
+    workflow = psutil.Process(json.loads(state.read_text())["pid"])
+    process.terminate()
+
+    _, err = process.communicate(timeout=120)
+
+    assert process.returncode == 130
+    assert "stopped" in err
+    assert not workflow.is_running()
+    assert not state.exists()
+
+
+@needs_snakemake
+@pytest.mark.slow
 def test_a_workflow_that_outlives_its_command_is_not_started_twice(world: World, study_file: Path) -> None:
     process = run_study(study_file, world)
     state = study_file.parent / "work" / "workflow.json"

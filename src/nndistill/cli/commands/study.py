@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -75,7 +78,7 @@ def run(
             _show(status)
             _show_resources(described.resources)
         return
-    with _Watch(places, len(runs)) as watch:
+    with _Watch(places, len(runs)) as watch, _terminated_as_interrupted():
         outcome = run_study(
             described,
             places,
@@ -174,6 +177,16 @@ def job(
             return
         with TrainingProgress(name) as progress:
             carry_out(described, places, name, on_start=progress.start, on_iteration=progress.advance)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM, from `kill` or a scheduler, stop a study as Ctrl-C does: with its trainings."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Watch:

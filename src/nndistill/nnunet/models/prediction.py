@@ -12,9 +12,7 @@ from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
 
 
-def predict_folder(
-    model: Path, images: Path, output: Path, *, fold: str, device: str = "auto", mirror: bool = True
-) -> list[Path]:
+def predict_folder(model: Path, images: Path, output: Path, *, fold: str, device: str = "auto") -> list[Path]:
     """Predict every case of a folder in nnU-Net's raw format; cases that have a prediction are skipped.
 
     Args:
@@ -23,8 +21,6 @@ def predict_folder(
         output: Folder for `CASE.nii.gz`.
         fold: Fold whose weights predict.
         device: As in `train`.
-        mirror: Average over mirrorings along the axes that the model was trained with, as nnU-Net does by default. In
-            3D, a case takes eight times as long as without.
 
     Returns:
         The label maps, sorted.
@@ -37,7 +33,7 @@ def predict_folder(
     read_checkpoint(checkpoint_file)  # which refuses a file that would run code when nnU-Net loads it
     output.mkdir(parents=True, exist_ok=True)
     with suppress_output(output / "prediction_log.txt"):
-        predictor = nnUNetPredictor(use_mirroring=mirror, device=find_device(device), allow_tqdm=False)
+        predictor = nnUNetPredictor(device=find_device(device), allow_tqdm=False)
         predictor.initialize_from_trained_model_folder(str(model), (fold,), checkpoint_file.name)
         predictor.predict_from_files_sequential(str(images), str(output), overwrite=False)
     return sorted(output.glob(f"*{folder.dataset_json['file_ending']}"))
