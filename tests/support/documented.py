@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,11 @@ def _commands(block: list[Line]) -> list[Line]:
 
 def commands(line: Line) -> Iterator[list[str]]:
     """The commands of a line as words, one for each way to read `[--option]` and `this|that` in it."""
-    inside = re.findall(r"\$\(([^)]*)\)", line.text)
-    text = re.sub(r"\$\([^)]*\)", "INSIDE", line.text)
+    text = line.text
+    for name, value in _variables(line.page).items():
+        text = re.sub(rf"\$(?:{name}\b|{{{name}}})", value, text)
+    inside = re.findall(r"\$\(([^)]*)\)", text)
+    text = re.sub(r"\$\([^)]*\)", "INSIDE", text)
     parts = re.split(r";\s*(?:do\b|done\b)?\s*", text)  # of a loop
     for whole in [*parts, *inside]:
         for reading in {_OPTIONAL.sub("", whole), *_all_options(whole)}:
@@ -80,6 +84,16 @@ def commands(line: Line) -> Iterator[list[str]]:
             while words and re.fullmatch(r"\w+=.*", words[0]):
                 words = words[1:]
             yield from _alternatives(words)
+
+
+@cache
+def _variables(page: Path) -> dict[str, str]:
+    """The plain values that a page gives to shell variables, by assignment or as the first of a loop."""
+    text = "\n".join(line.text for block in blocks(page) for line in block)
+    found = re.findall(r'(?:^|\s)(\w+)=(?:"([^"$]*)"|([^\s"$]+)(?=\s|$))', text) + [
+        (name, "", value) for name, value in re.findall(r"\bfor (\w+) in ([^\s$;]+)", text)
+    ]
+    return {name: quoted or plain for name, quoted, plain in found}
 
 
 def _all_options(text: str) -> Iterator[str]:
