@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nndistill.errors import UserError
@@ -40,6 +40,7 @@ def test_the_digest_is_that_of_the_archive_and_pytorch_and_zip_pass_over_it(tmp_
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+@example(place=0.96875, flip=1)  # in the mark that says that a digest follows
 def test_every_changed_byte_shows(tmp_path, place, flip):
     file = written(tmp_path, "final", 1)
     content = bytearray(file.read_bytes())

@@ -23,8 +23,11 @@ from ...errors import UserError
 from ...files import write_file
 
 _MARK = b"nndistill sha256 "
+_COMMENT = len(_MARK) + 64
+"""Bytes of the comment: the mark, and a SHA-256 in hexadecimal digits."""
+_LAST_RECORD = 22
+"""Bytes of a zip archive's last record, which ends with the length of the comment."""
 _LENGTH = 2
-"""Bytes of the length of a zip archive's comment, the last ones before it."""
 _BLOCK = 1 << 20
 
 
@@ -71,7 +74,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     buffer = io.BytesIO()  # torch.save would report a full disk as a RuntimeError without a cause
     torch.save(checkpoint, buffer)
     content = buffer.getbuffer()
-    content[-_LENGTH:] = (len(_MARK) + 64).to_bytes(_LENGTH, "little")  # of the comment, in zip's last record
+    content[-_LENGTH:] = _COMMENT.to_bytes(_LENGTH, "little")
     comment = _MARK + sha256(content).hexdigest().encode()
     content.release()
     buffer.seek(0, io.SEEK_END)
@@ -135,8 +138,8 @@ def _refuse_other_file(path: Path) -> None:
 
 def _is_as_written(path: Path) -> bool:
     """Whether a file has the content of which it holds the digest; one that holds none is taken to be whole."""
-    size = path.stat().st_size - len(_MARK) - 64
-    if size < 0:
+    size = path.stat().st_size - _COMMENT
+    if size < _LAST_RECORD:
         return True
     digest = sha256()
     with path.open("rb") as file:
@@ -145,7 +148,11 @@ def _is_as_written(path: Path) -> bool:
             digest.update(block)
             left -= len(block)
         comment = file.read()
-    return not comment.startswith(_MARK) or comment[len(_MARK) :] == digest.hexdigest().encode()
+        file.seek(size - _LAST_RECORD)
+        record = file.read(_LAST_RECORD)
+    expected = _MARK + digest.hexdigest().encode()
+    announced = record.startswith(b"PK\5\6") and record.endswith(_COMMENT.to_bytes(_LENGTH, "little"))
+    return comment == expected or not (announced or comment.startswith(_MARK))
 
 
 def _refuse_other_content(path: Path, checkpoint: Any) -> None:
