@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,10 @@ def test_written_studies_are_valid(nndistill, tmp_path: Path, name: str) -> None
 
     assert finished.status == 0
     assert load_study(file).base == "none"
-    assert nndistill("study", "run", file, "--dry-run").status == 0
+    listed = nndistill("study", "run", file, "--dry-run", "--workspace", tmp_path)
+    assert json.loads(nndistill("study", "run", file, "--dry-run", "--json", "--workspace", tmp_path).out)["runs"]
+    assert "teacher" in listed.out
+    assert listed.status == (0 if name == "phantom" else 2), "the data sets of the others are not there"
 
 
 def test_init_overwrites_nothing(nndistill, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ..analysis.costs import model_costs
 from ..errors import UserError
 from ..evaluation.patients import check_patients, known_patients
 from ..methods.registry import title_of
-from ..nnunet.data.splits import stored_folds
+from ..nnunet.data.stored_folds import stored_folds
 from ..nnunet.models.history import History, read_history
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.workspace import preprocessed_folder, raw_folder

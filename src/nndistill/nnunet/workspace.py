@@ -24,31 +24,31 @@ def use_workspace(workspace: Path | None) -> None:
         os.environ[variable] = str(folder)
 
 
-def raw_folder() -> Path:
-    """Return the folder of raw data sets.
+def raw_folder(workspace: Path | None = None) -> Path:
+    """Return the folder of raw data sets, of a workspace or else of the environment variable.
 
     Raises:
         UserError: `nnUNet_raw` is not set, and no workspace was given.
     """
-    return _folder("nnUNet_raw")
+    return _folder("nnUNet_raw", workspace)
 
 
-def preprocessed_folder() -> Path:
-    """Return the folder of preprocessed data sets and their plans.
+def preprocessed_folder(workspace: Path | None = None) -> Path:
+    """Return the folder of preprocessed data sets and their plans, of a workspace or else of the environment variable.
 
     Raises:
         UserError: `nnUNet_preprocessed` is not set, and no workspace was given.
     """
-    return _folder("nnUNet_preprocessed")
+    return _folder("nnUNet_preprocessed", workspace)
 
 
-def results_folder() -> Path:
-    """Return the folder of trained models.
+def results_folder(workspace: Path | None = None) -> Path:
+    """Return the folder of trained models, of a workspace or else of the environment variable.
 
     Raises:
         UserError: `nnUNet_results` is not set, and no workspace was given.
     """
-    return _folder("nnUNet_results")
+    return _folder("nnUNet_results", workspace)
 
 
 def dataset_folder(parent: Path, name_or_id: str) -> Path:
@@ -89,7 +89,9 @@ def dataset_number(name: str) -> int:
     return int(parts[1])
 
 
-def _folder(variable: str) -> Path:
+def _folder(variable: str, workspace: Path | None) -> Path:
+    if workspace is not None:
+        return workspace.resolve() / variable
     value = os.environ.get(variable)
     if not value:
         raise UserError(

@@ -14,9 +14,11 @@ from ..evaluation.patients import known_patients, read_patients
 from ..files import write_file
 from ..nnunet.data.preprocessing import plan_and_preprocess
 from ..nnunet.data.raw_cases import raw_cases
-from ..nnunet.data.splits import SPLIT, stock_split, stored_folds
+from ..nnunet.data.splits import stock_split
+from ..nnunet.data.stored_folds import SPLIT, stored_folds
 from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder
 from .definition import Pilot, Study
+from .needed_data import refuse_missing_images, refuse_unknown_folds
 
 PHANTOM_ID = 900
 
@@ -35,9 +37,7 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         UserError: There is no such data set, it does not have the folds that the study names, or there are no
             unlabelled images where a row names them.
     """
-    for name, row in study.methods.items():
-        if row.unlabelled and not (folder / row.unlabelled.images).is_dir():
-            raise UserError(f"method {name}: there is no folder {folder / row.unlabelled.images} of unlabelled images.")
+    refuse_missing_images(study, folder=folder)
     if study.phantom is not None:
         generate_phantom(
             raw_folder(),
@@ -58,8 +58,7 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
     if study.pilot is not None:
         pilot_fold(study, folder=folder)
         folds = stored_folds(preprocessed_folder() / dataset) or []
-    if missing := [fold for fold in study.folds if fold >= len(folds)]:
-        raise UserError(f"{dataset} has {len(folds)} folds, from 0 on; the study names fold {missing[0]}.")
+    refuse_unknown_folds(study, dataset, len(folds))
     return plans_file
 
 

@@ -86,7 +86,7 @@ def study_status(places: StudyPlaces, runs: Sequence[StudyRun]) -> StudyStatus:
 
 
 class Failure(NamedTuple):
-    """A job that failed: its name, what went wrong, and the last lines that it printed."""
+    """A job that failed: its name, what went wrong, and the last lines that it printed besides."""
 
     name: str
     why: str
@@ -98,7 +98,9 @@ def failures(places: StudyPlaces, runs: Sequence[StudyRun]) -> list[Failure]:
     found = []
     for name in [DATA, *(run.name for run in runs)]:
         if places.state(name).is_file() and (said := read_json(places.state(name)))["state"] == "failed":
-            found.append(Failure(name, str(said["why"]), _last_lines(places.log(name))))
+            why = str(said["why"])
+            log = [line for line in _last_lines(places.log(name)) if line != f"error: {why}"]
+            found.append(Failure(name, why, log))
     return found or [Failure("snakemake", "no job could be started", _last_lines(places.log("snakemake")))]
 
 

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from ..errors import UserError
 from ..files import read_json, write_json
 from .definition import Study
+from .needed_data import refuse_missing_data
 from .places import DATA, StudyPlaces
 from .results import is_done, other_setups, result_file
 from .runs import StudyRun, study_runs
@@ -70,8 +71,8 @@ def run_study(
         watch: Called every second, to show how far the runs are.
 
     Raises:
-        UserError: Snakemake or its executor is not installed, results are of another setup, or this study is being
-            carried out already.
+        UserError: Snakemake or its executor is not installed, results are of another setup, the data are not there,
+            or this study is being carried out already.
     """
     runs = study_runs(study, folder=places.folder)
     _settle_other_setups(places, runs, replace=replace)
@@ -79,6 +80,7 @@ def run_study(
     if not missing:
         return Outcome([run.name for run in runs], [], stopped=False)
     refuse_missing_engine(executor)
+    refuse_missing_data(study, folder=places.folder, workspace=workspace)
     places.work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(places.work / "study.lock", timeout=0):

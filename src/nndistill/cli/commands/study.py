@@ -63,12 +63,14 @@ def run(
     from shlex import quote
 
     from ...study import load_study, study_runs, write_study_report
+    from ...study.needed_data import refuse_missing_data
     from ...study.places import StudyPlaces
     from ...study.status import failures, study_status
     from ...study.workflow import run_study
 
     described, places = load_study(file), StudyPlaces(file)
     seconds = None if stop_after is None else _seconds(stop_after)
+    workspace = workspace or _own_workspace(places)
     runs = study_runs(described, folder=places.folder)
     if dry_run:
         status = study_status(places, runs)
@@ -77,12 +79,14 @@ def run(
         else:
             _show(status)
             _show_resources(described.resources)
+        if status.count("done") < len(runs):
+            refuse_missing_data(described, folder=places.folder, workspace=workspace)
         return
     with _Watch(places, len(runs)) as watch, _terminated_as_interrupted():
         outcome = run_study(
             described,
             places,
-            workspace=workspace or _own_workspace(places),
+            workspace=workspace,
             jobs=jobs,
             executor=executor,
             stop_after=seconds,
@@ -107,7 +111,10 @@ def run(
         if outcome.left:
             print(f"Next:   nndistill study run {quote(str(file))}")
     if outcome.left and not outcome.stopped:
-        raise UserError(f"{len(outcome.left)} runs have no result; the last lines of their logs are above.")
+        raise UserError(
+            f"{len(outcome.left)} runs have no result; what is printed above says why. Mend that and run the study "
+            "again: what is done is kept."
+        )
 
 
 @study.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from .named_cases import named_cases
-from .splits import SPLIT, stored_folds
+from .stored_folds import SPLIT, stored_folds
 
 
 def out_of_fold(folder: Path, cases: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...errors import UserError
 from ...volumes.bounding_box import bounding_box, whole_box
-from .splits import SPLIT, STOCK_FOLDS, stock_split, stored_folds
+from .splits import stock_split
+from .stored_folds import SPLIT, STOCK_FOLDS, stored_folds
 
 _OUTSIDE = -1  # nnU-Net's label of voxels outside the nonzero mask, and of padding
 

@@ -12,16 +12,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 from ...errors import UserError
 from ...files import atomic_path
 from ..workspace import preprocessed_folder, raw_folder
-
-SPLIT = "splits_final.json"
-STOCK_FOLDS = 5
-"""Folds of a data set that came with none."""
-
-
-def stored_folds(preprocessed: Path) -> list[dict[str, list[str]]] | None:
-    """Read the folds of a preprocessed data set; None if nnU-Net's first training has not stored them yet."""
-    file = preprocessed / SPLIT
-    return list(json.loads(file.read_text())) if file.is_file() else None
+from .stored_folds import SPLIT, STOCK_FOLDS
 
 
 def stock_split(cases: Sequence[str]) -> list[dict[str, list[str]]]:

@@ -1,0 +1,63 @@
+"""What the trainings of a study take as given: refused before the first job if it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+from ..nnunet.data.stored_folds import STOCK_FOLDS, stored_folds
+from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder, results_folder
+from .definition import Study
+
+
+def refuse_missing_data(study: Study, *, folder: Path, workspace: Path | None = None) -> None:
+    """Refuse a study whose data are not where its jobs would look for them.
+
+    Args:
+        study: The study.
+        folder: Folder of its file.
+        workspace: As in `nndistill distill`; default: nnU-Net's environment variables.
+
+    Raises:
+        UserError: nnU-Net's folders are not known, or there is no such data set, fold, test case or unlabelled image.
+    """
+    refuse_missing_images(study, folder=folder)
+    raw, preprocessed = raw_folder(workspace), preprocessed_folder(workspace)
+    results_folder(workspace)
+    if study.phantom is not None:
+        return
+    try:
+        dataset = dataset_folder(raw, str(study.dataset))
+    except UserError as error:
+        raise UserError(
+            f"{str(error).rstrip('.')}; a workspace or the environment variable nnUNet_raw says where data sets are.",
+            option="workspace",
+        ) from None
+    for name in ("imagesTs", "labelsTs") if study.test == "raw" else ():
+        if not (dataset / name).is_dir():
+            raise UserError(f"the study reports the test cases of {dataset}, which has no folder {name}.")
+    folds = stored_folds(preprocessed / dataset.name) or stored_folds(dataset)
+    refuse_unknown_folds(study, dataset.name, STOCK_FOLDS if folds is None else len(folds))
+
+
+def refuse_missing_images(study: Study, *, folder: Path) -> None:
+    """Refuse a study with a row whose unlabelled images are not there.
+
+    Raises:
+        UserError: There is such a row.
+    """
+    for name, row in study.methods.items():
+        if row.unlabelled and not (folder / row.unlabelled.images).is_dir():
+            raise UserError(f"method {name}: there is no folder {folder / row.unlabelled.images} of unlabelled images.")
+
+
+def refuse_unknown_folds(study: Study, dataset: str, number: int) -> None:
+    """Refuse a study that names a fold which a data set with this number of folds does not have.
+
+    Raises:
+        UserError: It names one.
+    """
+    named = {"study": study.folds, "pilot": [study.pilot.fold] if study.pilot else []}
+    for what, folds in named.items():
+        if missing := [fold for fold in folds if fold >= number]:
+            raise UserError(f"{dataset} has {number} folds, from 0 on; the {what} names fold {missing[0]}.")
