@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnknownName, UserError
 from ..moved import names_from
+from .few_pairs import too_few
 from .means_of_labels import means_of_labels
 from .paired_tests import holm, paired_tests, tied, varies
 from .paired_units import Units, patients_in
@@ -21,9 +22,6 @@ LOWER_IS_BETTER = frozenset({"hd95_mm", "whole_hd95_mm", "lesions_missed", "lesi
 ABSOLUTE = frozenset({"case", "label", "reference_voxels", "predicted_voxels", "reference_ml", "predicted_ml"})
 FEW_PATIENTS = 15
 """With fewer patients, a bootstrap over patients gives intervals that are too narrow."""
-FEWEST_PAIRS = 6
-"""With fewer pairs, a two-sided Wilcoxon test cannot have p < 0.05: five pairs have 2 / 2⁵ = 0.0625 at best."""
-
 
 _COLUMNS = (
     *("pairs", "patients", "base", "other", "difference", "ci_low", "ci_high"),
@@ -238,11 +236,8 @@ def _warnings(differences: NDArray[np.float64], name: str, unit: str) -> list[st
     if not differences.any():
         return [f"{name}: every {unit} has exactly the value of the base, so there is nothing to test."]
     notes = []
-    if n < FEWEST_PAIRS:
-        notes.append(
-            f"{name}: {n} {'pair' if unit == 'case' else unit}{'s are' if n > 1 else ' is'} too few for a conclusion: "
-            f"with this number, the p of Wilcoxon's test is {2 / 2**n:.3g} or more."
-        )
+    if few := too_few(n, "pair" if unit == "case" else unit):
+        notes.append(f"{name}: {few}: with this number, the p of Wilcoxon's test is {2 / 2**n:.3g} or more.")
     if n > 1 and not varies(differences):
         notes.append(f"{name}: all {unit}s differ by the same amount; the t-test, d_z and the interval need a spread.")
     zeros = int(np.count_nonzero(differences == 0))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..errors import UserError
+from ..evaluation.few_pairs import too_few
 from ..files import write_file
 from ..reporting.figures.palette import model_styles
 from ..reporting.figures.training_curves import draw_training_curves
@@ -22,7 +23,7 @@ from .results import RunResult, read_results
 from .rows import StudyRow, base_of, study_rows
 from .runs import study_runs
 from .statistics import differences_of_rows
-from .tables import budget_table, class_table, cost_table, difference_table, results_table
+from .tables import budget_table, class_table, cost_table, difference_table, direction, results_table, seed_table
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     models = [_reported(row) for row in rows]
     training = draw_training_curves(models)
     drawings = [training] if training else []
-    results_tables = [results_table(rows, "overall", "Overall"), class_table(rows)]
+    results_tables = [results_table(rows, "overall", "Overall"), seed_table(rows), class_table(rows)]
     ablations = results_table(rows, "ablations", "Ablations")
     statistics = [table for base, differences in comparisons.items() if (table := difference_table(differences, base))]
     budget, costs = budget_table(rows), cost_table(rows)
@@ -137,11 +138,11 @@ def _summary(
 def _sentence(name: str, base: str, row: pd.Series[float]) -> str:
     """What the numbers say, with the caution that they ask for."""
     difference, low, high = (f"{row[key]:+.3f}".replace("-", "−") for key in ("difference", "low", "high"))
-    text = (
-        f"{name}: Dice {difference} against {base} (95 % interval {low} to {high}; {int(row['seeds_in_favour'])} of "
-        f"{int(row['seeds'])} seeds agree in sign)"
-    )
-    return f"{text}; no difference has been shown." if row["low"] <= 0 <= row["high"] else f"{text}."
+    text = f"{name}: Dice {difference} against {base}, {direction(row, METRICS[0])} seeds"
+    if few := too_few(int(row["patients"]), "patient"):
+        return f"{text} ({few})."
+    interval = f"{text} (95 % interval {low} to {high})"
+    return f"{interval}; no difference has been shown." if row["low"] <= 0 <= row["high"] else f"{interval}."
 
 
 def _reported(row: StudyRow) -> ReportedModel:

@@ -44,8 +44,8 @@ class StudyRow:
             frames.append(frame.assign(patient=known))
         return pd.concat(frames, ignore_index=True)
 
-    def over_seeds(self, column: str, *, label: str | None = None, by_case: bool = False) -> tuple[float, float, int]:
-        """Mean and standard deviation over seeds, and the number of seeds; a seed's value is over all its folds.
+    def by_seed(self, column: str, *, label: str | None = None, by_case: bool = False) -> dict[int, float]:
+        """The value of each seed, over all its folds.
 
         Args:
             column: The metric.
@@ -55,12 +55,23 @@ class StudyRow:
         metrics = self.metrics
         if label is not None:
             metrics = metrics[metrics["label"].astype(str) == label]
-        values = [_of_one_seed(frame, column, by_case=by_case).value for _, frame in metrics.groupby("seed")]
+        return {
+            int(seed): _of_one_seed(metrics[metrics["seed"] == seed], column, by_case=by_case).value
+            for seed in sorted(metrics["seed"].unique())
+        }
+
+    def over_seeds(self, column: str, *, label: str | None = None, by_case: bool = False) -> tuple[float, float, int]:
+        """Mean and standard deviation of what `by_seed` gives, and the number of seeds."""
+        values = self.by_seed(column, label=label, by_case=by_case).values()
         defined = [value for value in values if np.isfinite(value)]
         if not defined:
             return np.nan, np.nan, 0
         spread = float(np.std(defined, ddof=1)) if len(defined) > 1 else np.nan
         return float(np.mean(defined)), spread, len(defined)
+
+    def folds_of(self, seed: int) -> int:
+        """Number of folds that are done with a seed."""
+        return sum(result.run.seed == seed for result in self.results)
 
     @property
     def seconds(self) -> float:

@@ -13,7 +13,10 @@ from ..reporting.text.result_sentences import p_text
 from .definition import TableName
 from .rows import StudyRow
 
-_OVER_SEEDS = "± is the standard deviation between seeds; a number in parentheses is the number of seeds if it differs."
+_OVER_SEEDS = (
+    "± is the standard deviation of the score between seeds; a number in parentheses is the number of seeds of a row "
+    "that has fewer than others. Teachers are trained with one seed."
+)
 
 
 def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Table | None:
@@ -30,7 +33,7 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
     ]
     cells = {row.name: [_cell(row, metric) for metric in METRICS] for row in shown}
     for row in shown:
-        cells[row.name].append(Cell(*row.over_seeds(METRICS[0].column, by_case=True)))
+        cells[row.name].append(_cell(row, METRICS[0], by_case=True))
     best = _best_marked(shown, cells)
     return Table(
         name=name,
@@ -40,6 +43,29 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         stubs=["Model"],
         columns=columns,
         rows=[([row.name], [*best[row.name], Cell(row.chosen or "–"), Cell(str(len(row.results)))]) for row in shown],
+    )
+
+
+def seed_table(rows: Sequence[StudyRow]) -> Table | None:
+    """The students with every seed; `None` if there is only one seed."""
+    students = [row for row in rows if not row.is_teacher]
+    seeds = sorted({result.run.seed for row in students for result in row.results})
+    if len(seeds) < 2:
+        return None
+    metric = METRICS[0]
+    folds = max(row.folds_of(seed) for row in students for seed in seeds)
+    values = {row.name: row.by_seed(metric.column) for row in students}
+    return Table(
+        name="seeds",
+        title=f"{metric.name} with every seed",
+        caption="Mean of labels: averaged over the cases of all folds, then over the labels, as in the overall table. "
+        "A number in parentheses is the number of folds if not all of them are done.",
+        stubs=["Model"],
+        columns=[Column(f"Seed {seed}", write=metric.text, cases=folds) for seed in seeds],
+        rows=[
+            ([row.name], [Cell(values[row.name].get(seed, nan), count=row.folds_of(seed) or folds) for seed in seeds])
+            for row in students
+        ],
     )
 
 
@@ -64,7 +90,7 @@ def class_table(rows: Sequence[StudyRow]) -> Table:
 def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> Table | None:
     """Is it the method or the seed? `None` if there is nothing to compare."""
     rows = [
-        ([metric.name, str(name)], _difference_cells(row))
+        ([metric.name, str(name)], _difference_cells(row, metric))
         for metric, table in differences.items()
         for name, row in table.iterrows()
     ]
@@ -84,15 +110,17 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> T
         caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients "
         "and new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of each patient's mean "
         "over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the "
-        "rows of a metric. A method that differs over patients but not over seeds has not been shown to be better.",
+        "rows of a metric. A method that differs over patients but not over seeds has not been shown to be better. "
+        "Seeds: in how many of them the difference, over all patients, has the same direction as the mean. The SD "
+        "is that of the difference between rows; ± in the other tables is that of a row's score.",
         stubs=["Metric", "Model"],
         columns=[
             Column(base, write="{:.3g}".format),
             *signed,
             Column("p, patients", write=p_text),
             Column("p, seeds", write=p_text),
-            Column("Same sign"),
-            Column("SD between seeds", write="{:.3g}".format),
+            Column("Seeds"),
+            Column("SD of the difference between seeds", write="{:.3g}".format),
             Column("Patients"),
         ],
         rows=rows,
@@ -161,8 +189,8 @@ def cost_table(rows: Sequence[StudyRow]) -> Table:
     )
 
 
-def _cell(row: StudyRow, metric: Metric, label: str | None = None) -> Cell:
-    value, spread, seeds = row.over_seeds(metric.column, label=label)
+def _cell(row: StudyRow, metric: Metric, label: str | None = None, *, by_case: bool = False) -> Cell:
+    value, spread, seeds = row.over_seeds(metric.column, label=label, by_case=by_case)
     return Cell(value, spread, None if row.is_teacher else seeds)
 
 
@@ -173,7 +201,7 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
     for place, metric in enumerate([*METRICS, METRICS[0]]):
         values = {row.name: float(marked[row.name][place].value) for row in students}
         defined = [value for value in values.values() if isfinite(value)]
-        if len(defined) < 2:
+        if len({metric.text(value) for value in defined}) < 2:
             continue
         best = metric.text(max(defined) if metric.higher_is_better else min(defined))
         for name, value in values.items():
@@ -183,11 +211,23 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
     return marked
 
 
-def _difference_cells(row: pd.Series[float]) -> list[Cell]:
+def direction(row: pd.Series[float], metric: Metric) -> str:
+    """In how many seeds the difference has the direction of the mean: `better in 1 of 2`.
+
+    Args:
+        row: A row of `differences_of_rows`.
+        metric: What it compares.
+    """
+    gain = row["difference"] if metric.higher_is_better else -row["difference"]
+    verdict = "better" if gain > 0 else "worse" if gain < 0 else "equal"
+    return f"{verdict} in {int(row['seeds_in_favour'])} of {int(row['seeds'])}"
+
+
+def _difference_cells(row: pd.Series[float], metric: Metric) -> list[Cell]:
     return [
         Cell(float(row["base"])),
         *(Cell(float(row[key])) for key in ("difference", "low", "high", "p_patients_holm", "p_seeds_holm")),
-        Cell(f"{int(row['seeds_in_favour'])} of {int(row['seeds'])} seeds"),
+        Cell(direction(row, metric)),
         Cell(float(row["spread"]) if isfinite(row["spread"]) else nan),
         Cell(str(int(row["patients"]))),
     ]

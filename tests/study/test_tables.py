@@ -1,0 +1,110 @@
+"""Tables and sentences of a study's report: every seed, what differs between seeds, and which way."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from made_studies import made_result, made_study, write_study_file
+from nndistill.reporting.metrics import DICE, HD95
+from nndistill.study import Study, load_study, study_runs, write_study_report
+from nndistill.study.places import StudyPlaces
+from nndistill.study.report import _sentence
+from nndistill.study.results import read_results
+from nndistill.study.rows import StudyRow, study_rows
+from nndistill.study.tables import direction, results_table, seed_table
+
+KEYS = {"folds": [0, 1], "seeds": [0, 3]}
+
+
+def rows_of(study: Study, places: StudyPlaces) -> list[StudyRow]:
+    runs = study_runs(study, folder=places.folder)
+    return study_rows(study, runs, read_results([places.results], runs))
+
+
+def test_every_seed_has_its_mean_of_labels_over_all_folds(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, **KEYS)
+    expected = {}
+    for seed in (0, 3):
+        frames = [pd.read_csv(places.results / f"dcd_f{fold}_s{seed}" / "metrics.csv") for fold in (0, 1)]
+        expected[seed] = pd.concat(frames).groupby("label")["dice"].mean().mean()
+
+    table = seed_table(rows_of(study, places))
+
+    assert table is not None
+    rows = {record["Model"]: record for record in table.records}
+    assert set(rows) == {"none", "dcd"}
+    assert rows["dcd"]["Seed 0"] == pytest.approx(expected[0])
+    assert rows["dcd"]["Seed 3"] == pytest.approx(expected[3])
+
+
+def test_a_seed_without_all_folds_says_so(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, **KEYS)
+    for run in ("dcd_f1_s3", "none_f0_s0", "none_f1_s0"):
+        shutil.rmtree(places.results / run)
+
+    table = seed_table(rows_of(study, places))
+
+    assert table is not None
+    assert table.texts.loc["dcd", "Seed 3"].endswith(" (1)")
+    assert "(" not in table.texts.loc["dcd", "Seed 0"]
+    assert table.texts.loc["none", "Seed 0"] == "–"
+
+
+def test_one_seed_has_no_table_of_seeds(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, seeds=[0])
+
+    assert seed_table(rows_of(study, places)) is None
+
+
+def test_a_teacher_has_no_number_of_seeds_in_any_column(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, **KEYS)
+
+    table = results_table(rows_of(study, places), "overall", "Overall")
+
+    assert table is not None
+    assert not table.texts.loc["Teacher"].str.contains(r"\(").any()
+    assert table.texts.loc["Teacher", "Dice, mean of cases ↑"] != "–"
+
+
+@pytest.mark.parametrize(
+    ("difference", "metric", "said"),
+    [(0.1, DICE, "better in 1 of 2"), (-0.1, DICE, "worse in 1 of 2"), (-0.1, HD95, "better in 1 of 2")],
+)
+def test_direction_of_a_difference(difference, metric, said) -> None:
+    assert direction(pd.Series({"difference": difference, "seeds_in_favour": 1.0, "seeds": 2.0}), metric) == said
+
+
+@pytest.mark.parametrize("patients", [5, 6])
+def test_few_patients_allow_no_conclusion(patients: int) -> None:
+    found = {"difference": 0.1, "low": 0.05, "high": 0.2, "seeds_in_favour": 2, "seeds": 2, "patients": patients}
+
+    sentence = _sentence("dcd", "none", pd.Series(found, dtype=float))
+
+    assert sentence == "dcd: Dice +0.100 against none, better in 2 of 2 seeds " + (
+        "(95 % interval +0.050 to +0.200)." if patients == 6 else "(5 patients are too few for a conclusion)."
+    )
+
+
+def test_seeds_that_disagree_are_not_said_to_agree(tmp_path: Path) -> None:
+    """One seed is better by 0.3, the other one worse by 0.1, in every case of two folds of three patients."""
+    places = write_study_file(tmp_path, **KEYS)
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run, dice=0.5 if run.method != "dcd" else 0.8 if run.seed else 0.4)
+
+    report = write_study_report(study, places)
+
+    page = " ".join(report.page.read_text().split())
+    assert (
+        "dcd: Dice +0.100 against none, better in 1 of 2 seeds (95 % interval −0.100 to +0.300); no difference" in page
+    )
+    assert "Dice with every seed" in page
+    [row] = [record for record in report.tables["differences"].records if record["Metric"] == "Dice"]
+    assert row["Seeds"] == "better in 1 of 2"
+    assert row["SD of the difference between seeds"] == pytest.approx(0.4 / 2**0.5)
+    for ending in ("csv", "md", "tex"):
+        assert (places.report / "tables" / f"seeds.{ending}").is_file()
