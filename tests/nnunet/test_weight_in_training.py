@@ -124,14 +124,14 @@ def test_parts_of_a_combination_have_their_weights_in_the_setup_and_in_the_train
     ("weight", "sentence"),
     [
         (1e6, "the task may drown in it"),
-        (1e-9, "the distillation did next to nothing"),
+        (1e-9, "the distillation had almost no effect"),
         pytest.param(0.0, "", marks=pytest.mark.slow),
     ],
 )
 def test_share_that_is_far_off_is_said_once(distill, weight, sentence):
     result, _ = distill("extreme", "--weight", weight, "--epochs", 2)
     assert result.status == 0, result.err
-    said = [words for words in ("the task may drown", "did next to nothing") if words in result.err]
+    said = [words for words in ("the task may drown", "had almost no effect") if words in result.err]
     assert len(said) == bool(sentence)
     assert result.err.count(sentence) == 1 or not sentence
 

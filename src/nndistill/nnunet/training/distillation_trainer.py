@@ -329,9 +329,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         weights, shares = (self.logger.get_value(key, step=None) for key in ("distillation_weights", "gradient_shares"))
         if any(weights) and max(shares) < TOO_SMALL:
             self._say(
-                "the gradient of the distillation on the student was never more than "
-                f"{max(shares):.2g} of that of the segmentation in the mean of an epoch: the distillation did next to "
-                "nothing. A larger weight, or a balance, changes that."
+                f"the distillation's gradient stayed below {100 * TOO_SMALL:g} % of the segmentation's in every epoch, "
+                "so the distillation had almost no effect. Try a larger weight, or a balance of 0.5."
             )
         super().on_train_end()
         if self._unlabelled_batches is not None:
