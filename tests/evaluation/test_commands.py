@@ -191,6 +191,12 @@ def test_other_settings_are_told(nndistill, csvs):
     assert "measured differently: tolerance_mm is 1.0 in" in " ".join(nndistill("compare", *csvs).out.split())
 
 
+def test_the_last_line_says_that_seeds_are_not_in_the_statistics(nndistill, csvs):
+    last = nndistill("compare", *csvs).out.splitlines()[-1]
+    assert last.startswith("Intervals and p-values are about cases")
+    assert last.endswith("another seed of the same method may differ as much.")
+
+
 @pytest.mark.parametrize("place", ["beside the labels", "raw data"])
 def test_patients_are_taken_from_the_report_of_the_data_set(nndistill, data, place, monkeypatch, tmp_path_factory):
     raw = tmp_path_factory.mktemp("raw")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from made_reports import metrics, three_models
@@ -22,6 +24,26 @@ def test_summary_of_a_lone_student_says_no_best() -> None:
     text = " ".join(summary_sentences([ReportedModel("S", metrics({"core": [0.5, 0.7]}))]))
     assert text.startswith("The student is “S” with Dice 0.600 ± 0.100, HD95 4.00 ± 1.00 mm and NSD")
     assert "teacher" not in text
+
+
+def test_students_that_differ_in_the_seed_alone_have_no_best_one() -> None:
+    teacher, alone, distilled = three_models()
+    again = replace(alone, name="Alone, seed 1", metrics=distilled.metrics, repeats="Alone")
+
+    text = " ".join(summary_sentences([teacher, alone, again]))
+    assert "best student" not in text
+    assert "“Alone” reaches Dice" in text
+    assert "“Alone, seed 1” reaches Dice" in text
+    assert "Each has 16.0 times fewer parameters than the teacher and needs 10.0 times fewer" in text
+    said = (
+        "“Alone” and “Alone, seed 1” differ in nothing but the seed: the difference between them is what a seed does."
+    )
+    assert said in text
+
+    with_another = " ".join(summary_sentences([teacher, alone, again, distilled]))
+    assert "best student" in with_another
+    assert said in with_another
+    assert "nothing but the seed" not in " ".join(summary_sentences(three_models()))
 
 
 @pytest.mark.parametrize(
@@ -48,6 +70,29 @@ def test_interval_p_and_gap_are_those_of_the_table() -> None:
     assert f"Wilcoxon p = {row['wilcoxon_p']:.3f}" in sentence
     assert f"recovers {100 * row['gap_recovered']:.0f} % of the gap" in sentence
     assert "Holm" not in sentence
+
+
+@pytest.mark.parametrize(("pairs", "concludes"), [(2, False), (5, False), (6, True)])
+def test_so_few_pairs_that_wilcoxon_cannot_show_anything_allow_no_conclusion(pairs: int, concludes: bool) -> None:
+    """Five differences of one sign have p = 2 / 2⁵ = 0.0625 at best, though their interval excludes zero."""
+    base = [0.5 + 0.01 * number for number in range(pairs)]
+    other = [dice + 0.1 + 0.001 * number for number, dice in enumerate(base)]
+    comparison = compare(metrics({"core": base}), {"X": metrics({"core": other})})
+    assert comparison.table.loc["X", "ci_low"] > 0
+    assert (comparison.table.loc["X", "wilcoxon_p"] < 0.05) == concludes
+    sentence = comparison_sentences(comparison, DICE)[0]
+    assert ("which excludes zero" in sentence) == concludes
+    assert (f"; {pairs} cases are too few for a conclusion)" in sentence) != concludes
+
+
+def test_cases_of_few_patients_are_few() -> None:
+    base, other = (
+        metrics({"core": [0.5 + 0.01 * n for n in range(8)]}),
+        metrics({"core": [0.7 - 0.02 * n for n in range(8)]}),
+    )
+    patients = {str(case): f"p{number // 2}" for number, case in enumerate(base["case"])}
+    sentence = comparison_sentences(compare(base, {"X": other}, patients=patients), DICE)[0]
+    assert "; 4 patients are too few for a conclusion)" in sentence
 
 
 def test_both_means_are_said_if_they_differ() -> None:

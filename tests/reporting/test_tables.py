@@ -103,6 +103,11 @@ def test_numbers_that_read_alike_are_both_best_but_not_a_teachers() -> None:
     assert bold(overall_table([teacher, *models]), "Dice ↑") == ["a", "b"]
 
 
+def test_nothing_is_best_if_all_students_read_alike() -> None:
+    models = [student("a", {"core": [0.80001, 0.8]}), student("b", {"core": [0.8, 0.8]})]
+    assert bold(overall_table(models), "Dice ↑") == []
+
+
 def test_nothing_is_best_without_a_choice() -> None:
     lone = [ReportedModel("teacher", spread(0.9), role="teacher"), student("only", {"core": [0.8, 0.9]})]
     undefined = [*lone, student("nothing", {"core": [NAN, NAN]})]
@@ -205,6 +210,9 @@ def test_numbers_of_a_comparison_are_those_of_the_statistics() -> None:
     assert "Gap recovered" not in table.texts
     assert "Difference of labels" not in table.texts
     assert cell(table, other.name, "In one only").value == "0 + 0"
+    headings = [*table.stubs, *(column.heading for column in table.columns)]
+    assert len(set(headings)) == len(headings)
+    assert [record["Model"] for record in table.records] == [other.name]
 
 
 def test_comparison_shows_the_difference_of_labels_if_it_is_another() -> None:

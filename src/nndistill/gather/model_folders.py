@@ -13,6 +13,8 @@ from ..methods.registry import title_of
 from ..nnunet.data.stored_folds import stored_folds
 from ..nnunet.models.history import History, read_history
 from ..nnunet.models.model_folder import ModelFolder
+from ..nnunet.models.trained_folds import common_folds, refuse_several_folds
+from ..nnunet.training.same_setup import differ_in_seed_alone
 from ..nnunet.workspace import preprocessed_folder, raw_folder
 from ..reporting.model_results import Cost, ReportedCases, ReportedModel
 from .case_files import images_in, images_next_to, label_names, prediction_files, training_images
@@ -62,7 +64,7 @@ def gather_results(
     measured = measured or EvaluationSettings()
     raw = None
     folders = [ModelFolder.read(run) for run in runs]
-    fold = fold or _common_fold(folders)
+    fold = fold or _common_fold(folders, predictions=bool(predictions))
     histories = [read_history(run, fold) for run in runs]
     names = list(names) or _names(runs, histories)
     dataset_json = folders[0].dataset_json
@@ -79,6 +81,7 @@ def gather_results(
         raw = raw_folder() / dataset
 
     known = known_patients([references.parent] if raw is None else [raw]) if patients is None else patients
+    repeats = _repeats(names, folders, histories)
     models = []
     for name, run, history, place in zip(names, runs, histories, places, strict=True):
         metrics = kept_metrics(
@@ -106,6 +109,7 @@ def gather_results(
                 ),
                 curves=history.log,
                 provenance=history.facts,
+                repeats=repeats.get(name),
             )
         )
     cases = list(dict.fromkeys(case for model in models for case in model.metrics["case"]))
@@ -141,14 +145,13 @@ def _check(runs: Sequence[Path], names: Sequence[str], predictions: Sequence[Pat
         )
 
 
-def _common_fold(folders: Sequence[ModelFolder]) -> str:
-    common = set.intersection(*(set(folder.folds) for folder in folders))
-    if len(common) == 1:
-        return common.pop()
-    if not common:
+def _common_fold(folders: Sequence[ModelFolder], *, predictions: bool) -> str:
+    paths = [folder.path for folder in folders]
+    refuse_several_folds(paths, predictions=predictions)
+    if not (common := common_folds(paths)):
         has = "; ".join(f"{folder.path.name}: {', '.join(folder.folds) or 'none'}" for folder in folders)
         raise UserError(f"the models have no trained fold in common ({has}).")
-    raise UserError(f"all models have the folds {', '.join(sorted(common))}; choose one of them.", option="fold")
+    return common[0]
 
 
 def _names(runs: Sequence[Path], histories: Sequence[History]) -> list[str]:
@@ -165,6 +168,16 @@ def _names(runs: Sequence[Path], histories: Sequence[History]) -> list[str]:
     if len(set(names)) == len(names):
         return names
     return [run.resolve().name.split("__")[1] if "__" in run.resolve().name else run.resolve().name for run in runs]
+
+
+def _repeats(names: Sequence[str], folders: Sequence[ModelFolder], histories: Sequence[History]) -> dict[str, str]:
+    """By name of a student: the first one from which it differs in nothing but the seed."""
+    students = [(name, each.plans) for name, each, made in zip(names, folders, histories, strict=True) if made.method]
+    return {
+        name: first
+        for place, (name, plans) in enumerate(students)
+        if (first := next((other for other, of in students[:place] if differ_in_seed_alone(of, plans)), None))
+    }
 
 
 def _validation(folder: ModelFolder, fold: str) -> Path:

@@ -50,6 +50,7 @@ class ReportedModel:
         cost: What the network costs.
         curves: Training log, one row per epoch: `segmentation_loss`, `distillation_loss`, `dice`.
         provenance: How it was made, for example `{"Epochs": "1000"}`, in the order in which it is shown.
+        repeats: Name of an earlier model from which it differs in nothing but the seed.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ReportedModel:
     cost: Cost | None = None
     curves: pd.DataFrame | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    repeats: str | None = None
 
     def __post_init__(self) -> None:
         missing = [column for column in METRIC_COLUMNS if column not in self.metrics.columns]

@@ -73,6 +73,10 @@ def compare(
                 print(f"{name}: {what}: {listed}")
     print("Tests, effects and the gap compare means over the labels of each case.")
     print(*notes, sep="\n")
+    print(
+        "Intervals and p-values are about cases, or patients where they are known; another seed of the same method may "
+        "differ as much."
+    )
 
 
 def _names(files: list[Path]) -> list[str]:

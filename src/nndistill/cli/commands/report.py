@@ -89,6 +89,11 @@ def report(
     """Compare trained models in tables, figures, statistics and an HTML page that holds them all."""
     import os
 
+    from ...nnunet.models.trained_folds import refuse_several_folds
+
+    if fold is None:
+        refuse_several_folds(runs, predictions=bool(predictions))  # before the imports below, which take half a minute
+
     from ...evaluation.patients import read_patients
     from ...files import read_json
     from ...gather import EvaluationSettings, gather_results

@@ -16,6 +16,7 @@ from ..configuration import check_plans
 from ..plans import build_network, distillable_configuration
 from ..run_setup import KEY
 from .checkpoints import read_checkpoint
+from .trained_folds import trained_folds
 from .weights import load_weights
 
 _FILES = {"final": "checkpoint_final.pth", "best": "checkpoint_best.pth"}
@@ -55,7 +56,7 @@ class ModelFolder:
     @property
     def folds(self) -> list[str]:
         """Folds with a checkpoint: `["0", "1", "all"]`."""
-        return sorted({file.parent.name.removeprefix("fold_") for file in self.path.glob("fold_*/checkpoint_*.pth")})
+        return trained_folds(self.path)
 
     def only_fold(self) -> str:
         """Return the fold, if there is exactly one.

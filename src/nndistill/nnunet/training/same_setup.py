@@ -26,7 +26,7 @@ def differences(existing: dict[str, Any], plans: dict[str, Any], *, fold: str, b
         begun: Whether it has been trained already.
     """
     before, now = _comparable(existing), _comparable(plans)
-    changed = [key for key in {**before, **now} if key not in before or key not in now or before[key] != now[key]]
+    changed = _changed(before, now)
     words = [f"{key.split('.')[-1]} {before.get(key)}, now {now.get(key)}" for key in changed[:_MOST]]
     old, new = (RunSetup.of(each).distillation for each in (existing, plans))
     if old and new and (begun or fold in old.teacher.folds):
@@ -34,6 +34,11 @@ def differences(existing: dict[str, Any], plans: dict[str, Any], *, fold: str, b
         if was != will_be:
             words.append(f"fold {fold} taught by the teacher's fold {', '.join(was)}, now by {', '.join(will_be)}")
     return words
+
+
+def differ_in_seed_alone(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether the plans of two models differ in the seed, and in nothing else but their name."""
+    return set(_changed(_comparable(one), _comparable(other))) - {"plans_name"} == {f"{KEY}.recipe.seed"}
 
 
 def with_folds_of(existing: dict[str, Any], plans: dict[str, Any]) -> dict[str, Any]:
@@ -45,6 +50,10 @@ def with_folds_of(existing: dict[str, Any], plans: dict[str, Any]) -> dict[str, 
     folds = {**old.teacher.folds, **new.teacher.folds}
     complete[KEY]["distillation"]["teacher"]["folds"] = dict(sorted(folds.items()))
     return complete
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [key for key in {**before, **now} if key not in before or key not in now or before[key] != now[key]]
 
 
 def _comparable(plans: dict[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def comparison_table(comparisons: Mapping[Metric, Comparison], baseline: str) ->
 
     columns = {
         "base": Column(baseline, write="{:.3g}".format),
-        "other": Column("Model", write="{:.3g}".format),
+        "other": Column("This model", write="{:.3g}".format),
         "defined_in_one": Column("In one only"),
         "difference": Column("Difference", write=difference),
         "ci_low": Column("95 % from", write=difference),
@@ -269,9 +269,9 @@ def _cells(
 
 
 def _best(students: Sequence[float], metric: Metric) -> str | None:
-    """The best mean as it is written, so that equal numbers look equal; `None` if there is nothing to choose from."""
+    """The best mean as it is written, so that equal numbers look equal; `None` if no mean differs from the others."""
     means = [mean for mean in students if isfinite(mean)]
-    if len(means) < 2:
+    if len({metric.text(mean) for mean in means}) < 2:
         return None
     return metric.text(max(means) if metric.higher_is_better else min(means))
 

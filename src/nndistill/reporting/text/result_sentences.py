@@ -9,6 +9,7 @@ import pandas as pd
 
 from ...evaluation.aggregates import mean_of_labels
 from ...evaluation.comparison import Comparison
+from ...evaluation.few_pairs import too_few
 from ..metrics import DICE, METRICS, Metric
 from ..model_results import ReportedModel, students_of, teacher_of
 
@@ -21,19 +22,25 @@ def summary_sentences(models: Sequence[ReportedModel]) -> list[str]:
         named = "" if teacher.name.casefold() == "teacher" else f", {_quoted(teacher)},"
         sentences.append(f"The teacher{named} reaches {_scores(teacher)}.")
     best = _best(students)
-    if best is not None:
+    if best is None:
+        return sentences
+    repeated = {student.repeats or student.name for student in students}
+    one_method = len(students) > 1 and len(repeated) == 1
+    if one_method:
+        sentences += [f"{_quoted(student)} reaches {_scores(student)}." for student in students]
+    else:
         which = "The best student by Dice" if len(students) > 1 else "The student"
         share = _mean(best, DICE) / _mean(teacher, DICE) if teacher is not None else float("nan")
         of_teacher = f", {100 * share:.1f} % of the teacher's Dice" if isfinite(share) else ""
         sentences.append(f"{which} is {_quoted(best)} with {_scores(best)}{of_teacher}.")
-        if teacher is not None and teacher.cost is not None and best.cost is not None:
-            parameters = teacher.cost.parameters / best.cost.parameters
-            flops = teacher.cost.flops_patch / best.cost.flops_patch
-            sentences.append(
-                f"It has {parameters:.1f} times fewer parameters than the teacher and needs {flops:.1f} times fewer "
-                "operations."
-            )
-    return sentences
+    if teacher is not None and teacher.cost is not None and best.cost is not None:
+        parameters = teacher.cost.parameters / best.cost.parameters
+        flops = teacher.cost.flops_patch / best.cost.flops_patch
+        sentences.append(
+            f"{'Each' if one_method else 'It'} has {parameters:.1f} times fewer parameters than the teacher and needs "
+            f"{flops:.1f} times fewer operations."
+        )
+    return sentences + _about_seeds(students)
 
 
 def comparison_sentences(comparison: Comparison, metric: Metric) -> list[str]:
@@ -66,6 +73,19 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _about_seeds(students: Sequence[ReportedModel]) -> list[str]:
+    """What a difference between models means that differ in nothing but the seed, one sentence for each set of them."""
+    sets: dict[str, list[str]] = {}
+    for student in students:
+        sets.setdefault(student.repeats or student.name, []).append(_quoted(student))
+    return [
+        f"{', '.join(names[:-1])} and {names[-1]} differ in nothing but the seed: the difference between them is what "
+        "a seed does."
+        for names in sets.values()
+        if len(names) > 1
+    ]
+
+
 def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: bool) -> str:
     pairs = int(row["pairs"])
     of_cases, of_labels = (
@@ -75,11 +95,8 @@ def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: boo
     sentence = f"{name}: {of_cases} on average"
     sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
     if isfinite(row["ci_low"]):
-        crosses = row["ci_low"] <= 0 <= row["ci_high"]
-        sentence += (
-            f" (95 % interval of the difference {signed(row['ci_low'], metric.digits)} to "
-            f"{signed(row['ci_high'], metric.digits)}, which {'includes' if crosses else 'excludes'} zero)"
-        )
+        low, high = signed(row["ci_low"], metric.digits), signed(row["ci_high"], metric.digits)
+        sentence += f" (95 % interval of the difference {low} to {high}{_about_interval(row)})"
     suffix = "_holm" if corrected else ""
     tests = {"paired t-test": row[f"t_p{suffix}"], "Wilcoxon": row[f"wilcoxon_p{suffix}"]}
     shown = [f"{test} p {_equals(p)}" for test, p in tests.items() if isfinite(p)]
@@ -91,6 +108,13 @@ def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: boo
     if of_cases != of_labels:
         sentence += f"; that is the mean of cases, and the mean of labels is {of_labels}"
     return sentence + "."
+
+
+def _about_interval(row: pd.Series[float]) -> str:
+    by_patient = row["patients"] < row["pairs"]  # NaN if the patients are not known
+    if few := too_few(int(row["patients" if by_patient else "pairs"]), "patient" if by_patient else "case"):
+        return f"; {few}"
+    return f", which {'includes' if row['ci_low'] <= 0 <= row['ci_high'] else 'excludes'} zero"
 
 
 def _change(base: float, other: float, metric: Metric) -> str:
