@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
 
@@ -101,7 +101,7 @@ class TrainingState:
 
 
 class TrainingProgress:
-    """Progress of a training: pass `start`, `advance` and `prepare` to `nndistill.nnunet.training.run.train`.
+    """Progress of a training: pass its methods to `nndistill.nnunet.training.run.train`.
 
     Args:
         title: Name of what is trained.
@@ -111,6 +111,7 @@ class TrainingProgress:
         self._title = title
         self._bar = bar()
         self._task = self._bar.add_task(title, total=None)
+        self._validation: TaskID | None = None
         self._epoch = -1
 
     def __enter__(self) -> TrainingProgress:
@@ -118,6 +119,8 @@ class TrainingProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._validation is not None:
+            self._bar.remove_task(self._validation)
         self._bar.stop()
 
     def start(self, batches: int) -> None:
@@ -137,6 +140,13 @@ class TrainingProgress:
         if state.current_epoch != self._epoch:
             self._epoch = state.current_epoch
             self._describe(state)
+
+    def validate(self) -> None:
+        """Show that the training is over and its validation cases are predicted, which may take minutes."""
+        state = "predicting the validation cases"
+        self._validation = self._bar.add_task(state, total=None)
+        if not console.is_terminal:
+            console.print(f"{self._title}: {state}", highlight=False)
 
     def _describe(self, state: TrainingState) -> None:
         description = f"epoch {state.current_epoch + 1}/{state.num_epochs}"

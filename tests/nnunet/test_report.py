@@ -102,6 +102,20 @@ def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_p
     assert after.images == moved
 
 
+def test_a_student_that_differs_in_the_seed_alone_repeats_another(world, student):
+    use_workspace(world.workspace)
+    again = student.with_name(student.name.replace("__student__", "__again__"))
+    shutil.copytree(student, again)
+    plans = json.loads((again / "plans.json").read_text())
+    plans["plans_name"] = "again"
+    plans["nndistill"]["recipe"]["seed"] += 1
+    (again / "plans.json").write_text(json.dumps(plans))
+
+    models, _ = gather_results([student, again])
+
+    assert [(model.name, model.repeats) for model in models] == [("student", None), ("again", "student")]
+
+
 @pytest.fixture
 def measured(world, monkeypatch) -> list[Path]:
     """The folders of predictions that are measured while the test runs."""

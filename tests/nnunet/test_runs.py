@@ -17,6 +17,7 @@ from nndistill.files import read_json, write_json
 from nndistill.nnunet.run_setup import RunSetup, Teacher
 from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.run_name import default_name
+from nndistill.nnunet.training.same_setup import differ_in_seed_alone
 from nndistill.nnunet.workspace import use_workspace
 from tiny import TINY
 
@@ -114,6 +115,16 @@ def test_the_same_setup_is_no_other_if_a_default_is_spelt_out_or_another_version
     assert first.plans_file.read_bytes() == written
 
 
+def test_plans_that_differ_in_the_seed_alone(prepare):
+    first, again, other, both = (
+        read_json(prepare(**changes).plans_file)
+        for changes in ({"seed": 0}, {"seed": 1}, {"seed": 0, "epochs": 7}, {"seed": 1, "epochs": 7})
+    )
+    assert differ_in_seed_alone(first, again)
+    assert differ_in_seed_alone(other, both)
+    assert not any(differ_in_seed_alone(first, plans) for plans in (first, other, both))
+
+
 def test_a_fold_that_another_process_trains_is_left_alone(prepare):
     run = prepare()
     run.fold_folder.mkdir(parents=True)
@@ -131,6 +142,7 @@ def test_a_student_trained_fold_by_fold_is_one_model_and_each_fold_has_its_own_t
         )
         assert result.status == 0, result.err
         assert "too good" not in result.err
+        assert f"-f {'0' if fold == '0' else '0 1'} " in result.out, "of all folds that are trained"
     (student,) = world.results.glob("nnUNetTrainerDistill__*_dcd_r4_quick_*")
     assert {folder.name for folder in student.glob("fold_*") if (folder / FINAL).is_file()} == {"fold_0", "fold_1"}
     assert _setup(student / "plans.json")["teacher"]["folds"] == {"0": "0", "1": "1"}

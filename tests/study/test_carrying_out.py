@@ -56,7 +56,7 @@ def test_one_run_is_carried_out_at_a_time(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("nndistill.study.workflow._job_command", lambda *_: [sys.executable, str(job)])
     monkeypatch.setattr("nndistill.study.workflow.is_done", lambda *_: False)
 
-    workflow.run_study(load_study(places.file), places, jobs=1)
+    workflow.run_study(load_study(places.file), places, workspace=tmp_path, jobs=1)
 
     changes = [int(line) for line in times.read_text().split()]
     assert len(changes) == 2 * (1 + 7), "the data, a teacher and six students"

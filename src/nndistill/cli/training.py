@@ -59,6 +59,7 @@ def train_with_progress(run: Run, title: str, *, device: str, gpus: int, validat
             on_start=progress.start,
             on_iteration=progress.advance,
             on_preparation=progress.prepare,
+            on_validation=progress.validate,
         )
 
 

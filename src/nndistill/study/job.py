@@ -41,6 +41,7 @@ def carry_out(
     *,
     on_start: Callable[[int], None] = lambda batches: None,
     on_iteration: Callable[[TrainingState], None] = lambda state: None,
+    on_validation: Callable[[], None] = lambda: None,
 ) -> None:
     """Carry out one job, from the beginning or from where it stopped.
 
@@ -52,6 +53,7 @@ def carry_out(
         name: Name of a run, or `DATA`.
         on_start: As in `train`.
         on_iteration: As in `train`.
+        on_validation: As in `train`.
 
     Raises:
         UserError: The data or a file is not as the study needs it.
@@ -77,6 +79,7 @@ def carry_out(
             validate=job.reports_validation,
             on_start=on_start,
             on_iteration=on_iteration,
+            on_validation=on_validation,
         )
         made_by_first(lambda: job.keep(trained.model_folder))
 

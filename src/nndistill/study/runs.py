@@ -56,6 +56,11 @@ class StudyRun:
         return self.fold is None
 
     @property
+    def is_given(self) -> bool:
+        """Whether it is a teacher that is there already, of which only the predictions are measured."""
+        return self.method is None and "teacher" in self.definition
+
+    @property
     def title(self) -> str:
         """What a person calls it: `DCD, student, fold 0, seed 1`."""
         parts = [self.method or self.teacher]

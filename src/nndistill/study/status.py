@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import psutil
 
+from ..errors import UserError
 from ..files import read_json
 from ..runtime.machine import processor_name
 from .places import DATA, StudyPlaces
@@ -83,6 +85,15 @@ def study_status(places: StudyPlaces, runs: Sequence[StudyRun]) -> StudyStatus:
         spent=sum(status.seconds or 0.0 for status in statuses),
         remaining=sum(known) if len(known) == len(times) else None,
     )
+
+
+def job_states(places: StudyPlaces) -> dict[str, str]:
+    """The state of every job that says one: `running`, or `failed`; one that is done says nothing any more."""
+    states = {}
+    for file in sorted(places.work.glob("states/*.json")):
+        with suppress(UserError):  # a job that ends deletes its file, perhaps before it is read here
+            states[file.stem] = str(read_json(file)["state"])
+    return states
 
 
 class Failure(NamedTuple):

@@ -223,7 +223,8 @@ def distill(
         best = ["-chk", "checkpoint_best.pth"] if recipe.checkpoint == "best" else []
         kind = "cuda" if gpus > 1 else find_device(device).type
         place = ["-device", kind] if kind != "cuda" else []  # which is nnU-Net's default
-        next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", fold, *best, *place]
+        folds = [other for other in run.finished_folds if other != "all"] if fold != "all" else [fold]
+        next_step = ["nnUNetv2_predict_from_modelfolder", "-m", run.model_folder, "-f", *folds, *best, *place]
         next_step += ["-i", "IMAGES", "-o", "OUTPUT"]
         report_training(run, validate=validate, as_json=as_json, next_step=next_step)
 

@@ -67,6 +67,7 @@ def run(
     from ...study.places import StudyPlaces
     from ...study.status import failures, study_status
     from ...study.workflow import run_study
+    from ..study_watch import StudyWatch
 
     described, places = load_study(file), StudyPlaces(file)
     seconds = None if stop_after is None else _seconds(stop_after)
@@ -82,7 +83,7 @@ def run(
         if status.count("done") < len(runs):
             refuse_missing_data(described, folder=places.folder, workspace=workspace)
         return
-    with _Watch(places, len(runs)) as watch, _terminated_as_interrupted():
+    with StudyWatch(places, runs) as watch, _terminated_as_interrupted():
         outcome = run_study(
             described,
             places,
@@ -111,9 +112,9 @@ def run(
         if outcome.left:
             print(f"Next:   nndistill study run {quote(str(file))}")
     if outcome.left and not outcome.stopped:
+        have = f"{_counted(len(outcome.left), 'run')} {'has' if len(outcome.left) == 1 else 'have'}"
         raise UserError(
-            f"{len(outcome.left)} runs have no result; what is printed above says why. Mend that and run the study "
-            "again: what is done is kept."
+            f"{have} no result; what is printed above says why. Fix that and run it again: what is done is kept."
         )
 
 
@@ -183,7 +184,14 @@ def job(
             carry_out(described, places, name)
             return
         with TrainingProgress(name) as progress:
-            carry_out(described, places, name, on_start=progress.start, on_iteration=progress.advance)
+            carry_out(
+                described,
+                places,
+                name,
+                on_start=progress.start,
+                on_iteration=progress.advance,
+                on_validation=progress.validate,
+            )
 
 
 @contextmanager
@@ -194,33 +202,6 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Watch:
-    """A progress bar of the runs of a study, called again and again while they run."""
-
-    def __init__(self, places: StudyPlaces, runs: int) -> None:
-        from ...progress import bar
-
-        self._places, self._bar = places, bar()
-        self._task = self._bar.add_task("runs", total=runs)
-        self._told: set[str] = set()
-
-    def __enter__(self) -> _Watch:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self) -> None:
-        done = {file.parent.name for file in self._places.results.glob("*/run.json")}
-        running = sorted(file.stem for file in self._places.work.glob("states/*.json"))
-        self._bar.update(self._task, completed=len(done), description=", ".join(running[:2]) or "starting")
-        if not console.is_terminal:
-            for name in sorted(done - self._told):
-                console.print(f"{name}: done", highlight=False)
-        self._told |= done
 
 
 def _own_workspace(places: StudyPlaces) -> Path | None:
@@ -240,10 +221,12 @@ def _seconds(text: str) -> float:
 
 
 def _show(status: StudyStatus) -> None:
-    show_rows(["State", "Time"], {each.run.title: [each.state, _time(each.seconds)] for each in status.runs}, "Runs")
     from ...study.status import State
 
-    counts = ", ".join(f"{n} {s}" for s in get_args(State) if (n := status.count(s)))
+    states = ["given" if each.run.is_given and each.state == "missing" else each.state for each in status.runs]
+    rows = {each.run.title: [state, _time(each.seconds)] for each, state in zip(status.runs, states, strict=True)}
+    show_rows(["State", "Time"], rows, "Runs")
+    counts = ", ".join(f"{n} {state}" for state in (*get_args(State), "given") if (n := states.count(state)))
     remaining = "not known before one run of each kind is done" if status.remaining is None else _time(status.remaining)
     print(f"\n{len(status.runs)} runs: {counts}. Time spent: {_time(status.spent)}; remaining: {remaining}.")
     for each in status.runs:
@@ -252,10 +235,13 @@ def _show(status: StudyStatus) -> None:
 
 
 def _show_resources(resources: Resources) -> None:
-    gpus = f", {resources.gpus} GPU{'s' if resources.gpus > 1 else ''}" if resources.gpus else ""
-    print(
-        f"Each training may use {resources.cpus} cores{gpus}, {resources.memory_gb:g} GB and {resources.hours:g} hours."
-    )
+    used = [_counted(resources.cpus, "core"), *([_counted(resources.gpus, "GPU")] if resources.gpus else [])]
+    used.append(f"{resources.memory_gb:g} GB")
+    print(f"Each training may use {', '.join(used)} and {_counted(resources.hours, 'hour')}.")
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"
 
 
 def _time(seconds: float | None) -> str:

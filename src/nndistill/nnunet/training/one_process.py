@@ -37,11 +37,13 @@ class Observers:
         on_start: Once, with the number of batches to come.
         on_iteration: After each batch.
         on_preparation: With the number of steps done and of all steps while a method learns from the teacher.
+        on_validation: When the training is over, before its validation cases are predicted.
     """
 
     on_start: Callable[[int], None] = lambda batches: None
     on_iteration: Callable[[TrainingState], None] = lambda state: None
     on_preparation: Callable[[int, int], None] = lambda done, total: None
+    on_validation: Callable[[], None] = lambda: None
 
 
 def train_here(run: Run, device: torch.device, *, validate: bool, observers: Observers, rank: int = 0) -> None:
@@ -103,6 +105,7 @@ def _train(run: Run, device: torch.device, *, validate: bool, observers: Observe
     if not run.finished:
         trainer.run_training()
     if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
+        observers.on_validation()
         trainer.perform_actual_validation()
 
 

@@ -70,6 +70,13 @@ class Run:
         return (self.fold_folder / "checkpoint_final.pth").is_file()
 
     @property
+    def finished_folds(self) -> list[str]:
+        """The folds of this model whose training is complete, in order."""
+        return sorted(
+            file.parent.name.removeprefix("fold_") for file in self.model_folder.glob("fold_*/checkpoint_final.pth")
+        )
+
+    @property
     def recipe(self) -> Recipe:
         """How it is trained, as its plans say."""
         return RunSetup.of(read_json(self.plans_file)).recipe
@@ -121,6 +128,7 @@ def train(
     on_start: Callable[[int], None] = lambda batches: None,
     on_iteration: Callable[[TrainingState], None] = lambda state: None,
     on_preparation: Callable[[int, int], None] = lambda done, total: None,
+    on_validation: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train a run to its end and predict its validation cases; a run that was begun before continues where it stopped.
 
@@ -135,6 +143,7 @@ def train(
         on_iteration: Called after each batch.
         on_preparation: Called with the number of steps done and of all steps while the method learns from the teacher,
             before the first of these batches.
+        on_validation: Called when the training is over, before its validation cases are predicted.
 
     Returns:
         The model folder.
@@ -152,7 +161,7 @@ def train(
         True
     """
     torch_device = find_training_device(device, gpus=gpus)
-    observers = Observers(on_start, on_iteration, on_preparation)
+    observers = Observers(on_start, on_iteration, on_preparation, on_validation)
     if torch_device.type == "cpu":
         os.environ.setdefault("nnUNet_n_proc_DA", "0")  # augmentation would compete with training for the cores
     busy = f"another process trains in {run.fold_folder}; wait until it ends, or choose another name."

@@ -99,6 +99,7 @@ def take_part(rank: int, task: Task, reports: SimpleQueue[Any]) -> None:
         on_start=lambda batches: reports.put(("on_start", batches)),
         on_iteration=lambda state: reports.put(("on_iteration", state)),
         on_preparation=lambda done, total: reports.put(("on_preparation", done, total)),
+        on_validation=lambda: reports.put(("on_validation",)),
     )
     try:
         train_here(
@@ -145,6 +146,7 @@ class _Watch:
             "on_start": observers.on_start,
             "on_iteration": observers.on_iteration,
             "on_preparation": observers.on_preparation,
+            "on_validation": observers.on_validation,
             "log": lambda name, level, message: logging.getLogger(name).log(level, "%s", message),
             "mistake": self._keep,
         }

@@ -1,0 +1,27 @@
+"""A teacher that is given is not missing: nothing trains it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from made_studies import write_study_file
+from nndistill.study import load_study, study_runs
+
+
+def test_a_given_teacher_is_not_missing(nndistill, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    places = write_study_file(tmp_path, teachers={"t": {"folder": "model"}})
+    given = {run.name for run in study_runs(load_study(places.file), folder=tmp_path) if run.is_given}
+
+    said = nndistill("study", "status", places.file).out
+
+    assert given == {"t_f0"}
+    assert "3 runs: 2 missing, 1 given." in said
+    assert "given" in next(line for line in said.splitlines() if "t, fold 0" in line)
+
+
+def test_a_teacher_that_the_study_trains_is_missing(nndistill, tmp_path: Path) -> None:
+    places = write_study_file(tmp_path)
+
+    assert "3 runs: 3 missing." in nndistill("study", "status", places.file).out
