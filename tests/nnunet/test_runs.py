@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,14 +116,22 @@ def test_the_same_setup_is_no_other_if_a_default_is_spelt_out_or_another_version
     assert first.plans_file.read_bytes() == written
 
 
+@pytest.mark.usefixtures("two_folds")
 def test_plans_that_differ_in_the_seed_alone(prepare):
-    first, again, other, both = (
-        read_json(prepare(**changes).plans_file)
-        for changes in ({"seed": 0}, {"seed": 1}, {"seed": 0, "epochs": 7}, {"seed": 1, "epochs": 7})
+    first, again, other, both, taught = (
+        read_json(prepare(**options).plans_file)
+        for options in (
+            {"seed": 0},
+            {"seed": 1},
+            {"seed": 0, "epochs": 7},
+            {"seed": 1, "epochs": 7},
+            {"seed": 2, "teacher_fold": "1"},
+        )
     )
-    assert differ_in_seed_alone(first, again)
-    assert differ_in_seed_alone(other, both)
-    assert not any(differ_in_seed_alone(first, plans) for plans in (first, other, both))
+    alone = partial(differ_in_seed_alone, fold="0")
+    assert alone(first, again)
+    assert alone(other, both)
+    assert not any(alone(first, plans) for plans in (first, other, both, taught))
 
 
 def test_a_fold_that_another_process_trains_is_left_alone(prepare):

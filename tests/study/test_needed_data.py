@@ -40,7 +40,7 @@ def test_a_data_set_that_is_not_there(nndistill, tmp_path: Path, dry_run: list[s
 
     assert finished.status == 2
     assert f"no data set 4 in {workspace / 'nnUNet_raw'} (present: Dataset007_Pancreas)" in finished.err
-    assert "nnUNet_raw says where data sets are" in finished.err
+    assert "name the workspace that holds it, or set nnUNet_raw." in finished.err
     assert "--workspace" in finished.err
     assert not places.work.exists(), "nothing was started"
     assert ("teacher, fold 0" in finished.out) == bool(dry_run)

@@ -81,7 +81,7 @@ def gather_results(
         raw = raw_folder() / dataset
 
     known = known_patients([references.parent] if raw is None else [raw]) if patients is None else patients
-    repeats = _repeats(names, folders, histories)
+    repeats = _repeats(names, folders, histories, fold)
     models = []
     for name, run, history, place in zip(names, runs, histories, places, strict=True):
         metrics = kept_metrics(
@@ -170,14 +170,16 @@ def _names(runs: Sequence[Path], histories: Sequence[History]) -> list[str]:
     return [run.resolve().name.split("__")[1] if "__" in run.resolve().name else run.resolve().name for run in runs]
 
 
-def _repeats(names: Sequence[str], folders: Sequence[ModelFolder], histories: Sequence[History]) -> dict[str, str]:
+def _repeats(
+    names: Sequence[str], folders: Sequence[ModelFolder], histories: Sequence[History], fold: str
+) -> dict[str, str]:
     """By name of a student: the first one from which it differs in nothing but the seed."""
     students = [(name, each.plans) for name, each, made in zip(names, folders, histories, strict=True) if made.method]
-    return {
-        name: first
-        for place, (name, plans) in enumerate(students)
-        if (first := next((other for other, of in students[:place] if differ_in_seed_alone(of, plans)), None))
-    }
+    found = {}
+    for place, (name, plans) in enumerate(students):
+        if first := next((to for to, of in students[:place] if differ_in_seed_alone(of, plans, fold=fold)), None):
+            found[name] = first
+    return found
 
 
 def _validation(folder: ModelFolder, fold: str) -> Path:

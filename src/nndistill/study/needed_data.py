@@ -30,7 +30,7 @@ def refuse_missing_data(study: Study, *, folder: Path, workspace: Path | None = 
         dataset = dataset_folder(raw, str(study.dataset))
     except UserError as error:
         raise UserError(
-            f"{str(error).rstrip('.')}; a workspace or the environment variable nnUNet_raw says where data sets are.",
+            f"{str(error).rstrip('.')}; to look elsewhere, name the workspace that holds it, or set nnUNet_raw.",
             option="workspace",
         ) from None
     for name in ("imagesTs", "labelsTs") if study.test == "raw" else ():

@@ -92,7 +92,7 @@ def report(
     from ...nnunet.models.trained_folds import refuse_several_folds
 
     if fold is None:
-        refuse_several_folds(runs, predictions=bool(predictions))  # before the imports below, which take half a minute
+        refuse_several_folds(runs, predictions=bool(predictions))  # before the imports below, which take long
 
     from ...evaluation.patients import read_patients
     from ...files import read_json

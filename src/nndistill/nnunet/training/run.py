@@ -72,9 +72,8 @@ class Run:
     @property
     def finished_folds(self) -> list[str]:
         """The folds of this model whose training is complete, in order."""
-        return sorted(
-            file.parent.name.removeprefix("fold_") for file in self.model_folder.glob("fold_*/checkpoint_final.pth")
-        )
+        files = self.model_folder.glob("fold_*/checkpoint_final.pth")
+        return sorted((file.parent.name.removeprefix("fold_") for file in files), key=lambda fold: (len(fold), fold))
 
     @property
     def recipe(self) -> Recipe:

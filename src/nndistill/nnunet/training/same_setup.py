@@ -36,9 +36,11 @@ def differences(existing: dict[str, Any], plans: dict[str, Any], *, fold: str, b
     return words
 
 
-def differ_in_seed_alone(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether the plans of two models differ in the seed, and in nothing else but their name."""
-    return set(_changed(_comparable(one), _comparable(other))) - {"plans_name"} == {f"{KEY}.recipe.seed"}
+def differ_in_seed_alone(one: dict[str, Any], other: dict[str, Any], *, fold: str) -> bool:
+    """Whether two students' plans differ, for this fold, in the seed and in nothing else but their name."""
+    teachers = [setup.teacher.folds_for(fold) for each in (one, other) if (setup := RunSetup.of(each).distillation)]
+    changed = set(_changed(_comparable(one), _comparable(other)))
+    return changed - {"plans_name"} == {f"{KEY}.recipe.seed"} and teachers[0] == teachers[-1]
 
 
 def with_folds_of(existing: dict[str, Any], plans: dict[str, Any]) -> dict[str, Any]:
