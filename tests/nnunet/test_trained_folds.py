@@ -35,7 +35,7 @@ def test_predictions_leave_the_fold_little_to_decide(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match=r"the folds 0, 1; choose one of them\.$"):
         refuse_several_folds([one, one])
-    with pytest.raises(UserError, match="decides only whose checkpoint, curves and log are shown"):
+    with pytest.raises(UserError, match="it decides only whose checkpoint, curves and log are shown"):
         refuse_several_folds([one, one], predictions=True)
 
 

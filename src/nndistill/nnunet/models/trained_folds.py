@@ -30,8 +30,8 @@ def refuse_several_folds(models: Sequence[Path], *, predictions: bool = False) -
     """
     folds = common_folds(models)
     if len(folds) > 1:
-        only = ", which decides only whose checkpoint, curves and log are shown, as predictions are given"
+        only = " As predictions are given, it decides only whose checkpoint, curves and log are shown."
         raise UserError(
-            f"all models have the folds {', '.join(folds)}; choose one of them{only if predictions else ''}.",
+            f"all models have the folds {', '.join(folds)}; choose one of them.{only if predictions else ''}",
             option="fold",
         )
