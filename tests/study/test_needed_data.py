@@ -31,6 +31,11 @@ def workspace_with(folder: Path, *datasets: str) -> Path:
     return folder
 
 
+def without_spaces(text: str) -> str:
+    """A text that may have been broken into lines, even inside a path."""
+    return "".join(text.split())
+
+
 @either_way
 def test_a_data_set_that_is_not_there(nndistill, tmp_path: Path, dry_run: list[str]) -> None:
     places = write_study_file(tmp_path / "study")
@@ -38,10 +43,10 @@ def test_a_data_set_that_is_not_there(nndistill, tmp_path: Path, dry_run: list[s
 
     finished = nndistill("study", "run", places.file, "--workspace", workspace, *dry_run)
 
-    assert finished.status == 2
-    assert f"no data set 4 in {workspace / 'nnUNet_raw'} (present: Dataset007_Pancreas)" in finished.err
+    assert finished.status == (0 if dry_run else 2), "a study can be planned where its data are not"
+    message = f"no data set 4 in {workspace / 'nnUNet_raw'} (present: Dataset007_Pancreas)"
+    assert without_spaces(message) in without_spaces(finished.err)
     assert "name the workspace that holds it, or set nnUNet_raw." in finished.err
-    assert "--workspace" in finished.err
     assert not places.work.exists(), "nothing was started"
     assert ("teacher, fold 0" in finished.out) == bool(dry_run)
 
@@ -52,9 +57,9 @@ def test_neither_a_workspace_nor_variables(nndistill, tmp_path: Path, dry_run: l
 
     finished = nndistill("study", "run", places.file, *dry_run)
 
-    assert finished.status == 2
-    assert f"no data set 4 in {places.work / 'workspace' / 'nnUNet_raw'} (present: none)" in finished.err
-    assert "--workspace" in finished.err
+    assert finished.status == (0 if dry_run else 2)
+    message = f"no data set 4 in {places.work / 'workspace' / 'nnUNet_raw'} (present: none)"
+    assert without_spaces(message) in without_spaces(finished.err)
     assert not places.work.exists()
 
 
@@ -65,7 +70,7 @@ def test_a_study_that_is_done_needs_no_data(nndistill, tmp_path: Path) -> None:
         assert nndistill("study", "run", places.file, *options).status == 0
 
     shutil.rmtree(places.results / runs[-1].name)
-    assert nndistill("study", "run", places.file, "--dry-run").status == 2
+    assert "cannot run yet" in nndistill("study", "run", places.file, "--dry-run").err
 
 
 def test_a_phantom_is_generated_and_needs_no_data(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import signal
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ...study.places import StudyPlaces
     from ...study.status import StudyStatus
 
+logger = logging.getLogger(__name__)
 study = typer.Typer(help="Train, evaluate and compare many students as one reproducible study.", no_args_is_help=True)
 
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study's file.")]
@@ -81,7 +83,10 @@ def run(
             _show(status)
             _show_resources(described.resources)
         if status.count("done") < len(runs):
-            refuse_missing_data(described, folder=places.folder, workspace=workspace)
+            try:
+                refuse_missing_data(described, folder=places.folder, workspace=workspace)
+            except UserError as missing:
+                logger.warning("The study cannot run yet: %s", missing)
         return
     with StudyWatch(places, runs) as watch, _terminated_as_interrupted():
         outcome = run_study(
