@@ -4,6 +4,7 @@
     python benchmarks/projection.py --quick         # small stages, seconds
     python benchmarks/projection.py --full          # ptwt at every stage too: more than a minute per call at the first
     python benchmarks/projection.py --counts        # what a GPU would be asked for, batch 2; needs none
+    python benchmarks/projection.py --counts --half # the same with features in float16, as under nnU-Net's autocast
     python benchmarks/projection.py --device cuda --batch 2
 
 Times are medians of interleaved runs, so that a busy machine slows all variants alike; ratios are medians of the
@@ -86,12 +87,15 @@ VARIANTS: dict[str, Callable[[list[int], list[int]], nn.Module]] = {
     "dcd periodization": lambda s, t: DCD(s, t, mode="periodization"),
     "dcd symmetric, loss_every=8": lambda s, t: DCD(s, t, loss_every=8),
     "dcd periodization, loss_every=8": lambda s, t: DCD(s, t, mode="periodization", loss_every=8),
+    "dcd symmetric, kernels=triton": lambda s, t: DCD(s, t, kernels="triton"),
+    "dcd periodization, kernels=triton": lambda s, t: DCD(s, t, mode="periodization", kernels="triton"),
     "plain": lambda s, t: Plain(s, t, project_with_nndistill),
     "ptwt": lambda s, t: Plain(s, t, project_with_ptwt),
 }
 
 
 COUNTED = [name for name in VARIANTS if name not in {"plain", "ptwt"}]
+ON_CUDA_ONLY = [name for name in VARIANTS if "triton" in name]
 BATCH = 2
 CPU = torch.device("cpu")
 
@@ -115,7 +119,8 @@ def measure_stage(
 ) -> list[Measurement]:
     elements = torch.Size(stage).numel()
     with_ptwt = (full or elements <= LARGEST_FOR_PTWT) and importlib.util.find_spec("ptwt") is not None
-    measured = [name for name in VARIANTS if name != "ptwt" or with_ptwt]
+    left_out = ([] if with_ptwt else ["ptwt"]) + ([] if device.type == "cuda" else ON_CUDA_ONLY)
+    measured = [name for name in VARIANTS if name not in left_out]
     calls = {name: build(name, *stage, batch=batch, device=device) for name in measured}
     times: dict[str, list[float]] = {name: [] for name in calls}
     slow = {"plain", "ptwt"}
@@ -163,16 +168,21 @@ def resident(field: str) -> float:
     return int(found[1]) / 1e3
 
 
-def counts_table() -> Table:
+def counts_table(dtype: torch.dtype) -> Table:
     """Operations of all stages together, forward and backward, counted on the meta device."""
-    view = Table("variant", title=f"all six stages, batch {BATCH}, counted on the meta device")
+    view = Table("variant", title=f"all six stages, batch {BATCH}, features in {dtype}, counted on the meta device")
     for heading in ("kernels", "with views", "GFLOP", "GB read and written"):
         view.add_column(heading, justify="right")
     channels = [channels for channels, *_ in BRATS]
     for name in COUNTED:
         method = VARIANTS[name]([c // REDUCTION for c in channels], channels).to("meta")
         student, teacher = (
-            Activations([torch.empty(BATCH, c // r, *shape, device="meta", requires_grad=r > 1) for c, *shape in BRATS])
+            Activations(
+                [
+                    torch.empty(BATCH, c // r, *shape, device="meta", dtype=dtype, requires_grad=r > 1)
+                    for c, *shape in BRATS
+                ]
+            )
             for r in (REDUCTION, 1)
         )
         method(student, teacher)  # the first call makes the matrices
@@ -214,6 +224,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three small stages")
     parser.add_argument("--full", action="store_true", help="ptwt at every stage")
     parser.add_argument("--counts", action="store_true", help="operations, FLOPs and bytes instead of times")
+    parser.add_argument("--half", action="store_true", help="count for features in float16")
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds per stage (more at small ones)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, default=1, help="samples")
@@ -226,7 +237,7 @@ def main() -> None:
         report_memory(variant, [int(size) for size in stage], arguments.batch)
         return
     if arguments.counts:
-        Console(width=100).print(counts_table())
+        Console(width=100).print(counts_table(torch.half if arguments.half else torch.float32))
         return
     device, measurements = torch.device(arguments.device), []
     for stage in QUICK if arguments.quick else BRATS:

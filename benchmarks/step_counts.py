@@ -46,6 +46,8 @@ SIZES = [PATCH, (64, 80, 56), (32, 40, 28), (16, 20, 14), (8, 10, 7), (4, 5, 7)]
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in sorted(METHODS) if name != "none"},
     "dcd, mode=periodization": ("dcd", {"mode": "periodization"}),
+    "dcd, kernels=triton": ("dcd", {"kernels": "triton"}),
+    "dcd, kernels=triton, mode=periodization": ("dcd", {"kernels": "triton", "mode": "periodization"}),
     "dcd, domain=coefficients": ("dcd", {"domain": "coefficients"}),
     "cwd, match=encoder": ("cwd", {"match": "encoder"}),
     "cirkd, match=encoder": ("cirkd", {"match": "encoder"}),

@@ -8,6 +8,7 @@ import pywt
 import torch
 from torch import Tensor
 
+from nndistill.methods import DCD, Activations
 from nndistill.methods.parts.projected_distance import projected_distance
 from nndistill.wavelets import SubbandProjection, wavedec3, waverec3
 
@@ -82,3 +83,23 @@ def test_projected_distance_and_its_gradients_are_those_in_double_precision(ever
     expected, found = result(torch.device("cpu"), torch.float64), result(device, None)
     for reference, number, tolerance in zip(expected, found, (1e-5, of_half, 1e-5), strict=True):
         assert (number - reference).norm() <= tolerance * reference.norm()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("mode", ["symmetric", "periodization"])
+@pytest.mark.parametrize("shape", [(16, 20, 14), (33, 40, 29)])
+def test_kernels_of_triton_compute_what_matrix_products_do(shape, mode, precision, cuda):
+    pytest.importorskip("triton")
+    dtype, (student_channels, teacher_channels) = getattr(torch, precision), (20, 70)
+    found = {}
+    for kernels in ("triton", "torch"):
+        torch.manual_seed(0)
+        method = DCD([student_channels], [teacher_channels], mode=mode, kernels=kernels).to(cuda)
+        student = volume(2, student_channels, *shape, seed=1).to(cuda, dtype).requires_grad_()
+        teacher = volume(2, teacher_channels, *shape, seed=2).to(cuda, dtype)
+        loss = method(Activations([student]), Activations([teacher]))
+        (1024 * loss).backward()
+        found[kernels] = [x.detach().double() for x in (loss, student.grad, method.phi[0].weight.grad)]
+    rounding = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}[precision]
+    for mine, reference in zip(found["triton"], found["torch"], strict=True):
+        assert (mine - reference).norm() <= rounding * reference.norm()

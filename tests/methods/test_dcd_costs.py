@@ -9,6 +9,7 @@ import torch
 
 from nndistill.analysis.operation_counts import OperationCounts, count_operations
 from nndistill.methods import DCD, Activations
+from nndistill.wavelets.fused.launches import Launch, listening
 
 STAGES = [(32, 128, 160, 112), (64, 64, 80, 56), (128, 32, 40, 28), (256, 16, 20, 14), (320, 8, 10, 7), (320, 4, 5, 7)]
 BATCH = 2
@@ -47,3 +48,19 @@ def test_the_value_of_some_channels_saves_wide_transforms(mode: str) -> None:
     assert some.kernels <= 500
     assert some.bytes < 0.8 * whole.bytes
     assert some.flops < 0.85 * whole.flops
+
+
+@pytest.mark.parametrize(
+    ("mode", "most_bytes", "most_loaded", "most_kernels"),
+    [("periodization", 2e9, 2.5e9, 400), ("symmetric", 3.8e9, 5.4e9, 1000)],
+)
+def test_with_kernels_of_triton_a_step_moves_little(mode, most_bytes, most_loaded, most_kernels) -> None:
+    launches: list[Launch] = []
+    with listening(launches.append):
+        found = counts(torch.float16, mode=mode, kernels="triton")
+    backward = sum(launch.kernel == "scaled" for launch in launches)
+    step = launches[(len(launches) - backward) // 2 :]  # the first call makes the matrices
+    assert found.bytes <= most_bytes
+    assert sum(launch.loaded + launch.stored for launch in step) <= most_loaded  # what two programs load counts twice
+    assert found.kernels <= most_kernels
+    assert found.syncs == 0

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from ..wavelets.fused.launches import Launch, listening
 
 aten = torch.ops.aten
 
@@ -39,7 +42,7 @@ class OperationCounts:
         views: Operations that return another view of their input, or memory that is not filled: host time alone.
         flops: Floating-point operations of convolutions and matrix products, a multiply-add counted as two.
         bytes: What the kernels read and write, every kernel's tensors in full and none of them from a cache. An element
-            that an expanded tensor repeats counts once.
+            that an expanded tensor repeats counts once, and of an indexed tensor what is taken or put.
         peak_bytes: The most that tensors made inside held at the same time, without the memory that an operation takes
             for itself.
         syncs: How often the host has to wait for a number from a device that is not the host itself.
@@ -74,8 +77,15 @@ def count_operations(*, read: Callable[[Tensor], bool | int | float] | None = No
         (2, 65536, 18432)
     """
     counts = OperationCounts()
-    with _Counting(counts, read):
+    with _Counting(counts, read), listening(partial(_add_launch, counts)):
         yield counts
+
+
+def _add_launch(counts: OperationCounts, launch: Launch) -> None:
+    counts.kernels += 1
+    counts.bytes += launch.bytes
+    counts.flops += launch.flops
+    counts.names[launch.kernel] += 1
 
 
 class _Counting(TorchDispatchMode):
@@ -137,6 +147,10 @@ def _traffic(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result: 
     out = {argument.name for argument in schema if argument.is_out}
     if func._overloadpacket in OVERWRITES:
         positional = positional[1:]
+    if func._overloadpacket is aten.index:
+        positional[0] = result
+    if func._overloadpacket is aten.index_put_:
+        positional, result = positional[1:], args[2]
     named = [value for name, value in kwargs.items() if name not in out]
     return sum(_size(x) for x in tree_leaves([positional, named, result]) if isinstance(x, Tensor))
 
