@@ -124,7 +124,7 @@ def axis(wavelet: str, mode: str, size: int, level: int) -> Axis:
         ([16, 8], True)
         >>> mirrored = axis("db4", "symmetric", 32, 2)
         >>> [len(level.rows.primal) for level in mirrored.levels], [level.rows.count for level in mirrored.levels]
-        ([19, 13], [25, 24])
+        ([19, 13], [25, 23])
     """
     there = back = np.eye(size)  # A and S of the low band so far
     before = Rows(np.arange(size), np.arange(size), size)
