@@ -19,6 +19,7 @@ from triton.runtime.interpreter import InterpreterBuilder
 
 from nndistill.methods import DCD, Activations
 from nndistill.methods.parts.fused.distance import fused_distance
+from nndistill.methods.parts.fused.products import products
 from nndistill.methods.parts.projected_distance import projected_distance
 from nndistill.wavelets.band_filter import BandFilter
 from nndistill.wavelets.fused.launches import Launch, listening
@@ -104,6 +105,28 @@ def test_for_any_size_it_is_the_distance_by_matrix_products(shape, wavelet, leve
 
 def stage_loss(method: DCD, student: Tensor, teacher: Tensor) -> Tensor:
     return method(Activations([student]), Activations([teacher]))
+
+
+@pytest.mark.parametrize("partner_is_student", [True, False])
+def test_products_of_more_channels_than_a_program_takes(partner_is_student: bool) -> None:
+    teacher, student, other = (volume(2, c, 1, 2, 3, seed=c) + 5 for c in (20, 40, 40))
+    weight, partner = volume(20, 40, seed=3), student if partner_is_student else other + student
+    centres = [x.mean((2, 3, 4)).flatten() for x in (teacher, student)]
+    T, S, Z = (
+        (x.flatten(2) - centre.view(2, -1, 1)).transpose(0, 1).flatten(1)
+        for x, centre in zip((teacher, student, partner), [*centres, centres[1]], strict=True)
+    )
+    narrow = [x.float() for x in (teacher, student, partner)]
+    if partner_is_student:
+        narrow[2] = narrow[1]
+    mixed, found = products(*narrow, weight.float(), centres=tuple(centre.float() for centre in centres))
+    expected = [weight.mT @ (T - weight @ S), T @ Z.mT, S @ Z.mT, T.square().sum()]
+    for mine, reference in zip(
+        [mixed.flatten(2).transpose(0, 1).flatten(1), found.of_teacher, found.of_student, found.energy],
+        expected,
+        strict=True,
+    ):
+        assert (mine.double() - reference).norm() <= 1e-5 * reference.norm()
 
 
 HALVED = {"wavelet": "haar", "level": 1, "mode": "periodization"}

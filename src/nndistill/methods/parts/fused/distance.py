@@ -42,7 +42,6 @@ INVERTED = 32
 SAMPLED = 4
 """Every how many planes and rows count for the constant that is subtracted."""
 
-
 MODES = ("symmetric", "periodization")
 """In which boundaries continue a constant as a constant, and few coefficients are needed twice."""
 
