@@ -21,7 +21,7 @@ REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(nnd.__path__, "nndistill.")
-    if not module.name.endswith("__main__") and ">>>" in (inspect.getsource(import_module(module.name)))
+    if not module.name.endswith(("__main__", "_kernel")) and ">>>" in (inspect.getsource(import_module(module.name)))
 )
 FINDER = doctest.DocTestFinder(exclude_empty=True)
 
