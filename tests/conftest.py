@@ -23,6 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("nnUNet_def_n_proc", "1")
 multiprocessing.context.SpawnContext.Pool = lambda _, processes=None: ThreadPool(processes)  # type: ignore[method-assign]
 
+# Triton reads it when it is imported, which several libraries do.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # How long an example takes says how busy the machine is, not whether a law holds.
 settings.register_profile("without a deadline", deadline=None)
 settings.load_profile("without a deadline")
