@@ -38,7 +38,7 @@ def refuse_where_triton_cannot_run(device: torch.device, *dtypes: torch.dtype) -
     if device.type == "meta":
         return
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if device.type != "cuda" and not (device.type == "cpu" and interpreted):
+    if device.type not in (("cuda", "cpu") if interpreted else ("cuda",)):
         raise UserError(
             f"kernels 'triton' need CUDA, and these features are on {device.type}; choose kernels 'torch'.",
             option="option",
