@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from itertools import accumulate
 from pathlib import Path
@@ -21,6 +22,13 @@ from small_studies import metrics_of, run_study
 from trained_world import World
 
 needs_snakemake = pytest.mark.skipif(sys.version_info < (3, 11), reason="Snakemake 9 needs Python 3.11")
+
+
+def started(file: Path, world: World) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A `nndistill study run` and the workflow that it has started."""
+    process, state = run_study(file, world), StudyPlaces(file).workflow
+    assert wait_until(state.is_file, process)
+    return process, psutil.Process(json.loads(state.read_text())["pid"])
 
 
 @needs_snakemake
@@ -117,10 +125,7 @@ def test_a_study_stops_when_its_time_is_up_and_continues(world: World, study_fil
 @needs_snakemake
 @pytest.mark.slow
 def test_a_study_that_is_terminated_stops_its_workflow(world: World, study_file: Path) -> None:
-    process = run_study(study_file, world)
-    state = study_file.parent / "work" / "workflow.json"
-    assert wait_until(state.is_file, process)
-    workflow = psutil.Process(json.loads(state.read_text())["pid"])
+    process, workflow = started(study_file, world)
     process.terminate()
 
     _, err = process.communicate(timeout=120)
@@ -128,16 +133,13 @@ def test_a_study_that_is_terminated_stops_its_workflow(world: World, study_file:
     assert process.returncode == 130
     assert "stopped" in err
     assert not workflow.is_running()
-    assert not state.exists()
+    assert not StudyPlaces(study_file).workflow.exists()
 
 
 @needs_snakemake
 @pytest.mark.slow
 def test_a_workflow_that_outlives_its_command_is_not_started_twice(world: World, study_file: Path) -> None:
-    process = run_study(study_file, world)
-    state = study_file.parent / "work" / "workflow.json"
-    assert wait_until(state.is_file, process)
-    workflow = psutil.Process(json.loads(state.read_text())["pid"])
+    process, workflow = started(study_file, world)
     process.kill()
     process.wait()
 

@@ -22,8 +22,7 @@ def refuse_missing_data(study: Study, *, folder: Path, workspace: Path | None = 
         UserError: nnU-Net's folders are not known, or there is no such data set, fold, test case or unlabelled image.
     """
     refuse_missing_images(study, folder=folder)
-    raw, preprocessed = raw_folder(workspace), preprocessed_folder(workspace)
-    results_folder(workspace)
+    raw, preprocessed, _ = (place(workspace) for place in (raw_folder, preprocessed_folder, results_folder))
     if study.phantom is not None:
         return
     try:
