@@ -8,6 +8,10 @@ DEMO ?= nndistill-demo
 # Threads that spin while they wait slow down whatever else the machine does.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# One process per core; a test that hangs ends its process, with the stacks of all threads.
+IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal \
+	-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+
 # Python 3.12 and later count covered lines with sys.monitoring; tracing each call takes about a third more time.
 coverage_core = $(shell $(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
@@ -18,10 +22,10 @@ demo: $(VENV)/.runtime  ## the main job on synthetic data; minutes on two cores
 
 test: $(VENV)/.dev  ## all tests but the slow ones, with their coverage; one process per core, of one thread each
 	OMP_NUM_THREADS=1 COVERAGE_CORE=$(coverage_core) \
-		$(BIN)/pytest -m "not slow" --cov --numprocesses auto --maxprocesses 4 --dist worksteal
+		$(BIN)/pytest -m "not slow" --cov $(IN_PROCESSES)
 
 test-without-training: $(VENV)/.dev  ## what depends on versions of Python and packages rather than on nnU-Net's training
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not training" --numprocesses auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow and not training" $(IN_PROCESSES)
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes each
 	$(BIN)/pytest -m slow
