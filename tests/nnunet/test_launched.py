@@ -5,7 +5,9 @@ The processes are copies of this one, on the CPU with Gloo, started by torchrun'
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +21,12 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from fixed_batches import HALFWAY, KEPT, RECIPE, assert_close, fold_folder, train_on_fixed_batches
 from nndistill.errors import UserError
 from nndistill.nnunet.models.checkpoints import read_checkpoint
-from nndistill.nnunet.training.launched import Launched, device_of, launched
+from nndistill.nnunet.training.launched import Launched, _ended, device_of, launched
 from trained_world import World
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process cannot be copied on this system")
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def launch(processes: int, entry: Callable[..., None], *arguments: object) -> None:
@@ -38,7 +42,12 @@ def launch(processes: int, entry: Callable[..., None], *arguments: object) -> No
         monitor_interval=0.1,
         max_restarts=0,
     )
-    elastic_launch(config, entry)(*arguments)
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    try:
+        elastic_launch(config, entry)(*arguments)
+    finally:  # PyTorch leaves its handlers, with which later copies of this process can miss that they are to end
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -120,6 +129,16 @@ def _exits(arguments: list[str]) -> None:
     from nndistill.cli import main
 
     main(arguments)
+
+
+def test_a_copy_of_a_process_of_torchrun_ends_by_default():
+    """nnU-Net forks pools and ends them at once; a handler in Python can miss the signal, and the training hangs."""
+    before = signal.signal(signal.SIGTERM, _ended)
+    try:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply(signal.getsignal, [signal.SIGTERM]) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_gpus_and_torchrun_do_not_go_together(training, monkeypatch, nndistill):

@@ -5,10 +5,10 @@ The processes are copies of this one, on the CPU with Gloo; a user's are started
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -43,7 +43,7 @@ def copies(monkeypatch):
     start, take_part = several_processes.start_processes, several_processes.take_part
 
     def take_part_in_time(*arguments) -> None:
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        signal.alarm(SECONDS)
         torch.set_num_threads(1)
         take_part(*arguments)
 
@@ -180,7 +180,7 @@ def test_two_processes_learn_from_images_without_labels_of_their_own_and_stay_eq
 
 
 def _validate(rank: int, folder: str) -> None:
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    signal.alarm(SECONDS)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     trainer = object.__new__(recipe_trainer.nnUNetTrainerRecipe)
     trainer.recipe, trainer.is_ddp = SimpleNamespace(checkpoint="best"), True

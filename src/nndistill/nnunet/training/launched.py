@@ -157,6 +157,16 @@ def _ended(number: int, frame: FrameType | None) -> NoReturn:
     raise _another_ended()
 
 
+def _end_by_default() -> None:
+    """Give a copy of this process the default handler: with one in Python, it can miss a signal while it starts."""
+    if signal.getsignal(signal.SIGTERM) is _ended:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_by_default)  # nnU-Net's pools end their processes right after their start
+
+
 def _another_ended() -> UserError:
     return UserError(
         "another process of this training has ended, and so this one ends too; what that one said is above, or in "
