@@ -137,6 +137,8 @@ def test_a_copy_of_a_process_of_torchrun_ends_by_default():
     try:
         with multiprocessing.get_context("fork").Pool(1) as pool:
             assert pool.apply(signal.getsignal, [signal.SIGTERM]) == signal.SIG_DFL
+            assert pool.apply(signal.pthread_sigmask, [signal.SIG_BLOCK, ()]) == set()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -157,14 +157,25 @@ def _ended(number: int, frame: FrameType | None) -> NoReturn:
     raise _another_ended()
 
 
+def _hold_the_end() -> None:
+    if signal.getsignal(signal.SIGTERM) is _ended:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release_the_end() -> None:
+    if signal.getsignal(signal.SIGTERM) is _ended:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def _end_by_default() -> None:
-    """Give a copy of this process the default handler: with one in Python, it can miss a signal while it starts."""
     if signal.getsignal(signal.SIGTERM) is _ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_end_by_default)  # nnU-Net's pools end their processes right after their start
+    # nnU-Net's pools end their processes right after their start, when a handler in Python misses the signal.
+    os.register_at_fork(before=_hold_the_end, after_in_parent=_release_the_end, after_in_child=_end_by_default)
 
 
 def _another_ended() -> UserError:
