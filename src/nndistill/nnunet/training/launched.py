@@ -157,17 +157,17 @@ def _ended(number: int, frame: FrameType | None) -> NoReturn:
     raise _another_ended()
 
 
-def _hold_the_end() -> None:
+def _hold_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _ended:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
-def _release_the_end() -> None:
+def _release_sigterm() -> None:
     if signal.getsignal(signal.SIGTERM) is _ended:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def _end_by_default() -> None:
+def _take_sigterm_by_default() -> None:
     if signal.getsignal(signal.SIGTERM) is _ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -175,7 +175,7 @@ def _end_by_default() -> None:
 
 if hasattr(os, "register_at_fork"):
     # nnU-Net's pools end their processes right after their start, when a handler in Python misses the signal.
-    os.register_at_fork(before=_hold_the_end, after_in_parent=_release_the_end, after_in_child=_end_by_default)
+    os.register_at_fork(before=_hold_sigterm, after_in_parent=_release_sigterm, after_in_child=_take_sigterm_by_default)
 
 
 def _another_ended() -> UserError:
