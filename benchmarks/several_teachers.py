@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python benchmarks/several_teachers.py --json teachers.json
 
-The networks are those of `training_step.py`, the method is DCD with logits, images are random. Each way has a process
-of its own, whose peak memory is reported; times are seconds of the processor, since a machine may do other things.
+The networks are those of `training_step.py`, the method is DCD with logits, images are random. The ways take turns,
+each time in a process of its own, whose peak memory is reported. Times are seconds of the processor, since a machine
+may do other things: medians over the rounds, each of which is the median of a few steps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -68,22 +70,25 @@ def measure(way: str, task: Task, steps: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="hippocampus", choices=list(TASKS))
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="timed steps per round")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    measured = {}
-    for way in WAYS:
-        with context.Pool(1) as process:
-            measured[way] = process.apply(measure, (way, TASKS[arguments.task], arguments.steps))
+    rounds = []
+    for _ in range(arguments.rounds):
+        for way in WAYS:
+            with context.Pool(1) as process:
+                rounds.append({"way": way, **process.apply(measure, (way, TASKS[arguments.task], arguments.steps))})
+    measured = pd.DataFrame(rounds).groupby("way", sort=False).median()
     table = Table("teachers", "seconds per step", "peak memory", title=f"A step of {arguments.task}, batch {BATCH}")
-    for way, result in measured.items():
+    for way, seconds, peak_gib in measured.itertuples():
         name = way if way == "one" else f"{TEACHERS}, {way}"
-        table.add_row(name, f"{result['seconds']:.2f}", f"{result['peak_gib']:.2f} GiB")
+        table.add_row(name, f"{seconds:.2f}", f"{peak_gib:.2f} GiB")
     Console().print(table)
     if arguments.json:
-        facts = {"task": arguments.task, "steps": arguments.steps, "threads": torch.get_num_threads()}
-        arguments.json.write_text(json.dumps({**describe_machine(), **facts, "measured": measured}, indent=2) + "\n")
+        facts = {"task": arguments.task, "threads": torch.get_num_threads(), "rounds": rounds}
+        arguments.json.write_text(json.dumps({**describe_machine(), **facts}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
