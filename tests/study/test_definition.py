@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from documented import PAGES
 from made_studies import write_study_file
+from nndistill.errors import UserError
 from nndistill.study import load_study
 from nndistill.study.init import study_names
 
@@ -42,6 +45,13 @@ from nndistill.study.init import study_names
         ({"pilot": {"fold": 0, "share": 1.5}}, "pilot.share"),
         ({"methods": {"dcd": {"unlabelled": {"images": "scans", "share": 1}}}}, "methods.dcd.unlabelled.share"),
         ({"methods": {"dcd": {"unlabelled": {"share": 0.5}}}}, "images"),
+        ({"methods": {"dcd": {"teacher_fold": [0, 1]}}}, "the study trains teacher fold by fold"),
+        ({"methods": {"dcd": {"teacher_fold": [1]}}}, "teacher_fold lists several folds, each once"),
+        ({"methods": {"dcd": {"teacher_fold": [1, 1]}}}, "teacher_fold lists several folds, each once"),
+        ({"methods": {"dcd": {"teacher_fold": "out-of-folds"}}}, "methods.dcd.teacher_fold"),
+        ({"methods": {"none": {"teacher_fold": [0, 1]}}}, "it has no teacher"),
+        ({"methods": {"dcd": {"teachers": "rotate"}}}, "only if teacher_fold lists several folds"),
+        ({"students": {"s": {"architecture": "primus"}}}, "students.s.architecture"),
     ],
 )
 def test_mistakes_are_one_sentence(nndistill, tmp_path: Path, keys: dict[str, object], words: str) -> None:
@@ -72,6 +82,17 @@ def test_a_mistake_names_its_line(nndistill, tmp_path: Path) -> None:
     assert "line 4: there is no key 'methods.dcd.wait'" in finished.err
 
 
+def test_teachers_that_have_seen_the_reported_cases_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    teachers, rows = {"t": {"folder": "model"}}, {"none": {}, "dcd": {"teacher_fold": "out-of-fold"}}
+    load_study(write_study_file(tmp_path, teachers=teachers, methods=rows, test="raw").file)
+    places = write_study_file(tmp_path, teachers=teachers, methods=rows)
+
+    with pytest.raises(UserError, match=r"method dcd: .* have seen the validation cases that the study reports"):
+        load_study(places.file)
+
+
 def test_teacher_with_a_folder_takes_no_training(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "plans.json").write_text("{}")
@@ -95,6 +116,24 @@ def test_written_studies_are_valid(nndistill, tmp_path: Path, name: str) -> None
     assert "teacher" in listed.out
     assert listed.status == 0
     assert ("cannot run yet" in listed.err) == (name != "phantom"), "the data sets of the others are not there"
+
+
+def test_studies_in_the_documentation_are_valid(tmp_path: Path) -> None:
+    written = {
+        (page.name, number): text
+        for page in PAGES
+        for number, text in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S))
+        if re.search(r"^methods:", text, re.M)
+    }
+    assert {name for name, _ in written} == {"study.md", "teachers.md", "unlabelled.md"}
+    (tmp_path / "TEACHER_FOLDER").mkdir()
+    (tmp_path / "TEACHER_FOLDER" / "plans.json").write_text("{}")
+    file = tmp_path / "study.yaml"
+
+    for text in written.values():
+        data = "" if re.search("^(dataset|phantom):", text, re.M) else "dataset: 4\n"
+        file.write_text(data + text)
+        load_study(file)
 
 
 def test_init_overwrites_nothing(nndistill, tmp_path: Path) -> None:

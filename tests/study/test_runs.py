@@ -129,6 +129,21 @@ def test_images_without_labels_are_part_of_a_row_and_change_no_other() -> None:
     assert redone(with_images, runs_of(methods=rows)) == {"more_f0_s0", "more_f0_s1"}
 
 
+def test_a_shape_and_its_teachers_are_part_of_a_run_and_change_no_other() -> None:
+    before = runs_of(students={"student": {}})
+    assert before["dcd_f0_s0"].definition["network"] == {"reduction": 4, "features": None, "init": "random"}
+    assert redone(before, runs_of(students={"student": {"stages": 4}})) == {
+        name for name in before if "teacher" not in name
+    }
+    rows = {"none": {}, "dcd": {}, "turns": {"method": "dcd", "teacher_fold": [0, 1], "teachers": "rotate"}}
+
+    in_turns = runs_of(methods=rows)
+
+    assert redone(before, in_turns) == {"turns_f0_s0", "turns_f0_s1"}
+    del rows["turns"]["teachers"]
+    assert redone(in_turns, runs_of(methods=rows)) == {"turns_f0_s0", "turns_f0_s1"}
+
+
 def test_table_and_description_are_no_setup() -> None:
     after = runs_of(description="other", methods={"none": {}, "dcd": {"tables": ["ablations"]}})
 

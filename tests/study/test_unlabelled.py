@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from nndistill.errors import UserError
-from nndistill.files import read_json
-from nndistill.nnunet.training.run import Run
-from nndistill.study import job, load_study
+from nndistill.study import load_study
 from nndistill.study.data import prepare_data
-from nndistill.study.places import StudyPlaces
+from small_studies import plans_of
 from trained_world import World
-
-
-class _Begun(Exception):
-    """Raised in place of a training."""
 
 
 @pytest.fixture
@@ -34,18 +27,10 @@ def with_images(world: World, study_file: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_trainings_of_a_row_have_its_images(with_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[Run] = []
-
-    def begin(run: Run, **_: Any) -> None:
-        begun.append(run)
-        raise _Begun
-
-    monkeypatch.setattr(job, "train", begin)
-    for name in ("more_f0_s0", "dcd_f0_s0"):
-        with pytest.raises(_Begun):
-            job.carry_out(load_study(with_images), StudyPlaces(with_images), name)
-
-    of_row, of_other = (read_json(run.plans_file)["nndistill"]["distillation"]["unlabelled"] for run in begun)
+    of_row, of_other = (
+        plans_of(with_images, name, monkeypatch)["nndistill"]["distillation"]["unlabelled"]
+        for name in ("more_f0_s0", "dcd_f0_s0")
+    )
     assert of_other is None
     assert (of_row["images"], of_row["share"], of_row["folder"]) == (1, 0.25, str(with_images.parent / "scans"))
 

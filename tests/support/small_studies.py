@@ -6,11 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
+from nndistill.files import read_json
+from nndistill.nnunet.training.run import Run
+from nndistill.study import job, load_study
+from nndistill.study.places import StudyPlaces
 from trained_world import World
 
 CHANGES = {"epochs": 2, "iterations": 2, "validation_iterations": 1, "save_every": 1}
@@ -41,6 +46,26 @@ def run_study(file: Path, world: World, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
+
+
+def plans_of(file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Prepare a training of a study, and return its plans instead of training."""
+    prepared: list[Run] = []
+
+    def begin(run: Run, **_: Any) -> None:
+        prepared.append(run)
+        raise _Begun
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "train", begin)
+        with pytest.raises(_Begun):
+            job.carry_out(load_study(file), StudyPlaces(file), name)
+    plans: dict[str, Any] = read_json(prepared[0].plans_file)
+    return plans
+
+
+class _Begun(Exception):
+    """Raised in place of a training."""
 
 
 def metrics_of(file: Path) -> dict[str, pd.DataFrame]:

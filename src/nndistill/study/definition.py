@@ -51,11 +51,23 @@ class StudyTeacher(Strict):
 
 
 class StudyStudent(Strict):
-    """A student network: the teacher's channels divided by `reduction`, or its own `features`; its weights' start."""
+    """A student network, with the keys that `nndistill.prepare_student` has as parameters.
+
+    Args:
+        reduction: By which the teacher's channels are divided.
+        features: Channels of each stage instead.
+        init: What its weights start from.
+        stages: Number of stages. Default: the teacher's.
+        blocks: Blocks of each encoder stage, or one number for all stages. Default: the teacher's.
+        architecture: `teacher`, or `plain` for a network without residual connections.
+    """
 
     reduction: int = Field(default=4, ge=1)
     features: list[int] | None = None
     init: Literal["random", "teacher"] = "random"
+    stages: int | None = None
+    blocks: list[int] | None = Field(default=None, min_length=1)
+    architecture: Literal["teacher", "plain"] = "teacher"
 
 
 class StudyUnlabelled(Strict):
@@ -82,6 +94,9 @@ class StudyMethod(Strict):
         balance: The share of the gradient instead of a weight.
         changes: Values of the recipe that differ for this row, such as `weight_schedule`.
         unlabelled: Images without labels that join its trainings.
+        teacher_fold: Folds of the teacher that teach together, or `out-of-fold`, if each case is taught by the fold
+            that has not seen it. Default: the fold of the student.
+        teachers: How several folds teach together: `mean`, `mean-logits` or `rotate`. Default: `mean`.
         tables: The tables in which the row is.
     """
 
@@ -93,6 +108,8 @@ class StudyMethod(Strict):
     balance: float | None = Field(default=None, gt=0, le=10)
     changes: dict[str, Any] = Field(default_factory=dict)
     unlabelled: StudyUnlabelled | None = None
+    teacher_fold: list[int] | Literal["out-of-fold"] | None = None
+    teachers: Literal["mean", "mean-logits", "rotate"] | None = None
     tables: list[TableName] = Field(default=["overall"], min_length=1)
 
     @property
@@ -298,9 +315,32 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
             raise UserError(f"method {name}: {what} have to be above 0, each given once: {values}.")
     try:
         recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
-        build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
+        built = build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
+        _check_teacher_folds(study, method, taught=bool(built.needs))
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error
+
+
+def _check_teacher_folds(study: Study, method: StudyMethod, *, taught: bool) -> None:
+    folds = method.teacher_fold
+    if method.teachers and not isinstance(folds, list):
+        raise UserError(f"teachers: {method.teachers} has an effect only if teacher_fold lists several folds.")
+    if folds is None:
+        return
+    if not taught:
+        raise UserError("it has no teacher, so teacher_fold would have no effect; remove it.")
+    if isinstance(folds, list) and (len(folds) < 2 or len(set(folds)) < len(folds) or min(folds) < 0):
+        raise UserError(f"teacher_fold lists several folds, each once, or is out-of-fold: {folds}.")
+    if trained := [name for name, teacher in study.teachers.items() if study_trains(teacher)]:
+        raise UserError(
+            f"teacher_fold needs a teacher with several folds, and the study trains {trained[0]} fold by fold; train "
+            "the folds first with `nndistill teach`, and name their model folder in `teachers`."
+        )
+    if study.test is None:
+        raise UserError(
+            "with teacher_fold, teachers have seen the validation cases that the study reports, so its figures would "
+            "be too good; report test cases instead, such as `test: raw`."
+        )
 
 
 def study_trains(teacher: StudyTeacher) -> bool:

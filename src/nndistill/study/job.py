@@ -136,7 +136,7 @@ class _Job:
         else:
             teacher_folder = self._teacher(run_of(self.runs, self.run.needs[0])).model_folder
         student = self.study.students[self.run.student]
-        unlabelled = self.study.methods[self.run.method].unlabelled
+        row = self.study.methods[self.run.method]
         return prepare_student(
             teacher_folder,
             fold=self.fold,
@@ -146,11 +146,16 @@ class _Job:
             reduction=student.reduction,
             features=student.features,
             init=student.init,
+            stages=student.stages,
+            blocks=student.blocks,
+            architecture=student.architecture,
+            teacher_fold=_named_folds(row.teacher_fold),
+            teachers=row.teachers,
             dataset=study_dataset(self.study),
             name=_plans_name(self.run),
             resume=True,
-            unlabelled=self.places.folder / unlabelled.images if unlabelled else None,
-            unlabelled_share=unlabelled.share if unlabelled else None,
+            unlabelled=self.places.folder / row.unlabelled.images if row.unlabelled else None,
+            unlabelled_share=row.unlabelled.share if row.unlabelled else None,
         )
 
     @property
@@ -205,6 +210,11 @@ class _Job:
         output = self.places.predictions(f"{self.run.name}_{self.run.training_digest[:8]}")
         predict_folder(model, images, output, fold=self.fold, device=self.study.device)
         return output, labels
+
+
+def _named_folds(teacher_fold: list[int] | str | None) -> list[str] | str | None:
+    """Folds as nnU-Net's folders name them."""
+    return [str(fold) for fold in teacher_fold] if isinstance(teacher_fold, list) else teacher_fold
 
 
 def chosen_weight(tried: list[RunResult], metric: str) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 from ..errors import UserError
 from ..nnunet.data.stored_folds import STOCK_FOLDS, stored_folds
+from ..nnunet.models.trained_folds import trained_folds
 from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder, results_folder
 from .definition import Study
 
@@ -19,9 +21,11 @@ def refuse_missing_data(study: Study, *, folder: Path, workspace: Path | None = 
         workspace: As in `nndistill distill`; default: nnU-Net's environment variables.
 
     Raises:
-        UserError: nnU-Net's folders are not known, or there is no such data set, fold, test case or unlabelled image.
+        UserError: nnU-Net's folders are not known, or there is no such data set, fold, test case, unlabelled image or
+            fold of a teacher.
     """
     refuse_missing_images(study, folder=folder)
+    refuse_missing_teachers(study, folder=folder)
     raw, preprocessed, _ = (place(workspace) for place in (raw_folder, preprocessed_folder, results_folder))
     if study.phantom is not None:
         return
@@ -48,6 +52,25 @@ def refuse_missing_images(study: Study, *, folder: Path) -> None:
     for name, row in study.methods.items():
         if row.unlabelled and not (folder / row.unlabelled.images).is_dir():
             raise UserError(f"method {name}: there is no folder {folder / row.unlabelled.images} of unlabelled images.")
+
+
+def refuse_missing_teachers(study: Study, *, folder: Path) -> None:
+    """Refuse a study with a teacher that is given and was not trained in all folds that the study names.
+
+    Raises:
+        UserError: There is such a teacher.
+    """
+    listed = [row.teacher_fold for row in study.methods.values() if isinstance(row.teacher_fold, list)]
+    named = sorted({*study.folds, *chain.from_iterable(listed)})
+    for name, teacher in study.teachers.items():
+        if teacher.folder is None:
+            continue
+        trained = trained_folds(folder / teacher.folder)
+        if missing := [fold for fold in named if str(fold) not in trained]:
+            raise UserError(
+                f"teacher {name}: {folder / teacher.folder} has no checkpoint of fold {missing[0]}, which the study "
+                f"names (it has {', '.join(trained) or 'none'})."
+            )
 
 
 def refuse_unknown_folds(study: Study, dataset: str, number: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..recipes import Recipe
-from .definition import Study, slug, study_trains
+from .definition import Study, StudyStudent, slug, study_trains
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,14 @@ class _Expansion:
         trained = [teacher_run] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
-            "network": self.study.students[student].model_dump(mode="json"),
+            "network": _network(self.study.students[student]),
             "recipe": _values(recipe),
             "teacher": teacher_run.training_digest,
         }
         if row.unlabelled:
             definition["unlabelled"] = row.unlabelled.model_dump(mode="json")
+        if row.teacher_fold:
+            definition["taught_by"] = {"fold": row.teacher_fold, "together": row.teachers or "mean"}
         if row.tried and weight is None:
             definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by]}
         several = [
@@ -209,6 +211,12 @@ class _Expansion:
 def _values(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values, as results from before it could compute a batch in parts have it."""
     return recipe.model_dump(mode="json", exclude={"accumulate"} if recipe.accumulate == 1 else None)
+
+
+def _network(student: StudyStudent) -> dict[str, Any]:
+    """A student as plain values, as results from before it could have another shape have it."""
+    known = {"reduction", "features", "init"}
+    return student.model_dump(mode="json", include=known | set(student.model_dump(exclude_defaults=True)))
 
 
 def _fold(fold: int | None) -> str:

@@ -1,0 +1,69 @@
+"""Students of several shapes and rows that several folds teach: each training gets what the file says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from made_studies import write_study_file
+from nndistill.errors import UserError
+from nndistill.study import load_study
+from nndistill.study.needed_data import refuse_missing_teachers
+from small_studies import plans_of
+from trained_world import World
+
+
+@pytest.fixture
+def in_workspace(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(world.workspace / name))
+    return world
+
+
+def changed(file: Path, **keys: Any) -> Path:
+    content = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**content, **keys}, sort_keys=False))
+    return file
+
+
+def test_each_student_has_its_shape(in_workspace: World, study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    students = {"quarter": {}, "plain": {"reduction": 2, "blocks": [1], "architecture": "plain"}}
+    file = changed(study_file, students=students)
+
+    quarter, plain = (
+        plans_of(file, f"dcd_{student}_f0_s0", monkeypatch)["configurations"]["3d_fullres"]["architecture"]
+        for student in students
+    )
+
+    assert quarter["network_class_name"].endswith("ResidualEncoderUNet")
+    assert plain["network_class_name"].endswith("PlainConvUNet")
+    assert set(plain["arch_kwargs"]["n_conv_per_stage"]) == {1}
+
+
+def test_the_folds_of_a_row_teach_it(in_workspace: World, study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(in_workspace.teacher / "fold_0", in_workspace.teacher / "fold_1")
+    rows = {"dcd": {}, "turns": {"method": "dcd", "teacher_fold": [0, 1], "teachers": "rotate"}}
+    file = changed(study_file, methods=rows)
+
+    alone, in_turn = (
+        plans_of(file, f"{name}_f0_s0", monkeypatch)["nndistill"]["distillation"]["teacher"] for name in rows
+    )
+
+    assert alone["folds"] == {"0": "0"}
+    assert (in_turn["folds"], in_turn["together"]) == ({"0": ["0", "1"]}, "rotate")
+
+
+@pytest.mark.parametrize("named", [{"folds": [2]}, {"methods": {"dcd": {"teacher_fold": [0, 2]}}}])
+def test_a_fold_without_a_teacher_is_a_sentence(tmp_path: Path, named: dict[str, Any]) -> None:
+    for fold in (0, 1):
+        (tmp_path / "model" / f"fold_{fold}").mkdir(parents=True)
+        (tmp_path / "model" / f"fold_{fold}" / "checkpoint_final.pth").touch()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    places = write_study_file(tmp_path, teachers={"trusted": {"folder": "model"}}, test="raw", **named)
+
+    with pytest.raises(UserError, match=r"trusted: .*model has no checkpoint of fold 2, .* \(it has 0, 1\)"):
+        refuse_missing_teachers(load_study(places.file), folder=tmp_path)
