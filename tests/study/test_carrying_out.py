@@ -13,8 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from nndistill.study import workflow
-from nndistill.study.definition import load_study
+from nndistill.study import load_study, workflow
 from nndistill.study.init import write_study
 from nndistill.study.places import StudyPlaces
 from processes import kill_with_children, wait_until

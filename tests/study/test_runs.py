@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from nndistill.study import Study, StudyRun, study_runs
-from nndistill.study.definition import load_study
+from nndistill.study import Study, StudyRun, load_study, study_runs
 from nndistill.study.init import write_study
 
 
