@@ -119,6 +119,7 @@ def diagnose(
     student = None
     if student_folder is not None:
         student = _Model.read(student_folder, fold, torch_device)
+        _refuse_other_dimensions(student, teacher)
         refuse_incompatible_data(student.folder, student.configuration, data, identifier=identifier, role="student")
     common = _common_stages(student, teacher) if student else []
     if not 1 <= stage <= len(teacher.channels):
@@ -214,14 +215,17 @@ class _Model:
         return [feature.cpu() if feature.device.type == "mps" else feature for feature in features]
 
 
-def _common_stages(student: _Model, teacher: _Model) -> list[int]:
-    """The teacher's stage, counted from 0, that each of the student's has the resolution of."""
+def _refuse_other_dimensions(student: _Model, teacher: _Model) -> None:
     if student.ndim != teacher.ndim:
         raise StageMismatch(
             f"the student has {student.ndim} dimensions ({student.configuration}) and the teacher {teacher.ndim} "
             f"({teacher.configuration}); give a student that was made from this teacher.",
             option="student",
         )
+
+
+def _common_stages(student: _Model, teacher: _Model) -> list[int]:
+    """The teacher's stage, counted from 0, that each of the student's has the resolution of."""
     pairs = stage_pairs(*(stage_factors(each.folder.plans, each.configuration) for each in (student, teacher)))
     if len(pairs) < len(student.channels):
         raise StageMismatch(
