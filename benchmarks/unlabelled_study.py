@@ -49,8 +49,6 @@ students:
   student: {reduction: 4}
 methods:
   none: {}
-  logits: {balance: 0.5}
-  "logits, unlabelled": {method: logits, balance: 0.5, unlabelled: {images: unlabelled, share: 0.5}}
   dcd: {balance: 0.5}
   "dcd, unlabelled": {method: dcd, balance: 0.5, unlabelled: {images: unlabelled, share: 0.5}}
 protocol: default
