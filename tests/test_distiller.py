@@ -202,6 +202,7 @@ def test_network_that_was_compiled_and_run_before_it_is_tapped_is_a_sentence(x, 
             distiller(x)
 
 
+@pytest.mark.slow
 def test_compiled_student_gives_the_same_loss(x):
     student, teacher = residual_unet(STUDENT), residual_unet(TEACHER)
     method = build_method("feature", student_channels=STUDENT, teacher_channels=TEACHER)

@@ -85,6 +85,7 @@ def test_norms_and_relative_mismatch_stand_side_by_side(diagnose, student, tmp_p
     assert (table[["high_norm", "low_norm"]] > 0).all(axis=None)
 
 
+@pytest.mark.slow
 def test_a_stage_of_both_networks_is_drawn_in_its_bands(diagnose, student, tmp_path):
     result = diagnose("--student", student, "--stage", 2, "--downsampling", "averaging", "--derivative", "magnitude")
     assert result.status == 0, result.err

@@ -33,7 +33,7 @@ EVERY = [
     ("openvino", "float32", 0.001),
     pytest.param("onnx", "float16", 0.01, marks=pytest.mark.slow),
     pytest.param("openvino", "float16", 0.01, marks=pytest.mark.slow),
-    ("openvino", "bfloat16", 0.02),
+    pytest.param("openvino", "bfloat16", 0.02, marks=pytest.mark.slow),
     pytest.param("onnx", "int8", 0.2, marks=pytest.mark.slow),
     ("openvino", "int8", 0.2),
 ]
@@ -85,7 +85,7 @@ def test_what_the_check_found_is_in_the_description(exported, format, precision,
     assert (check["max_difference"] == 0) == (format == "safetensors")
 
 
-@pytest.mark.parametrize(("format", "precision"), [("nnunet", "float32"), ("onnx", "float16"), ("openvino", "int8")])
+@pytest.mark.parametrize(("format", "precision"), [("nnunet", "float32"), ("onnx", "float32"), ("openvino", "int8")])
 def test_description_tells_what_the_trained_network_costs(exported, student, format, precision):
     description, costs = ModelDescription.read(exported(format, precision)), model_costs(student)
     assert (description.parameters, description.flops_patch) == (costs["parameters"], costs["flops_patch"])
