@@ -94,3 +94,10 @@ def test_a_student_that_no_teacher_can_have_is_a_sentence_before_any_training(
 
     with pytest.raises(UserError, match=f"student odd of teacher teacher: {words}"):
         prepare_data(load_study(file), folder=file.parent)
+
+
+def test_a_case_that_no_fold_can_teach_is_a_sentence_before_any_training(in_workspace: World, study_file: Path) -> None:
+    file = changed(study_file, methods={"none": {}, "fair": {"method": "dcd", "teacher_fold": "out-of-fold"}})
+
+    with pytest.raises(UserError, match=r"method fair: .* has no checkpoint of fold 1, 2, 3, 4, which alone can teach"):
+        prepare_data(load_study(file), folder=file.parent)

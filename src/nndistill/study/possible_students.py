@@ -1,4 +1,4 @@
-"""Whether the students of a study can be made of its teachers: refused before the first training if not."""
+"""Whether a study's teachers can be the teachers of its students: refused before the first training if not."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..files import read_json
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.plans import build_network, derive_plans, distillable_configuration
 from ..nnunet.student_shape import StudentShape
+from ..nnunet.training.chosen_teachers import OUT_OF_FOLD, teaching_folds
 from ..nnunet.training.initialization import refuse_unlike_networks
 from .definition import Study, StudyStudent, StudyTeacher
 
@@ -37,6 +38,27 @@ def refuse_impossible_students(study: Study, *, folder: Path, plans_file: Path) 
                 _refuse_impossible(student, plans, configuration, dataset_json)
             except UserError as error:
                 raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
+
+
+def refuse_untaught_cases(study: Study, *, folder: Path, data: Path) -> None:
+    """Refuse a study with a row that teaches out-of-fold and a training case that no fold of its teacher can teach so.
+
+    Args:
+        study: The study.
+        folder: Folder of its file.
+        data: The preprocessed data set.
+
+    Raises:
+        UserError: There is such a case.
+    """
+    for name in (name for name, row in study.methods.items() if row.teacher_fold == OUT_OF_FOLD):
+        for teacher in study.teachers.values():
+            assert teacher.folder is not None  # others are refused when the file is read
+            for fold in study.folds:
+                try:
+                    teaching_folds(OUT_OF_FOLD, [ModelFolder.read(folder / teacher.folder)], data, fold=str(fold))
+                except UserError as error:
+                    raise UserError(f"method {name}: {error}") from error
 
 
 def _network(teacher: StudyTeacher, folder: Path, plans_file: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
