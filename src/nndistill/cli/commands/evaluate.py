@@ -104,7 +104,7 @@ def evaluate(
     described = dataset_json or find_dataset_json(predictions, labels)
     description = read_json(described)
     named_labels(description, source=str(described))
-    pairs = []
+    pairs: Sequence[Pair] = ()
     if probabilities is not None:
         pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
         find_probabilities(probabilities, [pair.case for pair in pairs])
