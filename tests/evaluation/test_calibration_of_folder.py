@@ -232,6 +232,18 @@ def test_probabilities_that_are_none_are_a_sentence(nndistill, data, damage, sen
     assert not (data / "calibration.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [("labels", "case0 has neither case0.npz nor"), ("nowhere", "nowhere of probabilities. See")],
+)
+def test_probabilities_that_are_missing_are_a_sentence_before_anything_is_measured(nndistill, data, folder, sentence):
+    result = evaluate(nndistill, data, "--probabilities", data / folder)
+
+    assert result.status == 2
+    assert sentence in result.err
+    assert not (data / "metrics.csv").exists()
+
+
 def test_calibration_of_another_program_is_left_alone(nndistill, data):
     (data / "calibration.csv").write_text("years of work")
     result = evaluate(nndistill, data)

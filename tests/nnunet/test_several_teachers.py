@@ -168,6 +168,8 @@ def distill(nndistill, world):
     [
         (["--teacher-fold", 0, 3], "there is no checkpoint_final.pth for fold 3"),
         (["--teacher-fold", 0, 0], "name each fold of the teacher once, not 0, 0"),
+        (["--teacher-fold", 0, "out-of-fold"], "out-of-fold chooses the folds by itself"),
+        (["--teacher-fold", 0, "all"], "for fold all"),
         (["--teachers", "rotate"], "there is one teacher, so rotate would have no effect"),
         (["--teacher-fold", "out-of-fold", "--teachers", "rotate"], "so rotate would have no effect"),
     ],

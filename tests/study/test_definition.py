@@ -51,6 +51,9 @@ from nndistill.study.init import study_names
         ({"methods": {"dcd": {"teacher_fold": "out-of-folds"}}}, "methods.dcd.teacher_fold"),
         ({"methods": {"none": {"teacher_fold": [0, 1]}}}, "it has no teacher"),
         ({"methods": {"dcd": {"teachers": "rotate"}}}, "only if teacher_fold lists several folds"),
+        ({"methods": {"none": {"unlabelled": {"images": "scans"}}}}, "method none: unlabelled images join the"),
+        ({"methods": {"dcd": {"weight": 0, "unlabelled": {"images": "scans"}}}}, "which does not count here"),
+        ({"methods": {"ifvd": {"unlabelled": {"images": "scans"}}}}, "ifvd compares class by class"),
         ({"students": {"s": {"architecture": "primus"}}}, "students.s.architecture"),
     ],
 )

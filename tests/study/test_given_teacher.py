@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from made_studies import write_study_file
+from nndistill.errors import UserError
 from nndistill.study import load_study, study_runs
 
 
@@ -25,3 +28,14 @@ def test_a_teacher_that_the_study_trains_is_missing(nndistill, tmp_path: Path) -
     places = write_study_file(tmp_path)
 
     assert "3 runs: 3 missing." in nndistill("study", "status", places.file).out
+
+
+@pytest.mark.parametrize("tried", [{"weights": [0.1, 1.0]}, {"balances": [0.1, 1.0]}])
+def test_no_pilot_chooses_with_a_teacher_that_has_seen_the_cases(tmp_path: Path, tried: dict[str, list[float]]) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    rows = {"none": {}, "dcd": tried}
+    places = write_study_file(tmp_path, teachers={"t": {"folder": "model"}}, methods=rows, pilot={"fold": 0})
+
+    with pytest.raises(UserError, match=r"method dcd has several weights, .* but teacher t is trained already"):
+        load_study(places.file)

@@ -12,6 +12,7 @@ import yaml
 from made_studies import write_study_file
 from nndistill.errors import UserError
 from nndistill.study import load_study
+from nndistill.study.data import prepare_data
 from nndistill.study.needed_data import refuse_missing_teachers
 from small_studies import plans_of
 from trained_world import World
@@ -67,3 +68,36 @@ def test_a_fold_without_a_teacher_is_a_sentence(tmp_path: Path, named: dict[str,
 
     with pytest.raises(UserError, match=r"trusted: .*model has no checkpoint of fold 2, .* \(it has 0, 1\)"):
         refuse_missing_teachers(load_study(places.file), folder=tmp_path)
+
+
+@pytest.mark.parametrize("teacher", [None, {"features": [8, 16, 32], "patch_size": [32, 40, 32]}])
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        ({"stages": 2}, "a student of 2 stages is not possible"),
+        ({"stages": 4}, "a student of 4 stages is not possible: the teacher has 3"),
+        ({"blocks": [1, 2]}, "the blocks 1 2 do not fit a student of 3 stages"),
+        ({"blocks": [0]}, "the blocks 0 do not fit"),
+        ({"features": [8, 8]}, "the features 8 8 do not fit"),
+        ({"init": "teacher", "architecture": "plain"}, "a student cannot start from this teacher"),
+    ],
+)
+def test_a_student_that_no_teacher_can_have_is_a_sentence_before_any_training(
+    in_workspace: World,
+    study_file: Path,
+    teacher: dict[str, Any] | None,
+    student: dict[str, Any],
+    words: str,
+) -> None:
+    given = yaml.safe_load(study_file.read_text())["teachers"]["teacher"]
+    file = changed(study_file, teachers={"teacher": teacher or given}, students={"good": {}, "odd": student})
+
+    with pytest.raises(UserError, match=f"student odd of teacher teacher: {words}"):
+        prepare_data(load_study(file), folder=file.parent)
+
+
+def test_a_case_that_no_fold_can_teach_is_a_sentence_before_any_training(in_workspace: World, study_file: Path) -> None:
+    file = changed(study_file, methods={"none": {}, "fair": {"method": "dcd", "teacher_fold": "out-of-fold"}})
+
+    with pytest.raises(UserError, match=r"method fair: .* has no checkpoint of fold 1, 2, 3, 4, which alone can teach"):
+        prepare_data(load_study(file), folder=file.parent)

@@ -63,7 +63,7 @@ _LISTS: dict[str, Callable[[str], bool]] = {
     "--patch-size": str.isdigit,
     "--names": bool,
     "--predictions": bool,
-    "--teacher-fold": str.isdigit,
+    "--teacher-fold": lambda word: word.isdigit() or word in ("all", "out-of-fold"),
 }
 """Options that take several values in a row, and what a value looks like; anything else ends the list.
 

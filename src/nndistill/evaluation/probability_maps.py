@@ -31,8 +31,10 @@ def find_probabilities(folder: Path, cases: Sequence[str]) -> dict[str, Path]:
     """The file of each case: `CASE.npz` with `CASE.pkl`, or else `probabilities/CASE.nii.gz`.
 
     Raises:
-        UserError: Some cases have none; the message lists them.
+        UserError: There is no such folder, or some cases have none in it; the message lists them.
     """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder} of probabilities.", option="probabilities")
     found, problems = {}, []
     for case in cases:
         array, properties = probability_files(folder, case, ["npz"])

@@ -2,6 +2,7 @@
 
 from .loading import as_recipe, load_recipe, recipe_names, recipe_text
 from .recipe import Balance, Recipe
+from .useless_images import refuse_useless_images
 from .weighting import Weighting, weighting_of
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "load_recipe",
     "recipe_names",
     "recipe_text",
+    "refuse_useless_images",
     "weighting_of",
 ]

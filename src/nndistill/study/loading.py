@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import UserError
 from ..evaluation.protocols import protocol
 from ..methods import build_method
+from ..recipes import refuse_useless_images, weighting_of
 from ..yaml_files import validated_yaml
 from .definition import Study, StudyMethod, StudyTeacher, TestCases, slug, study_trains
 
@@ -85,6 +86,13 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
             f"method {name} has several weights but the study has no pilot, so there are no cases to choose on; add "
             "one, such as `pilot: {fold: 0}`."
         )
+    there = [key for key, teacher in study.teachers.items() if not study_trains(teacher)]
+    if method.tried and there:
+        raise UserError(
+            f"method {name} has several weights, and the teacher of a pilot must not have seen the cases on which it "
+            f"chooses, but teacher {there[0]} is trained already; give the method one weight, or have the study train "
+            "the teacher."
+        )
     for what, values in (("weights", method.weights), ("balances", method.balances)):
         if len(set(values)) < len(values) or any(value <= 0 for value in values):
             raise UserError(f"method {name}: {what} have to be above 0, each given once: {values}.")
@@ -92,6 +100,8 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
         recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
         built = build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
         _check_teacher_folds(study, method, taught=bool(built.needs))
+        if method.unlabelled:
+            refuse_useless_images(built, recipe, weighting_of(recipe, built))
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error
 

@@ -123,8 +123,7 @@ class _Expansion:
     def _pilots(self, teacher: str, student: str, method: str) -> Iterator[StudyRun]:
         pilot = self.study.pilot
         assert pilot is not None
-        if study_trains(self.study.teachers[teacher]):
-            yield self._teacher(teacher, None)
+        yield self._teacher(teacher, None)
         for weight in self.study.methods[method].tried:
             for seed in pilot.seeds:
                 yield self._student(teacher, student, method, None, seed, [], weight=weight)

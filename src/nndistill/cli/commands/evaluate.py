@@ -92,6 +92,7 @@ def evaluate(
     from ...evaluation.metrics_file import check_place, summary_path, write_evaluation
     from ...evaluation.pairing import pair_cases
     from ...evaluation.patients import known_patients
+    from ...evaluation.probability_maps import find_probabilities
     from ...files import read_json
 
     check_place(out)
@@ -103,6 +104,10 @@ def evaluate(
     described = dataset_json or find_dataset_json(predictions, labels)
     description = read_json(described)
     named_labels(description, source=str(described))
+    pairs: Sequence[Pair] = ()
+    if probabilities is not None:
+        pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
+        find_probabilities(probabilities, [pair.case for pair in pairs])
     with StepProgress("cases") as report:
         try:
             evaluation = evaluate_folder(
@@ -129,7 +134,6 @@ def evaluate(
     write_evaluation(evaluation, out)
     calibration: dict[str, Any] = {}
     if probabilities is not None:
-        pairs = pair_cases(predictions, labels, allow_missing=allow_missing).pairs
         calibration = _calibrate(probabilities, pairs, description, out=out, jobs=jobs)
     if as_json:
         print_json(evaluation.summary | {"metrics": str(out)} | ({"calibration": calibration} if calibration else {}))

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from ...errors import UnknownName, UserError
 from ...files import read_json
-from ...methods import Method, option_names
-from ...recipes import Recipe, Weighting, as_recipe, weighting_of
+from ...methods import option_names
+from ...recipes import Recipe, as_recipe, refuse_useless_images, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
 from ..architecture import Architecture
 from ..models.model_folder import ModelFolder
@@ -141,7 +141,7 @@ def prepare_student(
     if weighting.origin == "source" and not weighting.is_nothing:
         logger.info("%s.", weighting.described(recipe.method))
     if share is not None:
-        _refuse_useless_images(method, recipe, weighting)
+        refuse_useless_images(method, recipe, weighting)
     teaching.refuse_unlike_student(plans, method=method, init=init)
     images = None
     if unlabelled is not None and share is not None:
@@ -212,22 +212,6 @@ def _or_its_older_name(run: Run, older_name: str, plans: dict[str, Any]) -> Run:
     renamed = {**plans, "plans_name": older_name}
     same = not differences(read_json(older.plans_file), renamed, fold=run.fold, begun=True)
     return older if same else run
-
-
-def _refuse_useless_images(method: Method, recipe: Recipe, weighting: Weighting) -> None:
-    """Refuse images without labels, before they are looked at, where they would do nothing or are not possible."""
-    if not method.needs or weighting.is_nothing:
-        raise UserError(
-            f"unlabelled images join the distillation alone, which does not count here (method {recipe.method}, μ = "
-            f"{weighting.weight:g}): choose a method and a weight, or leave the images out.",
-            option=("unlabelled", "method", "weight"),
-        )
-    if method.needs_target:
-        raise UserError(
-            f"the method {recipe.method} compares class by class where the labels are, and unlabelled images have "
-            "none; choose another method, such as logits or dcd.",
-            option=("unlabelled", "method"),
-        )
 
 
 def _with_regions(recipe: Recipe, regions: bool) -> dict[str, Any]:
