@@ -108,3 +108,13 @@ def test_seeds_that_disagree_are_not_said_to_agree(tmp_path: Path) -> None:
     assert row["SD of the difference between seeds"] == pytest.approx(0.4 / 2**0.5)
     for ending in ("csv", "md", "tex"):
         assert (places.report / "tables" / f"seeds.{ending}").is_file()
+
+
+def test_each_student_has_files_of_its_differences(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, students={"quarter": {}, "half": {"reduction": 2}}, **KEYS)
+
+    write_study_report(study, places)
+
+    for student in ("quarter", "half"):
+        [file] = places.report.glob(f"tables/differences-none-{student}.csv")
+        assert set(pd.read_csv(file)["Model"]) == {f"dcd, {student}"}

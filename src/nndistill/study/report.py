@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..reporting.metrics import METRICS, Metric
 from ..reporting.model_results import ReportedModel
 from ..reporting.page.sections_page import Section, write_sections_page
 from ..reporting.tables.table import Table
-from .definition import Study
+from .definition import Study, slug
 from .places import StudyPlaces
 from .results import RunResult, read_results
 from .rows import StudyRow, base_of, study_rows
@@ -66,7 +66,11 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     drawings = [training] if training else []
     results_tables = [results_table(rows, "overall", "Overall"), seed_table(rows), class_table(rows)]
     ablations = results_table(rows, "ablations", "Ablations")
-    statistics = [table for base, differences in comparisons.items() if (table := difference_table(differences, base))]
+    statistics = [
+        table
+        for base, differences in comparisons.items()
+        if (table := difference_table(differences, base, name=_table_name(base, comparisons)))
+    ]
     budget, costs = budget_table(rows), cost_table(rows)
     sections = [
         Section("summary", "Summary", sentences=_summary(study, rows, comparisons, missing)),
@@ -111,6 +115,11 @@ def _comparisons(study: Study, rows: Sequence[StudyRow]) -> dict[str, dict[Metri
         for base, members in groups.items()
         if len(members) > 1
     }
+
+
+def _table_name(base: str, comparisons: Mapping[str, object]) -> str:
+    """A name of its own for each table that is compared with another row, since tables are files."""
+    return "differences" if len(comparisons) == 1 else f"differences-{slug(base)}"
 
 
 def _summary(

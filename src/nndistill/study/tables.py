@@ -87,12 +87,12 @@ def class_table(rows: Sequence[StudyRow]) -> Table:
     )
 
 
-def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> Table | None:
-    """Is it the method or the seed? `None` if there is nothing to compare."""
+def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, name: str) -> Table | None:
+    """Is it the method or the seed? `None` if there is nothing to compare; `name` is that of the table's files."""
     rows = [
-        ([metric.name, str(name)], _difference_cells(row, metric))
+        ([metric.name, str(model)], _difference_cells(row, metric))
         for metric, table in differences.items()
-        for name, row in table.iterrows()
+        for model, row in table.iterrows()
     ]
     if not rows:
         return None
@@ -105,7 +105,7 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str) -> T
         )
     ]
     return Table(
-        name="differences",
+        name=name,
         title=f"Compared with {base}",
         caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients "
         "and new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of each patient's mean "
