@@ -5,9 +5,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CONSTRAINTS ?= constraints.txt
 DEMO ?= nndistill-demo
 
-# Threads that spin while they wait slow down whatever else the machine does.
-export OMP_WAIT_POLICY ?= PASSIVE
-
 # One process per core; a test that hangs ends its process, with the stacks of all threads.
 IN_PROCESSES := --numprocesses auto --maxprocesses 4 --dist worksteal \
 	-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
@@ -50,6 +47,9 @@ prose: $(VENV)/.dev  ## spelling, style (styles/nnDistill) and links of README, 
 docs: $(VENV)/.dev  ## builds the pages; a broken link, anchor or image fails
 	$(BIN)/mkdocs build --strict --quiet
 
+# As the nndistill command does (src/nndistill/idle_threads.py).
+benchmark: export OMP_WAIT_POLICY ?= PASSIVE
+benchmark: export GOMP_SPINCOUNT ?= 5000
 benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark
 	mkdir -p benchmarks/results
 	for name in projection methods training_step teacher_engine evaluation preparation deployment; do \

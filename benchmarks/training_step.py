@@ -7,13 +7,14 @@
 The networks are those of nnU-Net's hippocampus plans (ResidualEncoderUNet, teacher features 32, 64, 128, 256, batch 2,
 patch 40×56×40), or the paper's for BraTS (Table 3, batch 2, patch 128×160×112), whose batches are not augmented here;
 loss and augmentation are nnU-Net's, images are random. Version 0.1 computed in float32 with glibc's
-own thresholds; `now` is what a run does on this processor. Each setting has a process of its own, because what glibc
-keeps of freed memory is a matter of the process; the processes take turns, so that a drift of the machine's speed
-affects all alike, and medians over the rounds are reported.
+own thresholds, PyTorch's teacher, and threads of OpenMP that slept at once; `now` is what a run does on this processor.
+`0.1-spinning` is version 0.1 with OpenMP's own policy, as a script of one's own would have it. Each setting has a
+process of its own, because memory and threads are matters of the process; the processes take turns, so that a drift of
+the machine's speed affects all alike, and medians over the rounds are reported.
 
 The floor of a piece is the larger of two times: its FLOPs at the rate of a large matrix product, and its bytes at the
 rate of a large copy, both measured here. The bytes are those of all layers' outputs, written and read once in the
-forward pass and twice in the backward pass, which a chain of fused layers could undercut.
+forward pass and twice in the backward pass, which a chain of fused layers, such as OpenVINO's, undercuts.
 
 On a machine that does other things, `--processor-time` with one thread (`OMP_NUM_THREADS=1`) counts the seconds that
 the process computed, instead of those that went by.
@@ -25,12 +26,14 @@ import argparse
 import json
 import math
 import multiprocessing
+import os
+import random
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,15 +52,23 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from nndistill.freed_memory import keep_freed_memory
+from nndistill.idle_threads import idle_threads_sleep
 from nndistill.methods import build_method
 from nndistill.nnunet.training.precision import LossInFloat32, choose_precision, computing_in, measure_bfloat16
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.nnunet.training.stock_settings import stock_settings
 from nndistill.runtime.machine import describe_machine
 from nndistill.taps import TappedNetwork, nnunet_taps
+from nndistill.teacher_engines import TorchEngine
+from nndistill.teacher_engines.choice import ChosenEngine, Wanted
 from on_device import described
 
 BATCH = 2
+
+BATCHES = 1000
+"""Of the training whose step this is; a run looks for a faster engine if it has enough batches."""
+
+THREADS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 @dataclass(frozen=True)
@@ -125,20 +136,27 @@ class Setting:
 
     Args:
         precision: As in a recipe.
+        engine: As in `--teacher-engine`; on a GPU, PyTorch computes the teacher.
         keeps_memory: Whether glibc keeps what is freed.
+        threads: Variables for OpenMP's threads.
         channels_last: Whether both networks run with channels last in memory.
         fused_optimiser: Whether the optimiser updates all weights in one kernel.
     """
 
     precision: str = "auto"
+    engine: Wanted = "auto"
     keeps_memory: bool = True
+    threads: Mapping[str, str] = field(default_factory=lambda: idle_threads_sleep({}))
     channels_last: bool = False
     fused_optimiser: bool = False
 
 
 SETTINGS = {
-    "0.1": Setting(precision="float32", keeps_memory=False),
+    "0.1": Setting(precision="float32", engine="torch", keeps_memory=False, threads={"OMP_WAIT_POLICY": "PASSIVE"}),
+    "0.1-spinning": Setting(precision="float32", engine="torch", keeps_memory=False, threads={}),
     "now": Setting(),
+    "pytorch-teacher": Setting(engine="torch"),
+    "spinning": Setting(threads={}),
     "float32": Setting(precision="float32"),
     "bfloat16": Setting(precision="bfloat16"),
     "channels-last": Setting(channels_last=True),
@@ -178,7 +196,9 @@ class Step:
         teacher = network(task, task.teacher, deep_supervision=False).to(device, memory_format=layout)
         teacher.eval().requires_grad_(False)
         self.student = TappedNetwork(student, nnunet_taps(student).only({"encoder"}))
-        self.teacher = TappedNetwork(teacher, nnunet_taps(teacher).only({"encoder"}))
+        in_pytorch = TorchEngine(teacher, nnunet_taps(teacher).only({"encoder"}))
+        on_cpu = device.type == "cpu"
+        self.teacher = ChosenEngine(in_pytorch, wanted=setting.engine, batches=BATCHES) if on_cpu else in_pytorch
         self.method = build_method("dcd", student_channels=task.student, teacher_channels=task.teacher).to(device)
         self.parameters = [*student.parameters(), *self.method.parameters()]
         self.optimizer = torch.optim.SGD(
@@ -194,6 +214,7 @@ class Step:
         ).precision
         self.batch = _augmented(task) if task.augmented else _made_once(task)
         self.layout = layout
+        self.steps = 0
 
     def run(self) -> dict[str, float]:
         """Compute one step; returns the seconds of its pieces, and what the system did meanwhile."""
@@ -208,6 +229,9 @@ class Step:
                 torch.cuda.synchronize()
             seconds[piece] = self.clock() - start
 
+        self.steps += 1
+        for seed in (random.seed, np.random.seed, torch.manual_seed):
+            seed(self.steps)  # what augmentation does takes very different times: the same for every setting
         with timed("augmentation"):
             x, targets = self.batch()
         x, targets = x.to(self.device, memory_format=self.layout), [target.to(self.device) for target in targets]
@@ -216,7 +240,7 @@ class Step:
             with timed("student, forward"):
                 output, ours = self.student(x)
             with timed("teacher's encoder"), torch.no_grad():
-                theirs = self.teacher.run_for_taps(x)
+                theirs = self.teacher(x)
             with timed("segmentation loss"):
                 segmentation = self.loss(output, targets)
             with timed("projection and φ"):
@@ -331,7 +355,8 @@ def work(
         step = Step(setting, task, device, clock)
         for _ in range(2):
             step.run()
-        connection.send(step.precision)
+        engine = step.teacher.name
+        connection.send((step.precision, engine))
         while connection.recv():
             connection.send(step.run())
 
@@ -341,15 +366,18 @@ def measure(
 ) -> dict[str, dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
     processes = {}
+    measured: dict[str, dict[str, Any]] = {}
     for name in names:
         ours, theirs = context.Pipe()
+        for variable in THREADS:
+            os.environ.pop(variable, None)
+        os.environ.update(SETTINGS[name].threads)  # read when the process loads OpenMP
         process = context.Process(target=work, args=(theirs, SETTINGS[name], task, device, clock), daemon=True)
         process.start()
         processes[name] = (ours, process)
-    measured = {
-        name: {"setting": asdict(SETTINGS[name]), "precision": connection.recv(), "steps": []}
-        for name, (connection, _) in processes.items()
-    }
+        # Its choices are measured, so the next process waits for them.
+        precision, engine = ours.recv()
+        measured[name] = {"setting": asdict(SETTINGS[name]), "precision": precision, "engine": engine, "steps": []}
     for _ in range(rounds):
         for name, (connection, _) in processes.items():
             connection.send(True)
@@ -368,7 +396,7 @@ def measure(
 def show(measured: dict[str, dict[str, Any]], *, task: str, rounds: int, device: torch.device) -> None:
     table = Table("piece", title=f"One training step of {task}, {described(device)}, median of {rounds}")
     for name, result in measured.items():
-        table.add_column(f"{name} ({result['precision']})", justify="right")
+        table.add_column(f"{name} ({result['precision']}, {result['engine']})", justify="right")
         table.add_column("floor", justify="right")
     for piece in (*PIECES, "whole step"):
         cells = [(f"{r['median'][piece]:.3f}", _number(r["floor"].get(piece))) for r in measured.values()]

@@ -13,11 +13,12 @@ import torch
 from hypothesis import settings
 
 from nndistill.cli import main
+from nndistill.idle_threads import idle_threads_sleep
 
 pytest_plugins = ["trained_world", "small_exports", "nifti_files", "small_challenges", "small_studies", "extensions"]
 
 # One process at a time trains here, and threads that spin while they wait slow down whatever else runs on the machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.update(idle_threads_sleep(os.environ))
 # Each process that nnU-Net starts for a handful of small cases takes ten seconds to import it. In a test's own process
 # threads work instead of pools; the commands that tests start have nnU-Net's processes.
 os.environ.setdefault("nnUNet_def_n_proc", "1")

@@ -268,12 +268,14 @@ def test_what_the_process_prints_stays_in_it_unless_it_fails(onnx, case, monkeyp
 
 
 def test_idle_threads_of_the_process_sleep_unless_the_user_decides(onnx, case, monkeypatch):
-    for given, used in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for given, used, looks in ((None, "PASSIVE", "5000"), ("ACTIVE", "ACTIVE", None)):
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
         if given:
             monkeypatch.setenv("OMP_WAIT_POLICY", given)
         with MeasuredModel(onnx, case, backend="onnxruntime") as model:
             assert model._run(os.getenv, "OMP_WAIT_POLICY") == used
+            assert model._run(os.getenv, "GOMP_SPINCOUNT") == looks
         assert os.environ.get("OMP_WAIT_POLICY") == given
 
 

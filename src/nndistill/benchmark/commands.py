@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import UserError
+from ..idle_threads import idle_threads_sleep
 from ..runtime.cases import InputCase
 from .candidates import Candidate
 from .measured_command import MeasuredCommand, measure_command
@@ -152,8 +154,8 @@ class _CommandRuns:
         shutil.rmtree(self.output, ignore_errors=True)
         command = self.command
         line = [*command.arguments, *command.input, str(input), *command.output, str(self.output)]
-        # Threads that spin while they wait would make stock nnU-Net slower than it is.
-        self.made.append(measure_command(line, environment={"OMP_WAIT_POLICY": "PASSIVE"}))
+        # Stock nnU-Net sets nothing of this; it is measured under the same conditions as our own commands.
+        self.made.append(measure_command(line, environment=idle_threads_sleep(os.environ)))
 
 
 def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | Sequence[str] | None) -> Command:

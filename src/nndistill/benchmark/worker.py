@@ -23,6 +23,7 @@ from types import ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import UserError
+from ..idle_threads import idle_threads_sleep
 from ..runtime.cases import InputCase
 from ..runtime.formats import RUNTIMES
 
@@ -155,7 +156,7 @@ def _prepare_process(printed: Path) -> None:
     with printed.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by a runtime's libraries when they are loaded
+    os.environ.update(idle_threads_sleep(os.environ))  # read by a runtime's libraries when they are loaded
 
 
 def _load(model: Path, input: Path, backend: str | None, device: str, fold: str | Sequence[str] | None) -> ModelAndCase:

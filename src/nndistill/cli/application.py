@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from typer.core import TyperGroup
 
 from ..errors import UserError
+from ..idle_threads import idle_threads_sleep
 from ..progress import console
 from .commands.benchmark import benchmark
 from .commands.compare import compare
@@ -87,8 +88,7 @@ _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Cl
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line. The exit status is 0 if it is done, 2 after a user's mistake, 1 after a fault of ours."""
-    # Threads that spin while they wait slow down whatever else runs. PyTorch reads this when it is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update(idle_threads_sleep(os.environ))
     _show_warnings()
     arguments = _one_value_per_option(sys.argv[1:] if argv is None else argv)
     try:

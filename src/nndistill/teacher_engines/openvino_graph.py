@@ -9,12 +9,14 @@ import openvino
 import torch
 from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+from openvino.preprocess import PrePostProcessor
 from torch import Tensor, nn
 
 from ..suppress_output import suppress_output, suppress_warnings
 
 Precision = Literal["float32", "bfloat16"]
 
+ELEMENT_TYPES = {"float32": openvino.Type.f32, "bfloat16": openvino.Type.bf16}
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -38,16 +40,23 @@ def convert(network: nn.Module, example: Tensor) -> openvino.Model:
     return model
 
 
-def make_ready(model: openvino.Model, shape: Sequence[int], *, precision: Precision) -> openvino.InferRequest:
+def make_ready(
+    model: openvino.Model, shape: Sequence[int], *, precision: Precision, outputs: Precision = "float32"
+) -> openvino.InferRequest:
     """Compile a graph for batches of one size, which is faster than any size, with as many threads as PyTorch.
 
     Args:
         model: The graph; it is not changed.
         shape: Of a batch, `(B, C, D, H, W)`.
         precision: In which it computes; see `computes_bfloat16`.
+        outputs: The type of what it returns.
     """
     fixed = model.clone()
     fixed.reshape(tuple(shape))
+    converted = PrePostProcessor(fixed)
+    for place in range(len(fixed.outputs)):
+        converted.output(place).tensor().set_element_type(ELEMENT_TYPES[outputs])
+    fixed = converted.build()
     settings: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],

@@ -233,14 +233,14 @@ def _tiles(x: Tensor) -> list[tuple[slice, slice]]:
     samples, channels, voxels = x.shape
     if not x.numel():
         return []
-    if works_in_cache(x.device):
-        several, one = max(TILE_CHANNELS, TILE_ELEMENTS // voxels), 1
-    else:
-        several, one = channels, max(1, TILE_ELEMENTS_ELSEWHERE // (channels * voxels))
+    in_cache = works_in_cache(x.device)
+    elements = TILE_ELEMENTS if in_cache else TILE_ELEMENTS_ELSEWHERE
+    many = min(channels, max(TILE_CHANNELS, elements // voxels)) if in_cache else channels
+    several = max(1, elements // (channels * voxels))
     return [
-        (slice(b, min(b + one, samples)), slice(c, min(c + several, channels)))
-        for b in range(0, samples, one)
-        for c in range(0, channels, several)
+        (slice(b, min(b + several, samples)), slice(c, min(c + many, channels)))
+        for b in range(0, samples, several)
+        for c in range(0, channels, many)
     ]
 
 
