@@ -234,6 +234,7 @@ def test_names_tell_shapes_apart():
         ({"stages": 5}, "stages", "a student of 5 stages is not possible: the teacher has 4"),
         ({"stages": 3, "features": [2, 2, 2, 2]}, ("features", "stages"), "those of 4 stages, .* is to have 3"),
         ({"features": [2] * 5}, "features", "the student has 5 stages and the teacher 4"),
+        ({"features": [2] * 4, "reduction": 2}, ("features", "reduction"), "2 2 2 2 and as a reduction of 2; leave"),
         ({"blocks": [1, 2]}, "blocks", "the blocks 1 2 do not fit a student of 4 stages"),
         ({"blocks": [1] * 4, "stages": 3}, "blocks", "the blocks 1 1 1 1 do not fit a student of 3 stages"),
         ({"blocks": [1, 0, 1, 1]}, "blocks", "give a positive number"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -12,7 +13,7 @@ from torch.optim import SGD, AdamW
 
 from nndistill.errors import UnknownName, UserError
 from nndistill.recipes import load_recipe, recipe_names
-from nndistill.recipes.recipe import CosineRamp
+from nndistill.recipes.recipe import Adamw, CosineRamp
 
 
 def test_paper_recipe_is_the_papers():
@@ -34,6 +35,24 @@ def test_quick_recipe_is_adamw_without_mirroring():
     assert isinstance(recipe.optimizer.build(nn.Linear(1, 1).parameters()), AdamW)
     assert recipe.optimizer.learning_rate == 1e-3
     assert not recipe.mirroring
+
+
+def test_adamw_takes_the_same_steps_as_pytorchs_plain_loop():
+    torch.manual_seed(0)
+    ours, plain = nn.Linear(30, 20), nn.Linear(30, 20)
+    plain.load_state_dict(ours.state_dict())
+    optimizers = (
+        Adamw(name="adamw", learning_rate=1e-2).build(ours.parameters()),
+        AdamW(plain.parameters(), lr=1e-2, weight_decay=1e-2, foreach=False),
+    )
+    for _ in range(20):
+        x = torch.randn(4, 30)
+        for network, optimizer in zip((ours, plain), optimizers, strict=True):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(ours.weight, plain.weight, rtol=1e-5, atol=1e-6)
+    assert optimizers[0].defaults["fused"]
 
 
 def test_every_shipped_recipe_loads():

@@ -13,9 +13,11 @@ import psutil
 import pytest
 import yaml
 
+from nndistill.files import write_json
 from nndistill.study import load_study, workflow
 from nndistill.study.init import write_study
 from nndistill.study.places import StudyPlaces
+from nndistill.study.runs import study_runs
 from processes import kill_with_children, wait_until
 from small_studies import metrics_of, run_study
 from trained_world import World
@@ -98,14 +100,18 @@ def test_a_study_that_is_killed_ends_with_the_same_numbers(world: World, study_f
 def test_a_run_that_fails_does_not_stop_the_others(world: World, study_file: Path) -> None:
     content = yaml.safe_load(study_file.read_text())
     content["methods"] = {"none": {}, "dcd": {"options": {"wavelet": "db4", "level": 1}, "changes": {}}}
-    content["students"] = {"good": {"reduction": 4}, "bad": {"features": [3, 5]}}
+    content["students"] = {"good": {"reduction": 4}, "bad": {"reduction": 2}}
     study_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    for run in study_runs(load_study(study_file), folder=study_file.parent):
+        if run.student == "bad":  # another program's plans have the name of its training
+            write_json(world.preprocessed / f"study_{run.name}_{run.training_digest[:8]}.json", {"plans_name": "other"})
 
     out, err = (process := run_study(study_file, world)).communicate(timeout=600)
 
     assert process.returncode == 2
     assert "none_good_f0_s0" in metrics_of(study_file)
     assert "none_bad_f0_s0: " in err
+    assert "holds nnU-Net's own plans" in err
     assert "dcd_bad_f0_s0: " in err
     assert "runs have no result" in err
     assert "Next:" in out

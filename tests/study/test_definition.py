@@ -55,6 +55,7 @@ from nndistill.study.init import study_names
         ({"methods": {"dcd": {"weight": 0, "unlabelled": {"images": "scans"}}}}, "which does not count here"),
         ({"methods": {"ifvd": {"unlabelled": {"images": "scans"}}}}, "ifvd compares class by class"),
         ({"students": {"s": {"architecture": "primus"}}}, "students.s.architecture"),
+        ({"students": {"s": {"features": [8, 16], "reduction": 2}}}, "has features and a reduction; leave one of"),
     ],
 )
 def test_mistakes_are_one_sentence(nndistill, tmp_path: Path, keys: dict[str, object], words: str) -> None:

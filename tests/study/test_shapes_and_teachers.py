@@ -12,8 +12,9 @@ import yaml
 from made_studies import write_study_file
 from nndistill.errors import UserError
 from nndistill.study import load_study
-from nndistill.study.data import prepare_data
+from nndistill.study.job import carry_out
 from nndistill.study.needed_data import refuse_missing_teachers
+from nndistill.study.places import DATA, StudyPlaces
 from small_studies import plans_of
 from trained_world import World
 
@@ -93,11 +94,11 @@ def test_a_student_that_no_teacher_can_have_is_a_sentence_before_any_training(
     file = changed(study_file, teachers={"teacher": teacher or given}, students={"good": {}, "odd": student})
 
     with pytest.raises(UserError, match=f"student odd of teacher teacher: {words}"):
-        prepare_data(load_study(file), folder=file.parent)
+        carry_out(load_study(file), StudyPlaces(file), DATA)
 
 
 def test_a_case_that_no_fold_can_teach_is_a_sentence_before_any_training(in_workspace: World, study_file: Path) -> None:
     file = changed(study_file, methods={"none": {}, "fair": {"method": "dcd", "teacher_fold": "out-of-fold"}})
 
     with pytest.raises(UserError, match=r"method fair: .* has no checkpoint of fold 1, 2, 3, 4, which alone can teach"):
-        prepare_data(load_study(file), folder=file.parent)
+        carry_out(load_study(file), StudyPlaces(file), DATA)

@@ -115,6 +115,8 @@ def test_bfloat16_is_as_far_from_float32_as_bfloat16_is(converted):
     reduced = OpenVinoEngine(engine._model, teacher.tapped.taps, precision="bfloat16")
     x = _x()
     assert all(1e-4 < difference < 0.1 for difference in relative_differences(teacher(x), reduced(x)))
+    assert {output.dtype for output in outputs_of(reduced(x))} == {torch.bfloat16}
+    assert {output.dtype for output in outputs_of(engine(x))} == {torch.float32}
 
 
 @pytest.mark.parametrize("needs", [{"encoder"}, {"decoder"}, {"logits"}, EVERYTHING])

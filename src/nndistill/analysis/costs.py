@@ -29,7 +29,7 @@ def network_costs(
     plans_or_model: Path,
     *,
     configuration: str | None = None,
-    reduction: int = 4,
+    reduction: int | None = None,
     features: Sequence[int] | None = None,
     stages: int | None = None,
     blocks: Sequence[int] | None = None,
@@ -41,7 +41,7 @@ def network_costs(
         plans_or_model: A plans file with a `dataset.json` next to it, or a model folder.
         configuration: Name of a configuration; default: the one that a model folder was trained with, or in a plans
             file `3d_fullres`, or else the first that needs no other.
-        reduction: Factor by which the student's channels are reduced, r of the paper.
+        reduction: Factor by which the student's channels are reduced, r of the paper. Default: 4, without `features`.
         features: Channels of each student stage, instead of `reduction`.
         stages: As in `nndistill.prepare_student`, and so are the next two.
         blocks: Of each encoder stage.

@@ -10,13 +10,16 @@ from ..errors import UserError
 from .architecture import FEWEST_STAGES, Architecture
 from .plans import derive_plans, features_per_stage, reduced_features
 
+REDUCTION = 4
+"""By which the teacher's channels are divided if nothing else is said."""
+
 
 @dataclass(frozen=True)
 class StudentShape:
     """What a student has instead of what its teacher has.
 
     Args:
-        reduction: The paper's r, by which the teacher's channels are divided.
+        reduction: The paper's r, by which the teacher's channels are divided. Default: 4, without `features`.
         features: Channels of each stage, instead of `reduction`; fewer entries than the teacher's stages leave out the
             deepest ones.
         stages: Number of stages; the teacher's deepest ones are left out. Default: all of them.
@@ -25,11 +28,16 @@ class StudentShape:
         architecture: `teacher`, or `plain` for a network without residual connections.
     """
 
-    reduction: int = 4
+    reduction: int | None = None
     features: Sequence[int] | None = None
     stages: int | None = None
     blocks: Sequence[int] | None = None
     architecture: Architecture = "teacher"
+
+    @property
+    def divisor(self) -> int:
+        """The reduction, or the default one."""
+        return REDUCTION if self.reduction is None else self.reduction
 
     @property
     def name(self) -> str:
@@ -41,7 +49,7 @@ class StudentShape:
             >>> StudentShape(features=[8, 16, 32], blocks=[1, 2, 2], architecture="plain").name
             'f8-16-32_blocks1-2-2_plain'
         """
-        words = [f"f{_joined(self.features)}" if self.features else f"r{self.reduction}"]
+        words = [f"f{_joined(self.features)}" if self.features else f"r{self.divisor}"]
         words += [f"stages{self.stages}"] if self.stages else []
         words += [f"blocks{_joined(self.blocks)}"] if self.blocks else []
         words += [self.architecture] if self.architecture != "teacher" else []
@@ -76,7 +84,13 @@ class StudentShape:
                 option="stages",
             )
         if not self.features:
-            return reduced_features(teacher, self.reduction)[: self.stages]
+            return reduced_features(teacher, self.divisor)[: self.stages]
+        if self.reduction is not None:
+            raise UserError(
+                f"the student's channels are given twice, as the features {_joined(self.features, ' ')} and as a "
+                f"reduction of {self.reduction}; leave one of them out.",
+                option=("features", "reduction"),
+            )
         if len(self.features) != (self.stages or len(self.features)):
             raise UserError(
                 f"the features {_joined(self.features, ' ')} are those of {len(self.features)} stages, and the student "

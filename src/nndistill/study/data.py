@@ -19,7 +19,6 @@ from ..nnunet.data.stored_folds import SPLIT, stored_folds
 from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder
 from .definition import Pilot, Study
 from .needed_data import refuse_missing_images, refuse_unknown_folds
-from .possible_students import refuse_impossible_students, refuse_untaught_cases
 
 PHANTOM_ID = 900
 
@@ -35,9 +34,8 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         The plans file of the planner.
 
     Raises:
-        UserError: There is no such data set, it does not have the folds that the study names, there are no unlabelled
-            images where a row names them, a student cannot be made of its teacher, or a training case cannot be taught
-            as a row says.
+        UserError: There is no such data set, it does not have the folds that the study names, or there are no
+            unlabelled images where a row names them.
     """
     refuse_missing_images(study, folder=folder)
     if study.phantom is not None:
@@ -61,8 +59,6 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         pilot_fold(study, folder=folder)
         folds = stored_folds(preprocessed_folder() / dataset) or []
     refuse_unknown_folds(study, dataset, len(folds))
-    refuse_untaught_cases(study, folder=folder, data=plans_file.parent)
-    refuse_impossible_students(study, folder=folder, plans_file=plans_file)
     return plans_file
 
 

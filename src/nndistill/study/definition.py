@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..recipes import Recipe, load_recipe
 from ..validation import Strict
@@ -47,7 +47,7 @@ class StudyStudent(Strict):
 
     Args:
         reduction: By which the teacher's channels are divided.
-        features: Channels of each stage instead.
+        features: Channels of each stage, instead of a reduction.
         init: What its weights start from.
         stages: Number of stages. Default: the teacher's.
         blocks: Blocks of each encoder stage, or one number for all stages. Default: the teacher's.
@@ -60,6 +60,18 @@ class StudyStudent(Strict):
     stages: int | None = None
     blocks: list[int] | None = Field(default=None, min_length=1)
     architecture: Literal["teacher", "plain"] = "teacher"
+
+    @model_validator(mode="after")
+    def _one_width(self) -> StudyStudent:
+        if self.features and "reduction" in self.model_fields_set:
+            raise ValueError("has features and a reduction; leave one of them out")
+        return self
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What differs from the teacher's network, as `StudentShape` names it."""
+        values = self.model_dump(exclude={"init"})
+        return values | ({"reduction": None} if self.features else {})
 
 
 class StudyUnlabelled(Strict):

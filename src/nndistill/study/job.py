@@ -29,6 +29,7 @@ from ..runtime.machine import describe_machine
 from .data import pilot_fold, prepare_data, study_dataset
 from .definition import Study, TestCases
 from .places import DATA, StudyPlaces
+from .possible_students import refuse_impossible_students, refuse_untaught_cases
 from .results import RunResult, keep_result, read_results
 from .runs import StudyRun, run_of, study_runs
 from .status import this_process
@@ -60,7 +61,7 @@ def carry_out(
     """
     with _state(places, name):
         if name == DATA:
-            made_by_first(lambda: prepare_data(study, folder=places.folder))
+            made_by_first(lambda: _prepare(study, folder=places.folder))
             return
         runs = study_runs(study, folder=places.folder)
         run = run_of(runs, name)
@@ -82,6 +83,13 @@ def carry_out(
             on_validation=on_validation,
         )
         made_by_first(lambda: job.keep(trained.model_folder))
+
+
+def _prepare(study: Study, *, folder: Path) -> None:
+    """The first job: the data, and whether every training can be made of them, before any begins."""
+    plans_file = prepare_data(study, folder=folder)
+    refuse_untaught_cases(study, folder=folder, data=plans_file.parent)
+    refuse_impossible_students(study, folder=folder, plans_file=plans_file)
 
 
 class _Job:
@@ -143,12 +151,8 @@ class _Job:
             recipe=self.study.student_recipe(
                 self.run.method, self.run.seed, folder=self.places.folder, weight=self.weight
             ),
-            reduction=student.reduction,
-            features=student.features,
             init=student.init,
-            stages=student.stages,
-            blocks=student.blocks,
-            architecture=student.architecture,
+            **student.shape,
             teacher_fold=_named_folds(row.teacher_fold),
             teachers=row.teachers,
             dataset=study_dataset(self.study),

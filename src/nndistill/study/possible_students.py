@@ -82,7 +82,7 @@ def _network(teacher: StudyTeacher, folder: Path, plans_file: Path) -> tuple[dic
 def _refuse_impossible(
     student: StudyStudent, plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]
 ) -> None:
-    shape = StudentShape(**student.model_dump(exclude={"init"}))
+    shape = StudentShape(**student.shape)
     derived = shape.derived_plans(plans, configuration, name="student")
     if student.init == "teacher":
         with torch.device("meta"):  # only their layers are compared

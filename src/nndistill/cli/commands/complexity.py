@@ -41,7 +41,7 @@ def complexity(
     from ...analysis.costs import candidate_costs
     from ...nnunet.student_shape import StudentShape
 
-    divisors = reduction if reduction and not features else [4]
+    divisors: list[int | None] = [*reduction] if reduction else [None]
     depths: list[int | None] = [*stages] if stages else [None]
     kinds = cast("list[Architecture]", architecture or ["teacher"])  # others are refused where plans are derived
     candidates = {

@@ -86,7 +86,9 @@ def distill(
             "kept, above 0 and at most 10."
         ),
     ] = None,
-    reduction: Annotated[int, typer.Option(help="Number by which the teacher's channels are divided.")] = 4,
+    reduction: Annotated[
+        int | None, typer.Option(help="Number by which the teacher's channels are divided. Default: 4.")
+    ] = None,
     features: Features = None,
     stages: Annotated[
         int | None,

@@ -37,7 +37,7 @@ def prepare_student(
     *,
     fold: str,
     recipe: Recipe | str | Path,
-    reduction: int = 4,
+    reduction: int | None = None,
     features: Sequence[int] | None = None,
     stages: int | None = None,
     blocks: Sequence[int] | None = None,
@@ -63,7 +63,7 @@ def prepare_student(
         teacher_folder: A stock nnU-Net model folder.
         fold: Fold whose training cases the student sees: `0` to `4`, or `all`.
         recipe: How to train, and with which method; a name or a YAML file is loaded.
-        reduction: The paper's r, by which the teacher's channels are divided.
+        reduction: The paper's r, by which the teacher's channels are divided. Default: 4, without `features`.
         features: Channels of each student stage, instead of `reduction`.
         stages: Number of student stages; the teacher's deepest ones are left out. Default: all.
         blocks: Residual blocks of each encoder stage, or convolutions if the student is plain; or one number for all
