@@ -16,6 +16,7 @@ from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.teacher_engine import teacher_engine
 from nndistill.teacher_engines import CompiledEncoderEngine, TorchEngine
 from nndistill.teacher_engines.choice import UNDECIDED
+from nndistill.teacher_engines.openvino import computes_bfloat16
 from tiny import TINY
 
 
@@ -50,7 +51,17 @@ def _without_openvino(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_resumed_training_keeps_openvino_and_its_bits(distill, folder, world, monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "engine"),
+    [
+        ("float32", "openvino"),
+        pytest.param(
+            *("bfloat16", "openvino-bfloat16"),
+            marks=pytest.mark.skipif(not computes_bfloat16(), reason="this processor has no bfloat16"),
+        ),
+    ],
+)
+def test_resumed_training_keeps_openvino_and_its_bits(distill, folder, world, monkeypatch, precision, engine):
     """The uninterrupted training finds what the interrupted one converted."""
     begin = nnUNetTrainerDistill.on_train_epoch_start
 
@@ -59,13 +70,13 @@ def test_resumed_training_keeps_openvino_and_its_bits(distill, folder, world, mo
             raise KeyboardInterrupt
         begin(trainer)
 
-    asked = ["--teacher-engine", "openvino"]
+    asked = ["--teacher-engine", "openvino", "--precision", precision]
     with monkeypatch.context() as patch:
         patch.setattr(nnUNetTrainerDistill, "on_train_epoch_start", begin_the_first_epoch_only)
         assert distill("stopped", *asked).status == 130
     latest = read_checkpoint(folder("stopped") / "checkpoint_latest.pth")
-    assert latest[KEY]["teacher_engine"] == "openvino"
-    assert "the teacher is computed by OpenVINO in float32" in _log(folder("stopped"))
+    assert latest[KEY]["teacher_engine"] == engine
+    assert f"the teacher is computed by OpenVINO in {precision}" in _log(folder("stopped"))
     assert "encoder.stages.2" in _log(folder("stopped"))
     (converted,) = (world.teacher / "fold_0").glob("teacher_openvino_*")
     written = (converted / "model.bin").stat().st_mtime_ns
@@ -74,7 +85,7 @@ def test_resumed_training_keeps_openvino_and_its_bits(distill, folder, world, mo
         _without_openvino(patch)
         refused = distill("stopped", *asked, "--resume")
     assert refused.status == 2
-    assert "begun with its teacher computed by OpenVINO in float32, but OpenVINO is not installed" in refused.err
+    assert f"begun with its teacher computed by OpenVINO in {precision}, but OpenVINO is not installed" in refused.err
 
     resumed = distill("stopped", *asked, "--resume")
     assert resumed.status == 0, resumed.err
@@ -107,7 +118,7 @@ def test_openvino_that_is_missing_is_a_sentence_and_the_training_goes_on(distill
 
 @pytest.mark.slow
 def test_freekd_learns_in_pytorch_and_trains_with_openvino(distill, folder):
-    options = ["--method", "freekd+logits", "--option", "freekd.prompt_iterations=2"]
+    options = ["--method", "freekd+logits", "--option", "freekd.prompt_iterations=2", "--precision", "float32"]
     result = distill("tried", *options, "--teacher-engine", "openvino", epochs=1)
     assert result.status == 0, result.err
     assert _final(folder("tried"))[KEY]["teacher_engine"] == "openvino"
