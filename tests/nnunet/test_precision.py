@@ -306,6 +306,12 @@ def test_measuring_leaves_no_trace():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_a_step_that_another_program_slows_does_not_decide(monkeypatch):
+    seconds = {"float32": iter([9.0, *[0.4] * 99]), "bfloat16": iter([9.0, 2.0, *[0.1] * 99])}
+    monkeypatch.setattr(precision, "_seconds_per_step", lambda network, image, wanted: next(seconds[wanted]))
+    assert measure_bfloat16(residual_unet([4, 8]), channels=1, patch_size=[16, 16, 12]) == pytest.approx(4)
+
+
 @pytest.mark.parametrize(
     ("strides", "patch", "small"),
     [

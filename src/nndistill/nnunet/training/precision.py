@@ -25,7 +25,7 @@ PAYS = 1.25
 """How many times as fast as float32 bfloat16 has to be for a run to take it without being asked."""
 
 CLEAR = 2.0
-"""A ratio that needs no second measurement."""
+"""A ratio that needs no second measurement. A small one does: any other program can make a single step slow."""
 
 WITH_BFLOAT16 = ("cpu", "cuda")
 """Types of devices on which a network can be trained in bfloat16."""
@@ -193,7 +193,7 @@ def measure_bfloat16(network: nn.Module, *, channels: int, patch_size: Sequence[
             if len(seconds["float32"]) == 1:  # which is slower, because everything is done for the first time
                 continue
             speed = min(seconds["float32"][1:]) / min(seconds["bfloat16"][1:])
-            if not 1 / CLEAR < speed < CLEAR or time.perf_counter() > end:
+            if speed > CLEAR or time.perf_counter() > end:
                 return speed
 
 
