@@ -88,7 +88,7 @@ _UsageError: Any = typer.BadParameter.__base__  # of Click, or of the copy of Cl
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line. The exit status is 0 if it is done, 2 after a user's mistake, 1 after a fault of ours."""
-    os.environ.update(idle_threads_sleep(os.environ))
+    os.environ.update(idle_threads_sleep(os.environ))  # read when PyTorch is imported
     _show_warnings()
     arguments = _one_value_per_option(sys.argv[1:] if argv is None else argv)
     try:
