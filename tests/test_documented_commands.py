@@ -62,7 +62,8 @@ def test_the_reference_has_every_command_and_option_of_the_command_line():
     text = runpy.run_path(str(REPOSITORY / "docs" / "command_list.py"))["reference"]()
     sections = {part.partition("`")[0]: part for part in f"\n{text}".split("\n## `")[1:]}
     assert {"distill", "prepare brats2024", "study run"} <= set(sections)
-    assert "| `--reduction` | `4` | " in sections["distill"]
+    assert "| `--reduction` | 4 | Number by which" in sections["distill"]
+    assert "| `--gpus` | `1` | " in sections["distill"]
     assert "cirkd, cwd, dcd" in sections["distill"]
     assert "| `--fold` | the only one | " in sections["predict"]
     for name, parameters in _every_command(typer.main.get_command(application.app)):
