@@ -68,7 +68,7 @@ BATCH = 2
 BATCHES = 1000
 """Of the training whose step this is; a run looks for a faster engine if it has enough batches."""
 
-THREADS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+THREADS = tuple(idle_threads_sleep({}))
 
 
 @dataclass(frozen=True)
@@ -355,8 +355,7 @@ def work(
         step = Step(setting, task, device, clock)
         for _ in range(2):
             step.run()
-        engine = step.teacher.name
-        connection.send((step.precision, engine))
+        connection.send((step.precision, step.teacher.name))
         while connection.recv():
             connection.send(step.run())
 

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from documented import REPOSITORY
 from nndistill.idle_threads import LOOKS, idle_threads_sleep
 
-NAMES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+NAMES = tuple(idle_threads_sleep({}))
 COMMAND = """
 import os, sys
 from nndistill.cli import application
@@ -33,6 +34,12 @@ def seen_by_the_command(environment: dict[str, str]) -> list[str]:
 
 def test_the_command_decides_before_pytorch_is_loaded() -> None:
     assert seen_by_the_command({}) == ["False", "PASSIVE", str(LOOKS)]
+
+
+def test_make_benchmark_measures_with_what_the_command_sets() -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for name, value in idle_threads_sleep({}).items():
+        assert f"benchmark: export {name} ?= {value}\n" in makefile
 
 
 @pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "7")])

@@ -88,8 +88,7 @@ def convert_teacher(engine: TorchEngine, example: Tensor) -> openvino.Model:
 
 def _shared(tensor: Tensor, precision: Precision) -> openvino.Tensor:
     """The memory of a tensor as OpenVINO's; NumPy, between the two, has no bfloat16."""
-    whole_numbers = {2: torch.int16, 4: torch.int32}[tensor.element_size()]
-    return openvino.Tensor(tensor.view(whole_numbers).numpy(), tensor.shape, ELEMENT_TYPES[precision])
+    return openvino.Tensor(tensor.view(torch.uint8).numpy(), tensor.shape, ELEMENT_TYPES[precision])
 
 
 class _Outputs(nn.Module):
