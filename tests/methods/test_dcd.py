@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from nndistill.errors import StageMismatch, UnknownName, UserError
 from nndistill.methods import DCD, Activations
+from nndistill.methods.parts.domain import Domain
 from nndistill.methods.parts.projected_distance import projected_distance
 from nndistill.wavelets import band_filter
 from nndistill.wavelets.band_filter import BandFilter
@@ -336,3 +339,41 @@ def test_mistakes_are_told_in_a_sentence(options, error, sentence) -> None:
 def test_unequal_sizes_are_refused() -> None:
     with pytest.raises(StageMismatch, match="unequal size at stage 0"):
         stage_loss(DCD([2], [4]), volume(1, 2, 8, 8, 8), volume(1, 4, 8, 8, 7))
+
+
+def test_decoders_are_compared_as_stages_are_all_but_the_coarsest() -> None:
+    method = DCD([2, 3, 4], [4, 6, 8], match="decoder").double()
+    students = [volume(1, 2, 8, 10, 12), volume(1, 3, 4, 5, 6)]
+    teachers = [volume(1, 4, 8, 10, 12, seed=1), volume(1, 6, 4, 5, 6, seed=2)]
+    apart = sum(
+        plain_loss(phi, s, t, "D", "symmetric") for phi, s, t in zip(method.phi, students, teachers, strict=True)
+    )
+    loss = method(Activations([], decoder=students), Activations([], decoder=teachers))
+    assert torch.allclose(loss, apart)
+    assert method.needs == {"decoder"}
+    assert method.source_weight is None
+
+
+@pytest.mark.parametrize("domain", ["spatial", "coefficients"])
+def test_logits_are_compared_as_they_are(domain: Domain) -> None:
+    method = DCD([2, 3], [4, 6], match="logits", mode="periodization", domain=domain).double()
+    student, teacher = volume(1, 3, 8, 8, 16).requires_grad_(), volume(1, 3, 8, 8, 16, seed=1)
+    reference = plain_loss(nn.Identity(), student, teacher, "D", "periodization")
+    loss = method(Activations([], logits=student), Activations([], logits=teacher))
+    assert torch.allclose(loss, reference)
+    for mine, expected in zip(
+        torch.autograd.grad(loss, [student]), torch.autograd.grad(reference, [student]), strict=True
+    ):
+        assert torch.allclose(mine, expected)
+    assert list(method.parameters()) == []
+
+
+@pytest.mark.parametrize("options", [{"loss_every": 2}, {"kernels": "triton"}])
+def test_what_saves_work_on_many_channels_is_refused_for_logits(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="of which logits have few"):
+        DCD([2], [4], match="logits", **options)
+
+
+def test_what_is_matched_has_one_of_three_names() -> None:
+    with pytest.raises(UnknownName, match="'bottleneck'"):
+        DCD([2], [4], match="bottleneck")  # type: ignore[arg-type]

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ..errors import UserError
+from ..errors import UnknownName, UserError
 from ..wavelets import SubbandProjection, wavedecn
 from ..wavelets.band_filter import LARGEST_DENSE_VOLUME
 from ..wavelets.subbands import pywavelets_key
 from ..wavelets.transform import working_precision
-from .base import StagewiseMethod
+from .base import Activations, StagewiseMethod
 from .parts.domain import Domain, checked_domain
 from .parts.fused.distance import fused_distance, refuse_unfit
 from .parts.kernels import Kernels, checked_kernels, refuse_where_triton_cannot_run
 from .parts.phi import CONVOLUTIONS
 from .parts.projected_distance import projected_distance
 from .parts.reductions import sum_over_channels
+from .parts.softening import matching_logits
 from .registry import register
+
+Match = Literal["encoder", "decoder", "logits"]
 
 
 @register
@@ -41,6 +45,9 @@ class DCD(StagewiseMethod):
             `"coefficients"` compares the coefficients themselves, its ablation. Both divide by the number of feature
             elements $N_i$, so that under periodization, where energy is preserved, they are the same number.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
+        match: `"encoder"` compares the encoder's stages, as the paper does; `"decoder"` the decoder's, which has all but
+            the coarsest; `"logits"` the networks' outputs as if they were one stage, without φ. Only the first has a
+            source weight.
         ndim: Number of dimensions of the networks, and of letters of a band.
         loss_every: 1 returns the loss as above. A larger number saves time: the value returned is that of every
             `loss_every`-th teacher channel alone, while the gradients stay those of all. For `domain="spatial"`.
@@ -50,11 +57,13 @@ class DCD(StagewiseMethod):
             Triton's interpreter and has not run on a GPU yet.
 
     Shape:
-        Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space; returns a scalar.
+        Stage `i` takes `(B, C_i, D_i, H_i, W_i)` from both networks, with equal sizes in space, or there are logits
+        `(B, classes, D, H, W)` of both; returns a scalar.
 
     Raises:
-        StageMismatch: The networks have different numbers of stages, or a stage's two features differ in space.
-        UnknownName: No such wavelet, mode, band or domain.
+        StageMismatch: The networks have different numbers of stages, or a stage's two features or the logits differ in
+            size.
+        UnknownName: No such wavelet, mode, band, domain or `match`.
         UserError: A size that PyWavelets refuses in this mode, an impossible `loss_every`, or `kernels="triton"` with
             an option or on a device that they do not support.
 
@@ -87,15 +96,33 @@ class DCD(StagewiseMethod):
         train_phi: bool = True,
         loss_every: int = 1,
         kernels: Kernels = "torch",
+        match: Match = "encoder",
         ndim: int = 3,
     ) -> None:
-        super().__init__(student_channels, teacher_channels, train_phi=train_phi, ndim=ndim)
+        if match not in get_args(Match):
+            raise UnknownName("value of match", str(match), get_args(Match))
+        stages = {"encoder": slice(None), "decoder": slice(-1), "logits": slice(0)}[match]
+        super().__init__(student_channels[stages], teacher_channels[stages], train_phi=train_phi, ndim=ndim)
+        self.needs = frozenset({match})
+        self.source_weight = DCD.source_weight if match == "encoder" else None
         self.domain = checked_domain(domain)
         self.loss_every = _checked_loss_every(loss_every, self.domain)
         self.projection = SubbandProjection(bands, wavelet=wavelet, level=level, mode=mode, ndim=ndim)
         self.kernels = checked_kernels(kernels)
         if self.kernels == "triton":
             refuse_unfit(self.projection.filter, domain=self.domain, loss_every=self.loss_every)
+        if match == "logits" and (self.loss_every > 1 or self.kernels == "triton"):
+            raise UserError(
+                "loss_every and kernels save work on the teacher's many channels, of which logits have few. Leave them "
+                "out with match=logits."
+            )
+
+    def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
+        if "logits" in self.needs:
+            return self.stage_loss(*matching_logits(student, teacher))
+        if "decoder" in self.needs:
+            student, teacher = Activations(student.decoder), Activations(teacher.decoder)
+        return super().forward(student, teacher, target)
 
     def projected_stage_loss(self, phi: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         if self.domain == "coefficients" or not isinstance(phi, CONVOLUTIONS):
