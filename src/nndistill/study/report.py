@@ -17,7 +17,9 @@ from ..reporting.metrics import METRICS, Metric
 from ..reporting.model_results import ReportedModel
 from ..reporting.page.sections_page import Section, write_sections_page
 from ..reporting.tables.table import Table
+from .batches_saved import batches_saved_table
 from .definition import Study, slug
+from .missed_labels import missed_label_table
 from .places import StudyPlaces
 from .results import RunResult, read_results
 from .rows import StudyRow, base_of, study_rows
@@ -59,25 +61,29 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     if not students:
         raise UserError(f"no student of the study {places.file} is done yet; `nndistill study run` trains them.")
     missing = [run.name for run in runs if run.name not in found]
-    comparisons = _comparisons(study, rows)
+    groups = _groups(study, rows)
+    comparisons = _comparisons(groups)
 
     models = [_reported(row) for row in rows]
     training = draw_training_curves(models)
     drawings = [training] if training else []
     results_tables = [results_table(rows, "overall", "Overall"), seed_table(rows), class_table(rows)]
+    missed = missed_label_table(groups, [row for row in rows if row.is_teacher])
     ablations = results_table(rows, "ablations", "Ablations")
     statistics = [
         table
         for base, differences in comparisons.items()
         if (table := difference_table(differences, base, name=_table_name(base, comparisons)))
     ]
-    budget, costs = budget_table(rows), cost_table(rows)
+    training_tables = [budget_table(rows), batches_saved_table(groups)]
+    costs = cost_table(rows)
     sections = [
         Section("summary", "Summary", sentences=_summary(study, rows, comparisons, missing)),
         Section("results", "Results", tables=[table for table in results_tables if table]),
         Section("ablations", "Ablations", tables=[ablations] if ablations else []),
         Section("statistics", "Method or seed?", tables=statistics),
-        Section("training", "Training", tables=[budget] if budget else [], drawings=drawings),
+        Section("missed", "Found and outlined", tables=[missed] if missed else []),
+        Section("training", "Training", tables=[table for table in training_tables if table], drawings=drawings),
         Section("costs", "Costs", tables=[costs]),
         Section("provenance", "How it was made", sentences=_provenance(list(found.values()))),
     ]
@@ -100,13 +106,18 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     return StudyReport(page, {table.name: table for table in tables}, missing)
 
 
-def _comparisons(study: Study, rows: Sequence[StudyRow]) -> dict[str, dict[Metric, pd.DataFrame]]:
-    """By the row that others are compared with: the differences in each metric."""
+def _groups(study: Study, rows: Sequence[StudyRow]) -> dict[str, list[StudyRow]]:
+    """The students' rows by the name of the row that they are compared with, where that is done."""
     by_name = {row.name: row for row in rows if not row.is_teacher}
     groups: dict[str, list[StudyRow]] = {}
     for row in by_name.values():
         if (base := base_of(study, row)) in by_name:
             groups.setdefault(base, []).append(row)
+    return groups
+
+
+def _comparisons(groups: Mapping[str, Sequence[StudyRow]]) -> dict[str, dict[Metric, pd.DataFrame]]:
+    """By the row that others are compared with: the differences in each metric."""
     return {
         base: {
             metric: differences_of_rows({row.name: row.metrics for row in members}, base, metric.column)

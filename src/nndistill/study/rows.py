@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,25 +44,27 @@ class StudyRow:
             frames.append(frame.assign(patient=known))
         return pd.concat(frames, ignore_index=True)
 
-    def by_seed(self, column: str, *, label: str | None = None, by_case: bool = False) -> dict[int, float]:
+    def by_seed(self, column: str, *, labels: Collection[str] | None = None, by_case: bool = False) -> dict[int, float]:
         """The value of each seed, over all its folds.
 
         Args:
             column: The metric.
-            label: A single label; default: all.
+            labels: Some labels; default: all.
             by_case: Mean of cases instead of mean of labels.
         """
         metrics = self.metrics
-        if label is not None:
-            metrics = metrics[metrics["label"].astype(str) == label]
+        if labels is not None:
+            metrics = metrics[metrics["label"].astype(str).isin(labels)]
         return {
             int(seed): _of_one_seed(metrics[metrics["seed"] == seed], column, by_case=by_case).value
             for seed in sorted(metrics["seed"].unique())
         }
 
-    def over_seeds(self, column: str, *, label: str | None = None, by_case: bool = False) -> tuple[float, float, int]:
+    def over_seeds(
+        self, column: str, *, labels: Collection[str] | None = None, by_case: bool = False
+    ) -> tuple[float, float, int]:
         """Mean and standard deviation of what `by_seed` gives, and the number of seeds."""
-        values = self.by_seed(column, label=label, by_case=by_case).values()
+        values = self.by_seed(column, labels=labels, by_case=by_case).values()
         defined = [value for value in values if np.isfinite(value)]
         if not defined:
             return np.nan, np.nan, 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite, nan
 
 import pandas as pd
@@ -83,7 +83,9 @@ def class_table(rows: Sequence[StudyRow]) -> Table:
             for label in labels
             for metric in METRICS
         ],
-        rows=[([row.name], [_cell(row, metric, label) for label in labels for metric in METRICS]) for row in rows],
+        rows=[
+            ([row.name], [_cell(row, metric, labels=[label]) for label in labels for metric in METRICS]) for row in rows
+        ],
     )
 
 
@@ -96,8 +98,8 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, n
     ]
     if not rows:
         return None
-    signed = [
-        Column(heading, write=_signed)
+    interval = [
+        Column(heading, write=signed)
         for heading in (
             "Difference",
             "95 % from",
@@ -116,7 +118,7 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, n
         stubs=["Metric", "Model"],
         columns=[
             Column(base, write="{:.3g}".format),
-            *signed,
+            *interval,
             Column("p, patients", write=p_text),
             Column("p, seeds", write=p_text),
             Column("Seeds"),
@@ -189,8 +191,8 @@ def cost_table(rows: Sequence[StudyRow]) -> Table:
     )
 
 
-def _cell(row: StudyRow, metric: Metric, label: str | None = None, *, by_case: bool = False) -> Cell:
-    value, spread, seeds = row.over_seeds(metric.column, label=label, by_case=by_case)
+def _cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None = None, by_case: bool = False) -> Cell:
+    value, spread, seeds = row.over_seeds(metric.column, labels=labels, by_case=by_case)
     return Cell(value, spread, None if row.is_teacher else seeds)
 
 
@@ -233,5 +235,6 @@ def _difference_cells(row: pd.Series[float], metric: Metric) -> list[Cell]:
     ]
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """Write a difference, such as `+0.012` or `−0.3`."""
     return f"{value:+.3g}".replace("-", "−")
