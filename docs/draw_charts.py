@@ -28,7 +28,9 @@ from nndistill.reporting.figures.chart import chart_looks, empty_chart
 REPOSITORY = Path(__file__).parents[1]
 FIGURES = Path(__file__).with_name("figures")
 STUDY = REPOSITORY / "studies" / "subcortical"
-DIFFERENCES = STUDY / "report" / "tables" / "differences.md"
+DIFFERENCES, MISSED, ABLATIONS = (
+    STUDY / "report" / "tables" / f"{name}.md" for name in ("differences", "missed", "ablations")
+)
 
 DARK, MIDDLE, LIGHT = "0.1", "0.5", "0.85"
 
@@ -139,7 +141,7 @@ def dice_of_methods() -> Figure:
     names = sorted(scores, key=lambda name: mean(dice for dice, _ in scores[name].values()))
     folds = max(folds for seeds in scores.values() for _, folds in seeds.values())
     with chart_looks():
-        figure = empty_chart(2.2)
+        figure = empty_chart(0.22 * len(names) + 0.5)
         axes = figure.subplots()
         _named_rows(axes, names, first_above=False)
         for place, name in enumerate(names):
@@ -157,17 +159,17 @@ def dice_of_methods() -> Figure:
 
 
 def learning_curves() -> Figure:
-    """Pseudo Dice in every epoch, mean over the trainings of a row."""
-    curves = curves_of_rows()
+    """Pseudo Dice in every epoch, mean over the trainings of a row; of some rows, so that lines can be told apart."""
     dashes: dict[str, str | tuple[int, tuple[int, ...]]] = {
         "teacher": "-",
         "feature": "--",
+        "dist": (0, (4, 1, 1, 1, 1, 1)),
         "dcd": "-",
         "dcd, paper weight": "-.",
-        "dcd-release": ":",
         "none": (0, (8, 2)),
         "logits": (0, (1, 2)),
     }
+    curves = {row: curve for row, curve in curves_of_rows().items() if row in dashes}
     with chart_looks():
         figure = empty_chart(3.0)
         axes = figure.subplots()
@@ -188,11 +190,9 @@ def learning_curves() -> Figure:
 
 def differences_of_the_study() -> Figure:
     """The Dice that each row gains over training without a teacher, from the committed table."""
-    lines = DIFFERENCES.read_text(encoding="utf-8").splitlines()
-    cells = [[cell.strip().replace("−", "-") for cell in line.strip("|").split("|")] for line in lines]
-    gains = [row for row in cells if row[0] == "Dice"]
+    gains = [row for row in _cells(DIFFERENCES) if row[0] == "Dice"]
     with chart_looks():
-        figure = empty_chart(0.35 * len(gains) + 0.6)
+        figure = empty_chart(0.22 * len(gains) + 0.6)
         axes = figure.subplots()
         for place, row in enumerate(reversed(gains)):
             difference, low, high = (float(value) for value in row[3:6])
@@ -201,6 +201,27 @@ def differences_of_the_study() -> Figure:
         axes.set_yticks(range(len(gains)), [row[1] for row in reversed(gains)])
         axes.axvline(0, color="0.7", linewidth=0.8)
         axes.set_xlabel("Dice minus Dice of none, with 95 % interval (new patients and new seeds)")
+    return figure
+
+
+def found_and_outlined() -> Figure:
+    """Labels that a row's trainings missed, against the Dice of those that nobody missed, from the committed table."""
+    ablations = {name for name, *_ in _cells(ABLATIONS)}
+    with chart_looks():
+        figure = empty_chart(4.2)
+        axes = figure.subplots()
+        axes.set_xlabel("labels missed per training, of twelve")
+        axes.set_ylabel("Dice of the six labels that no training missed")
+        for name, missed, dice, *_ in _cells(MISSED):
+            if name == "Teacher":
+                continue
+            place = float(missed), float(dice.split()[0])
+            axes.plot(*place, "o", color=DARK, markerfacecolor="white" if name in ablations else DARK, markersize=4.5)
+            beside = {"none": (5, -9), "dcd of the logits": (5, -9)}.get(name, (5, 2))  # next to another row's mark
+            colour = MIDDLE if name in ablations else DARK
+            axes.annotate(name, place, beside, textcoords="offset points", color=colour)
+        axes.margins(x=0.12)
+        axes.invert_xaxis()
     return figure
 
 
@@ -239,6 +260,12 @@ def _trainings() -> Iterator[Training]:
         yield Training(described["method"] or "teacher", described["seed"], described["fold"], dice, curve)
 
 
+def _cells(table: Path) -> list[list[str]]:
+    """The rows of a committed table, without its heading."""
+    lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return [[cell.strip().replace("−", "-") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
 def _csv(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as content:
         return list(csv.DictReader(content))
@@ -269,6 +296,7 @@ CHARTS = {
     "dice-of-methods": Chart(dice_of_methods, _RESULTS),
     "learning-curves": Chart(learning_curves, _RESULTS),
     "differences-of-the-study": Chart(differences_of_the_study, [DIFFERENCES]),
+    "found-and-outlined": Chart(found_and_outlined, [MISSED, ABLATIONS]),
 }
 
 

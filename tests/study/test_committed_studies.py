@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nndistill.study import load_study, write_study_report
@@ -49,3 +51,22 @@ def test_readme_has_the_numbers_of_the_study() -> None:
         assert f"| {dice} " in scores
         assert f"| {nsd} " in scores
         assert any(line.startswith(f"| {model} | {parameters} |") for line in costs.splitlines())
+
+
+def test_trainings_done_again_have_the_numbers_on_the_page() -> None:
+    study = STUDIES[0].parents[1] / "subcortical"
+    with (STUDIES[0].parents[2] / "docs" / "results" / "measured" / "subcortical-again.csv").open() as file:
+        rows = {row["training"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {file.parent.name for file in study.glob("again/*/run.json")}
+    assert {"dcd-release_f1_s1", "dcd_f3_s0", "teacher_f3"} <= set(rows)  # those that were drawn
+    for name, row in rows.items():
+        first, again = (_of_labels(study / folder / name / "metrics.csv") for folder in ("results", "again"))
+        for column, heading in (("dice", "Dice"), ("nsd", "NSD")):
+            assert f"{first[column].mean():.3f}" == row[heading], name
+            assert f"{again[column].mean():.3f}" == row[f"{heading} again"], name
+        largest = (first["dice"] - again["dice"]).abs().max()
+        assert f"{largest:.3f}" == row["largest difference of a label (Dice)"], name
+
+
+def _of_labels(metrics: Path) -> pd.DataFrame:
+    return pd.read_csv(metrics).groupby("label")[["dice", "nsd"]].mean()

@@ -1,0 +1,105 @@
+"""Where wrong voxels of label maps are: in structures that were missed, next to a boundary, or further away.
+
+    python benchmarks/where_errors_are.py REFERENCES none=PREDICTIONS feature=PREDICTIONS
+
+prints a table as CSV. Every folder holds label maps as `.nii.gz`; of the references, those are read that a prediction
+has the name of. A structure is missed if its mean Dice over the cases is below 0.2, as in the report of a study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+
+from nndistill.study.missed_labels import MISSED_BELOW
+
+NEAR_MM = 2.0
+
+LabelMap = NDArray[np.int32]
+
+
+class Case(NamedTuple):
+    """Two label maps of one image, and the voxel's size in mm, all in the order of the array's axes."""
+
+    reference: LabelMap
+    prediction: LabelMap
+    spacing: tuple[float, ...]
+
+
+def cases(references: Path, predictions: Path) -> Iterator[Case]:
+    """Every prediction with its reference."""
+    for file in sorted(predictions.glob("*.nii.gz")):
+        image = SimpleITK.ReadImage(str(references / file.name))
+        reference, prediction = (
+            SimpleITK.GetArrayFromImage(each).astype(np.int32) for each in (image, SimpleITK.ReadImage(str(file)))
+        )
+        yield Case(reference, prediction, image.GetSpacing()[::-1])
+
+
+def missed_labels(found: list[Case]) -> list[int]:
+    """Labels whose mean Dice over the cases is below the limit."""
+    labels = sorted({int(label) for case in found for label in np.unique(case.reference)} - {0})
+    return [label for label in labels if np.mean([dice(case, label) for case in found]) < MISSED_BELOW]
+
+
+def dice(case: Case, label: int) -> float:
+    """Dice of a label; 1 if neither label map has it."""
+    reference, prediction = case.reference == label, case.prediction == label
+    both = reference.sum() + prediction.sum()
+    return float(2 * (reference & prediction).sum() / both) if both else 1.0
+
+
+def distance_to_boundary(case: Case) -> NDArray[np.float64]:
+    """Distance in mm to the nearest voxel whose label differs from a neighbour's in the reference; zero in it."""
+    cross = np.zeros((3, 3, 3), bool)
+    cross[1, 1, :] = cross[1, :, 1] = cross[:, 1, 1] = True
+    boundary = maximum_filter(case.reference, footprint=cross) != minimum_filter(case.reference, footprint=cross)
+    distance: NDArray[np.float64] = distance_transform_edt(~boundary, sampling=case.spacing)
+    return distance
+
+
+def millilitres(found: list[Case]) -> dict[str, float]:
+    """Wrong voxels per case by where they are, in ml."""
+    missed = missed_labels(found)
+    sums = dict.fromkeys(("missed structures", "at a boundary", "near it", "further away"), 0.0)
+    for case in found:
+        wrong = case.reference != case.prediction
+        of_missed = wrong & np.isin(case.reference, missed)
+        rest, distance = wrong & ~of_missed, distance_to_boundary(case)
+        places = {
+            "missed structures": of_missed,
+            "at a boundary": rest & (distance == 0),
+            "near it": rest & (distance > 0) & (distance <= NEAR_MM),
+            "further away": rest & (distance > NEAR_MM),
+        }
+        voxel = float(np.prod(case.spacing)) / 1000
+        for name, where in places.items():
+            sums[name] += float(where.sum()) * voxel / len(found)
+    return sums
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("references", type=Path)
+    parser.add_argument("predictions", nargs="+", metavar="NAME=FOLDER")
+    arguments = parser.parse_args()
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    for number, named in enumerate(arguments.predictions):
+        name, _, folder = named.partition("=")
+        found = millilitres(list(cases(arguments.references, Path(folder))))
+        if number == 0:
+            out.writerow(["row", *(f"{place} (ml)" for place in found), "wrong in all (ml)"])
+        out.writerow([name, *(f"{volume:.2f}" for volume in found.values()), f"{sum(found.values()):.2f}"])
+
+
+if __name__ == "__main__":
+    main()
