@@ -25,6 +25,7 @@ CHARTS = [
     "dice-of-methods",
     "learning-curves",
     "differences-of-the-study",
+    "found-and-outlined",
 ]
 
 
