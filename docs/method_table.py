@@ -12,7 +12,7 @@ from nndistill.methods.registry import find_method
 MARKER = "<!-- methods -->"
 PAGES = Path(__file__).parent / "reference" / "methods"
 
-_TAPPED = {"encoder": "encoder stages", "decoder": "last decoder stage", "logits": "logits"}
+_TAPPED = {"encoder": "encoder stages", "decoder": "decoder", "logits": "logits"}
 
 
 class _Compared(NamedTuple):
@@ -45,7 +45,7 @@ def table() -> str:
 
 
 def _compared(name: str, **options: Any) -> _Compared:
-    method = build_method(name, student_channels=[2], teacher_channels=[4], **options)
+    method = build_method(name, student_channels=[2, 2], teacher_channels=[4, 4], **options)
     trained = [parameter.requires_grad for parameter in method.parameters()]
     return _Compared(
         of=", ".join(_TAPPED[kind] for kind in sorted(method.needs)) or "–",

@@ -211,7 +211,8 @@ def test_table_has_every_method_and_a_row_for_an_option_that_changes_what_is_com
     )
     assert any(row.startswith("| [`dcd-release`]") and row.endswith(" | not trained | 0.01 |") for row in rows)
     assert any(row.startswith("| `cirkd`, `match=encoder` | CIRKD | ") for row in rows)
-    assert len(rows) == 2 + len(METHODS) + 3
+    assert any(row.startswith("| `dcd`, `match=decoder` |") and row.endswith(" | decoder | yes | – |") for row in rows)
+    assert len(rows) == 2 + len(METHODS) + 5
 
 
 def test_loss_of_a_registered_method_has_a_gradient(install):
