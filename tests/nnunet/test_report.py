@@ -212,7 +212,8 @@ def test_history_tells_how_a_run_was_made(world, student):
     history = read_history(student, "0")
     assert history.method == "dcd"
     pyramid = {"wavelet": "db4", "level": 3, "bands": "D", "mode": "symmetric"}
-    assert history.options == {**pyramid, "domain": "spatial", "train_phi": True, "loss_every": 1, "kernels": "torch"}
+    others = {"domain": "spatial", "train_phi": True, "loss_every": 1, "kernels": "torch", "match": "encoder"}
+    assert history.options == {**pyramid, **others}
     assert len(history.log) == 2
     assert (history.log["distillation_loss"] > 0).all()
     assert history.facts["Channels"] == "8, 8, 8"
