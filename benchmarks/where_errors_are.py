@@ -18,52 +18,46 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_edt, generate_binary_structure, maximum_filter, minimum_filter
 
 from nndistill.study.missed_labels import MISSED_BELOW
 
 NEAR_MM = 2.0
 
-LabelMap = NDArray[np.int32]
-
 
 class Case(NamedTuple):
-    """Two label maps of one image, and the voxel's size in mm, all in the order of the array's axes."""
+    """Two label maps of one image."""
 
-    reference: LabelMap
-    prediction: LabelMap
-    spacing: tuple[float, ...]
+    reference: SimpleITK.Image
+    prediction: SimpleITK.Image
+
+    def overlap(self, label: int) -> float:
+        """Dice of a label that one of them has."""
+        measures = SimpleITK.LabelOverlapMeasuresImageFilter()
+        measures.Execute(self.reference, self.prediction)
+        return float(measures.GetDiceCoefficient(label))
 
 
 def cases(references: Path, predictions: Path) -> Iterator[Case]:
     """Every prediction with its reference."""
     for file in sorted(predictions.glob("*.nii.gz")):
-        image = SimpleITK.ReadImage(str(references / file.name))
         reference, prediction = (
-            SimpleITK.GetArrayFromImage(each).astype(np.int32) for each in (image, SimpleITK.ReadImage(str(file)))
+            SimpleITK.ReadImage(str(each), SimpleITK.sitkInt32) for each in (references / file.name, file)
         )
-        yield Case(reference, prediction, image.GetSpacing()[::-1])
+        yield Case(reference, prediction)
 
 
 def missed_labels(found: list[Case]) -> list[int]:
     """Labels whose mean Dice over the cases is below the limit."""
-    labels = sorted({int(label) for case in found for label in np.unique(case.reference)} - {0})
-    return [label for label in labels if np.mean([dice(case, label) for case in found]) < MISSED_BELOW]
+    labels = {int(label) for case in found for label in np.unique(SimpleITK.GetArrayViewFromImage(case.reference))}
+    return [label for label in labels - {0} if np.mean([case.overlap(label) for case in found]) < MISSED_BELOW]
 
 
-def dice(case: Case, label: int) -> float:
-    """Dice of a label; 1 if neither label map has it."""
-    reference, prediction = case.reference == label, case.prediction == label
-    both = reference.sum() + prediction.sum()
-    return float(2 * (reference & prediction).sum() / both) if both else 1.0
-
-
-def distance_to_boundary(case: Case) -> NDArray[np.float64]:
-    """Distance in mm to the nearest voxel whose label differs from a neighbour's in the reference; zero in it."""
-    cross = np.zeros((3, 3, 3), bool)
-    cross[1, 1, :] = cross[1, :, 1] = cross[:, 1, 1] = True
-    boundary = maximum_filter(case.reference, footprint=cross) != minimum_filter(case.reference, footprint=cross)
-    distance: NDArray[np.float64] = distance_transform_edt(~boundary, sampling=case.spacing)
+def distance_to_boundary(labels: NDArray[np.int32], spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """Distance in mm to the nearest voxel whose label differs from a neighbour's; zero in it."""
+    faces = generate_binary_structure(labels.ndim, 1)
+    boundary = maximum_filter(labels, footprint=faces) != minimum_filter(labels, footprint=faces)
+    distance: NDArray[np.float64] = distance_transform_edt(~boundary, sampling=spacing)
     return distance
 
 
@@ -72,16 +66,18 @@ def millilitres(found: list[Case]) -> dict[str, float]:
     missed = missed_labels(found)
     sums = dict.fromkeys(("missed structures", "at a boundary", "near it", "further away"), 0.0)
     for case in found:
-        wrong = case.reference != case.prediction
-        of_missed = wrong & np.isin(case.reference, missed)
-        rest, distance = wrong & ~of_missed, distance_to_boundary(case)
+        reference, prediction = (SimpleITK.GetArrayFromImage(each) for each in case)
+        spacing = case.reference.GetSpacing()[::-1]
+        wrong = reference != prediction
+        of_missed = wrong & np.isin(reference, missed)
+        rest, distance = wrong & ~of_missed, distance_to_boundary(reference, spacing)
         places = {
             "missed structures": of_missed,
             "at a boundary": rest & (distance == 0),
             "near it": rest & (distance > 0) & (distance <= NEAR_MM),
             "further away": rest & (distance > NEAR_MM),
         }
-        voxel = float(np.prod(case.spacing)) / 1000
+        voxel = float(np.prod(spacing)) / 1000
         for name, where in places.items():
             sums[name] += float(where.sum()) * voxel / len(found)
     return sums

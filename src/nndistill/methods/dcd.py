@@ -46,8 +46,8 @@ class DCD(StagewiseMethod):
             elements $N_i$, so that under periodization, where energy is preserved, they are the same number.
         train_phi: Whether φ is trained with the student, or stays the random map that it starts as.
         match: `"encoder"` compares the encoder's stages, as the paper does; `"decoder"` the decoder's, which has all
-            but the coarsest; `"logits"` the networks' outputs as if they were one stage, without φ. Only the first has
-            a source weight.
+            but the coarsest; `"logits"` the networks' outputs as if they were one stage, without φ, voxels that a
+            target leaves out included. Only the first has a source weight.
         ndim: Number of dimensions of the networks, and of letters of a band.
         loss_every: 1 returns the loss as above. A larger number saves time: the value returned is that of every
             `loss_every`-th teacher channel alone, while the gradients stay those of all. For `domain="spatial"`.

@@ -27,9 +27,9 @@ def batches_saved_table(groups: Mapping[str, Sequence[StudyRow]]) -> Table | Non
     rows = []
     for base, group in groups.items():
         [compared] = [row for row in group if row.name == base]
-        for row in group:
+        for row in (each for each in group if each is not compared):
             shares = np.array([share_to_reach(own, other) for own, other in _pairs(row, compared)])
-            if row is compared or not shares.size:
+            if not shares.size:
                 continue
             low, high = _interval(shares)
             reached = f"{int(np.isfinite(shares).sum())} of {len(shares)}"
@@ -74,6 +74,7 @@ def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _interval(shares: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of the median; by hand, since SciPy's bootstrap interpolates, which infinite values forbid."""
     drawn = np.random.default_rng(0).choice(shares, (_RESAMPLES, len(shares)))
     low, high = np.quantile(_median(drawn), [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)

@@ -17,7 +17,7 @@ from ..reporting.tables.table import Cell, Column, Table
 from ..reporting.text.result_sentences import p_text
 from .rows import StudyRow
 from .statistics import differences_of_rows
-from .tables import signed
+from .tables import score_cell, signed
 
 MISSED_BELOW = 0.2
 """Mean Dice over a training's cases, below which it has missed a label."""
@@ -64,7 +64,7 @@ def missed_label_table(groups: Mapping[str, Sequence[StudyRow]], teachers: Seque
                 [row.name],
                 [
                     Cell(float(missed[row.name].groupby(["seed", "fold"]).sum().mean())),
-                    *(_score(row, metric.column, found) for metric in _SHOWN),
+                    *(score_cell(row, metric, labels=found) for metric in _SHOWN),
                     *gains.get(row.name, [Cell(nan)] * 4),
                 ],
             )
@@ -89,11 +89,6 @@ def missed_labels(metrics: pd.DataFrame) -> pd.Series[bool]:
     """
     keys = [metrics["seed"], metrics["fold"], metrics["label"].astype(str)]
     return finite(metrics["dice"]).groupby(keys).mean() < MISSED_BELOW
-
-
-def _score(row: StudyRow, column: str, labels: Sequence[str]) -> Cell:
-    value, spread, seeds = row.over_seeds(column, labels=labels)
-    return Cell(value, spread, None if row.is_teacher else seeds)
 
 
 def _gains(group: Sequence[StudyRow], base: str, labels: Sequence[str]) -> dict[str, list[Cell]]:

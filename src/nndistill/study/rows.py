@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ class StudyRow:
     missing: Sequence[str]
     chosen: str
 
-    @property
+    @cached_property
     def metrics(self) -> pd.DataFrame:
         """Metrics of all trainings, with the columns `seed`, `fold` and `patient`; the case if no patient is known."""
         frames = []

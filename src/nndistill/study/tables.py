@@ -31,9 +31,9 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         Column("Chosen"),
         Column("Trainings"),
     ]
-    cells = {row.name: [_cell(row, metric) for metric in METRICS] for row in shown}
+    cells = {row.name: [score_cell(row, metric) for metric in METRICS] for row in shown}
     for row in shown:
-        cells[row.name].append(_cell(row, METRICS[0], by_case=True))
+        cells[row.name].append(score_cell(row, METRICS[0], by_case=True))
     best = _best_marked(shown, cells)
     return Table(
         name=name,
@@ -84,7 +84,8 @@ def class_table(rows: Sequence[StudyRow]) -> Table:
             for metric in METRICS
         ],
         rows=[
-            ([row.name], [_cell(row, metric, labels=[label]) for label in labels for metric in METRICS]) for row in rows
+            ([row.name], [score_cell(row, metric, labels=[label]) for label in labels for metric in METRICS])
+            for row in rows
         ],
     )
 
@@ -191,7 +192,8 @@ def cost_table(rows: Sequence[StudyRow]) -> Table:
     )
 
 
-def _cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None = None, by_case: bool = False) -> Cell:
+def score_cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None = None, by_case: bool = False) -> Cell:
+    """The score of a row over its seeds, with their number if it is a student's."""
     value, spread, seeds = row.over_seeds(metric.column, labels=labels, by_case=by_case)
     return Cell(value, spread, None if row.is_teacher else seeds)
 
