@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import distributed, nn
@@ -16,6 +17,26 @@ from nndistill.nnunet.training.across_processes import across_processes, mean_gr
 from nndistill.nnunet.training.distillation_weight import gradient_norms
 
 TEACHER, STUDENT = (8, 16), (4, 8)
+Given = ParamSpec("Given")
+
+
+def one_of_two(work: Callable[Concatenate[int, Given], Any]) -> Callable[Concatenate[int, str, Given], None]:
+    """Let a process do its part of some work, which gets its rank, as one of two, and keep in a folder what it returns.
+
+    The group of processes is held here until all that the work made is gone. Whoever lets go of it last waits for its
+    threads, and a `DistributedDataParallel` waits without releasing the interpreter, which those threads may need.
+    """
+
+    @wraps(work)
+    def done(rank: int, folder: str, *given: Given.args, **named: Given.kwargs) -> None:
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+        group = distributed.group.WORLD
+        torch.save(work(rank, *given, **named), f"{folder}/{rank}.pth")
+        distributed.destroy_process_group()
+        del group
+
+    return done
 
 
 def distiller(wrapped: Callable[[nn.Module], nn.Module]) -> Distiller:
@@ -64,21 +85,17 @@ def phi_gradients(module: Distiller, x: torch.Tensor, teachers: list[list[int]])
     return {name.replace("module.", ""): parameter.grad for name, parameter in module.method.named_parameters()}
 
 
-def work_with_one_teacher_each(rank: int, folder: str, x: torch.Tensor) -> None:
+@one_of_two
+def work_with_one_teacher_each(rank: int, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """Each process has a sample that another teacher teaches; the method is wrapped as in a training."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     wrapped_method = partial(across_processes, device=torch.device("cpu"))
     module = distiller_of_two_teachers(_across_processes, wrapped_method=wrapped_method)
-    torch.save(phi_gradients(module, x[rank : rank + 1], [[rank]]), f"{folder}/{rank}.pth")
-    distributed.destroy_process_group()
+    return phi_gradients(module, x[rank : rank + 1], [[rank]])
 
 
-def work(rank: int, folder: str, x: torch.Tensor) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    torch.save(gradients(distiller(_across_processes), x[rank : rank + 1]), f"{folder}/{rank}.pth")
-    distributed.destroy_process_group()
+@one_of_two
+def work(rank: int, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    return gradients(distiller(_across_processes), x[rank : rank + 1])
 
 
 METHODS = {
@@ -89,9 +106,9 @@ METHODS = {
 }
 
 
-def draw_phi(rank: int, folder: str) -> None:
-    """Keep φ of each method as this process has drawn it and as it is across processes."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+@one_of_two
+def draw_phi(rank: int) -> dict[str, tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], bool]]:
+    """φ of each method as this process has drawn it and as it is across processes."""
     kept = {}
     for key, (name, options) in METHODS.items():
         torch.manual_seed(rank)
@@ -99,22 +116,19 @@ def draw_phi(rank: int, folder: str) -> None:
         drawn = {parameter: value.clone() for parameter, value in method.state_dict().items()}
         wrapped = isinstance(across_processes(method, torch.device("cpu")), DistributedDataParallel)
         kept[key] = (drawn, method.state_dict(), wrapped)
-    torch.save(kept, f"{folder}/{rank}.pth")
-    distributed.destroy_process_group()
+    return kept
 
 
-def measure(rank: int, folder: str, x: torch.Tensor) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+@one_of_two
+def measure(rank: int, x: torch.Tensor) -> list[float]:
     weight = nn.Parameter(torch.ones(x.shape[1]))
     loss = (weight * x[rank]).sum()
-    torch.save(gradient_norms([loss, 2 * loss], [weight]), f"{folder}/{rank}.pth")
-    distributed.destroy_process_group()
+    return gradient_norms([loss, 2 * loss], [weight])
 
 
-def collect(rank: int, folder: str, x: torch.Tensor) -> None:
-    """Keep the mean of gradients that each process has collected on its own from two parts; one parameter has none."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+@one_of_two
+def collect(rank: int, x: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """The mean of gradients that each process has collected on its own from two parts; one parameter has none."""
     layer, idle = nn.Linear(x.shape[1], 3, bias=False), nn.Parameter(torch.ones(2))
     nn.init.ones_(layer.weight)
     wrapped = DistributedDataParallel(layer)
@@ -122,5 +136,4 @@ def collect(rank: int, folder: str, x: torch.Tensor) -> None:
         for part in (x[rank], 2 * x[rank]):
             wrapped(part).square().sum().backward()
     mean_gradients([idle, *layer.parameters()])
-    torch.save((layer.weight.grad, idle.grad), f"{folder}/{rank}.pth")
-    distributed.destroy_process_group()
+    return layer.weight.grad, idle.grad
