@@ -143,6 +143,17 @@ def test_a_shape_and_its_teachers_are_part_of_a_run_and_change_no_other() -> Non
     assert redone(in_turns, runs_of(methods=rows)) == {"turns_f0_s0", "turns_f0_s1"}
 
 
+def test_a_row_may_have_a_part_of_the_students_and_seeds_and_changes_no_other() -> None:
+    students = {"small": {"reduction": 8}, "tiny": {"reduction": 16}}
+    whole = runs_of(students=students)
+
+    part = runs_of(students=students, methods={"none": {}, "dcd": {"students": ["tiny"], "seeds": [1]}})
+
+    left_out = {"dcd_small_f0_s0", "dcd_small_f0_s1", "dcd_tiny_f0_s0"}
+    assert set(part) == set(whole) - left_out
+    assert redone(whole, part) == set()
+
+
 def test_table_and_description_are_no_setup() -> None:
     after = runs_of(description="other", methods={"none": {}, "dcd": {"tables": ["ablations"]}})
 

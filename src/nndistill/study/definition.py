@@ -101,6 +101,8 @@ class StudyMethod(Strict):
         teacher_fold: Folds of the teacher that teach together, or `out-of-fold`, if each case is taught by the fold
             that has not seen it. Default: the fold of the student.
         teachers: How several folds teach together: `mean`, `mean-logits` or `rotate`. Default: `mean`.
+        students: Names of the students that it trains. Default: all of the study's.
+        seeds: Seeds with which it trains them. Default: all of the study's.
         tables: The tables in which the row is.
     """
 
@@ -114,6 +116,8 @@ class StudyMethod(Strict):
     unlabelled: StudyUnlabelled | None = None
     teacher_fold: list[int] | Literal["out-of-fold"] | None = None
     teachers: Literal["mean", "mean-logits", "rotate"] | None = None
+    students: list[str] | None = None
+    seeds: list[int] | None = None
     tables: list[TableName] = Field(default=["overall"], min_length=1)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import UserError
 from ..evaluation.protocols import protocol
@@ -14,6 +15,7 @@ from ..yaml_files import validated_yaml
 from .definition import Study, StudyMethod, StudyTeacher, TestCases, slug, study_trains
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 .,_+=-]*$"
+T = TypeVar("T")
 _STAGES = [8, 8]  # channels of two networks, to check the options of a method before the real ones are known
 
 
@@ -96,6 +98,8 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
     for what, values in (("weights", method.weights), ("balances", method.balances)):
         if len(set(values)) < len(values) or any(value <= 0 for value in values):
             raise UserError(f"method {name}: {what} have to be above 0, each given once: {values}.")
+    _check_part("student", method.students, list(study.students), study=study, name=name)
+    _check_part("seed", method.seeds, study.seeds, study=study, name=name)
     try:
         recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
         built = build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)
@@ -104,6 +108,21 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
             refuse_useless_images(built, recipe, weighting_of(recipe, built))
     except UserError as error:
         raise UserError(f"method {name}: {error}") from error
+
+
+def _check_part(kind: str, chosen: Sequence[T] | None, all_of: Sequence[T], *, study: Study, name: str) -> None:
+    """Whether the students or seeds of a method are some of the study's."""
+    if chosen is None:
+        return
+    if name == study.base:
+        raise UserError(
+            f"method {name} is the first, with which the others are compared, so it needs every {kind}; remove {kind}s."
+        )
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(all_of):
+        raise UserError(
+            f"method {name}: {kind}s have to be some of the study's, which are {', '.join(map(str, all_of))}, each "
+            f"given once: {list(chosen)}."
+        )
 
 
 def _check_teacher_folds(study: Study, method: StudyMethod, *, taught: bool) -> None:

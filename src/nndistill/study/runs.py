@@ -112,12 +112,14 @@ class _Expansion:
         for teacher in study.teachers:
             for student in study.students:
                 for method, row in study.methods.items():
+                    if row.students is not None and student not in row.students:
+                        continue
                     pilots = list(self._pilots(teacher, student, method)) if row.tried else []
                     yield from pilots
                     chosen_by = [run for run in pilots if run.method]
                     for fold in study.folds:
                         yield self._teacher(teacher, fold)
-                        for seed in study.seeds:
+                        for seed in study.seeds if row.seeds is None else row.seeds:
                             yield self._student(teacher, student, method, fold, seed, chosen_by)
 
     def _pilots(self, teacher: str, student: str, method: str) -> Iterator[StudyRun]:
