@@ -3,7 +3,8 @@
     python benchmarks/where_errors_are.py REFERENCES none=PREDICTIONS feature=PREDICTIONS
 
 prints a table as CSV. Every folder holds label maps as `.nii.gz`; of the references, those are read that a prediction
-has the name of. A structure is missed if its mean Dice over the cases is below 0.2, as in the report of a study.
+has the name of. A structure is missed if its mean Dice over the cases in which a map has it is below 0.2, as
+in the report of a study.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import SimpleITK
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, generate_binary_structure, maximum_filter, minimum_filter
@@ -31,11 +33,12 @@ class Case(NamedTuple):
     reference: SimpleITK.Image
     prediction: SimpleITK.Image
 
-    def overlap(self, label: int) -> float:
-        """Dice of a label that one of them has."""
+    def overlaps(self) -> dict[int, float]:
+        """Dice of every label that one of them has."""
         measures = SimpleITK.LabelOverlapMeasuresImageFilter()
         measures.Execute(self.reference, self.prediction)
-        return float(measures.GetDiceCoefficient(label))
+        labels = {int(label) for image in self for label in np.unique(SimpleITK.GetArrayViewFromImage(image))} - {0}
+        return {label: float(measures.GetDiceCoefficient(label)) for label in labels}
 
 
 def cases(references: Path, predictions: Path) -> Iterator[Case]:
@@ -48,9 +51,9 @@ def cases(references: Path, predictions: Path) -> Iterator[Case]:
 
 
 def missed_labels(found: list[Case]) -> list[int]:
-    """Labels whose mean Dice over the cases is below the limit."""
-    labels = {int(label) for case in found for label in np.unique(SimpleITK.GetArrayViewFromImage(case.reference))}
-    return [label for label in labels - {0} if np.mean([case.overlap(label) for case in found]) < MISSED_BELOW]
+    """Labels whose mean Dice over the cases that have them is below the limit."""
+    means = pd.DataFrame([case.overlaps() for case in found]).mean()
+    return list(means.index[means < MISSED_BELOW])
 
 
 def distance_to_boundary(labels: NDArray[np.int32], spacing: tuple[float, ...]) -> NDArray[np.float64]:
@@ -83,14 +86,29 @@ def millilitres(found: list[Case]) -> dict[str, float]:
     return sums
 
 
+def mistake_in(argument: str, references: Path) -> str | None:
+    """Why a folder of predictions cannot be compared, if it cannot."""
+    name, _, folder = argument.partition("=")
+    if not (name and folder):
+        return f"{argument} is not of the form NAME=FOLDER."
+    files = sorted(Path(folder).glob("*.nii.gz"))
+    if not files:
+        return f"{folder} has no label map (*.nii.gz)."
+    alone = [file.name for file in files if not (references / file.name).is_file()]
+    return f"{references} has no {alone[0]}, which {folder} has." if alone else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("references", type=Path)
     parser.add_argument("predictions", nargs="+", metavar="NAME=FOLDER")
     arguments = parser.parse_args()
+    for argument in arguments.predictions:
+        if mistake := mistake_in(argument, arguments.references):
+            parser.error(mistake)
     out = csv.writer(sys.stdout, lineterminator="\n")
-    for number, named in enumerate(arguments.predictions):
-        name, _, folder = named.partition("=")
+    for number, argument in enumerate(arguments.predictions):
+        name, _, folder = argument.partition("=")
         found = millilitres(list(cases(arguments.references, Path(folder))))
         if number == 0:
             out.writerow(["row", *(f"{place} (ml)" for place in found), "wrong in all (ml)"])

@@ -1,29 +1,32 @@
 """Draws the charts of the results pages from committed numbers alone; seconds on one core.
 
 `python docs/draw_charts.py` writes them into `docs/figures`. The numbers are the tables of `docs/results/measured` and
-the results of `studies/subcortical`. Every picture names the files that it was drawn from, with their digest, so that a
-test notices a picture that is older than its numbers.
+the results of `studies/subcortical`. Every picture holds a digest of the files that it was drawn from, so that a test
+notices a picture that is older than its numbers.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from measured_tables import FOLDER as MEASURED
 from measured_tables import rows
+from nndistill.files import atomic_path
 from nndistill.reporting.figures.chart import chart_looks, empty_chart
+from nndistill.study import load_study, study_runs
+from nndistill.study.missed_labels import missed_labels
+from nndistill.study.results import read_results
+from nndistill.study.rows import StudyRow, study_rows
 
 REPOSITORY = Path(__file__).parents[1]
 FIGURES = Path(__file__).with_name("figures")
@@ -45,16 +48,6 @@ class Chart(NamedTuple):
         """What changes with the numbers, and with nothing else."""
         digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in self.drawn_from]
         return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-class Training(NamedTuple):
-    """A finished training of the study that is no run of the pilot."""
-
-    row: str
-    seed: int
-    fold: int
-    dice: dict[str, list[float]]
-    curve: list[float]
 
 
 def speed() -> Figure:
@@ -161,7 +154,7 @@ def dice_of_methods() -> Figure:
 def learning_curves() -> Figure:
     """Pseudo Dice in every epoch, mean over the trainings of a row; of some rows, so that lines can be told apart."""
     dashes: dict[str, str | tuple[int, tuple[int, ...]]] = {
-        "teacher": "-",
+        "Teacher": "-",
         "feature": "--",
         "dist": (0, (4, 1, 1, 1, 1, 1)),
         "dcd": "-",
@@ -177,7 +170,7 @@ def learning_curves() -> Figure:
         for name in sorted(curves, key=lambda name: curves[name][-1]):
             curve = curves[name]
             epochs = range(1, len(curve) + 1)
-            axes.plot(epochs, curve, linestyle=dashes[name], color=MIDDLE if name == "teacher" else DARK)
+            axes.plot(epochs, curve, linestyle=dashes[name], color=MIDDLE if name == "Teacher" else DARK)
             below = max(curve[-1], below + 0.045)  # names do not overlap
             axes.plot([len(curve), len(curve) + 0.8], [curve[-1], below], color=MIDDLE, linewidth=0.5)
             axes.annotate(f"{name}, {curve[-1]:.3f}", (len(curve) + 1, below), va="center")
@@ -207,12 +200,13 @@ def differences_of_the_study() -> Figure:
 def found_and_outlined() -> Figure:
     """Labels that a row's trainings missed, against the Dice of those that nobody missed, from the committed table."""
     ablations = {name for name, *_ in _cells(ABLATIONS)}
+    missed_by_any = pd.concat([missed_labels(row.metrics) for row in _study_rows()]).groupby("label").any()
     with chart_looks():
         figure = empty_chart(4.2)
         axes = figure.subplots()
-        axes.set_xlabel("labels missed per training, of twelve")
-        axes.set_ylabel("Dice of the six labels that no training missed")
-        for name, missed, dice, *_ in _cells(MISSED):
+        axes.set_xlabel(f"labels missed per training, of {len(missed_by_any)}")
+        axes.set_ylabel(f"Dice of the {(~missed_by_any).sum()} labels that no training missed")
+        for name, missed, _, dice, *_ in _cells(MISSED):
             if name == "Teacher":
                 continue
             place = float(missed), float(dice.split()[0])
@@ -227,48 +221,28 @@ def found_and_outlined() -> Figure:
 
 def seeds_of_rows() -> dict[str, dict[int, tuple[float, int]]]:
     """Of each row and seed the mean of labels over the scans of all its folds, and the number of folds."""
-    labels: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    folds: dict[tuple[str, int], set[int]] = defaultdict(set)
-    for training in _trainings():
-        folds[training.row, training.seed].add(training.fold)
-        for label, dice in training.dice.items():
-            labels[training.row, training.seed][label] += dice
-    scores: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
-    for (row, seed), dice in labels.items():
-        scores[row][seed] = mean(map(mean, dice.values())), len(folds[row, seed])
-    return dict(scores)
+    return {
+        row.name: {seed: (dice, row.folds_of(seed)) for seed, dice in row.by_seed("dice").items()}
+        for row in _study_rows()
+    }
 
 
 def curves_of_rows() -> dict[str, list[float]]:
     """Of each row the mean over its trainings of nnU-Net's pseudo Dice in every epoch."""
-    curves: dict[str, list[list[float]]] = defaultdict(list)
-    for training in _trainings():
-        curves[training.row].append(training.curve)
-    return {row: [mean(values) for values in zip(*several, strict=True)] for row, several in curves.items()}
+    return {row.name: list(row.curves["dice"]) for row in _study_rows()}
 
 
-def _trainings() -> Iterator[Training]:
-    for run in sorted((STUDY / "results").glob("*/run.json")):
-        described = json.loads(run.read_text(encoding="utf-8"))
-        if re.search(r"_pilot(_|$)", described["run"]):
-            continue
-        dice: dict[str, list[float]] = defaultdict(list)
-        for row in _csv(run.with_name("metrics.csv")):
-            if row["dice"]:
-                dice[row["label"]].append(float(row["dice"]))
-        curve = [float(row["dice"]) for row in _csv(run.with_name("curves.csv"))]
-        yield Training(described["method"] or "teacher", described["seed"], described["fold"], dice, curve)
+@cache
+def _study_rows() -> list[StudyRow]:
+    study = load_study(STUDY / "study.yaml")
+    runs = study_runs(study, folder=STUDY)
+    return study_rows(study, runs, read_results([STUDY / "results"], runs))
 
 
 def _cells(table: Path) -> list[list[str]]:
     """The rows of a committed table, without its heading."""
     lines = [line for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     return [[cell.strip().replace("−", "-") for cell in line.strip("|").split("|")] for line in lines[2:]]
-
-
-def _csv(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as content:
-        return list(csv.DictReader(content))
 
 
 def _named_rows(axes: Axes, names: list[str], *, first_above: bool = True) -> None:
@@ -296,13 +270,14 @@ CHARTS = {
     "dice-of-methods": Chart(dice_of_methods, _RESULTS),
     "learning-curves": Chart(learning_curves, _RESULTS),
     "differences-of-the-study": Chart(differences_of_the_study, [DIFFERENCES]),
-    "found-and-outlined": Chart(found_and_outlined, [MISSED, ABLATIONS]),
+    "found-and-outlined": Chart(found_and_outlined, [MISSED, ABLATIONS, *_RESULTS]),
 }
 
 
 def main() -> None:
     for name, chart in CHARTS.items():
-        chart.draw().savefig(FIGURES / f"{name}.png", dpi=160, metadata={"Source": chart.digest()})
+        with atomic_path(FIGURES / f"{name}.png") as file:
+            chart.draw().savefig(file, format="png", dpi=160, metadata={"Source": chart.digest()})
 
 
 if __name__ == "__main__":

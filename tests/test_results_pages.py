@@ -104,7 +104,7 @@ def test_seeds_have_the_mean_of_the_study_s_table(charts):
     overall = _table(STUDY_TABLES / "overall.md") | _table(STUDY_TABLES / "ablations.md")
     assert len(overall) == 23
     for name, row in overall.items():
-        seeds = scores[name.lower() if name == "Teacher" else name].values()
+        seeds = scores[name].values()
         assert f"{mean(dice for dice, _ in seeds):.3f}" == row["Dice ↑"].strip("*").split()[0], name
         assert sum(folds for _, folds in seeds) == int(row["Trainings"]), name
 
@@ -112,9 +112,18 @@ def test_seeds_have_the_mean_of_the_study_s_table(charts):
 def test_learning_curves_end_where_the_study_s_table_does(charts):
     curves = charts["curves_of_rows"]()
     budget = _table(STUDY_TABLES / "budget.md")
-    assert set(curves) == {"teacher", *budget}
+    assert set(curves) == {"Teacher", *budget}
     for name, row in budget.items():
         assert f"{curves[name][-1]:.3f}" == row["100% of the batches"]
+
+
+def test_the_chart_of_missed_labels_counts_them_as_the_table_does(charts):
+    caption = (STUDY_TABLES / "missed.md").read_text(encoding="utf-8").splitlines()[-1]
+    [labels] = re.findall(r", of (\d+);", caption)
+    [found] = re.findall(r"of the (\d+ labels that no training)", caption)
+    [axes] = charts["found_and_outlined"]().axes
+    assert axes.get_xlabel().endswith(f", of {labels}")
+    assert found in axes.get_ylabel()
 
 
 @pytest.mark.parametrize("name", CHARTS)

@@ -9,15 +9,18 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from chromium import Page, chromium
 from made_reports import three_models, with_pictures
+from made_studies import made_study
 from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
 from nndistill.reporting.figures.case_comparison import draw_case
 from nndistill.reporting.figures.palette import INK
 from nndistill.reporting.page.html_file import inline_svg
+from nndistill.study import write_study_report
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +62,22 @@ class _Reader(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_is_well_formed_and_holds_all_it_refers_to(made) -> None:
-    html = made.page.read_text()
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a study that has all sections."""
+    both = {"tables": ["overall", "ablations"]}
+    study, places, _ = made_study(tmp_path_factory.mktemp("study"), seeds=[0, 1], methods={"none": both, "dcd": both})
+    file = places.results / "none_f0_s0" / "metrics.csv"
+    metrics = pd.read_csv(file)
+    metrics.assign(dice=metrics["dice"].where(metrics["label"] != "rim", 0)).to_csv(file, index=False)
+    report = write_study_report(study, places)
+    assert {"ablations", "missed", "costs"} <= set(report.tables)
+    return report.page
+
+
+@pytest.mark.parametrize("of", ["models", "study"])
+def test_page_is_well_formed_and_holds_all_it_refers_to(made, study_page: Path, of: str) -> None:
+    html = (made.page if of == "models" else study_page).read_text()
     reader = _Reader()
     reader.feed(html)
     assert reader.open == []

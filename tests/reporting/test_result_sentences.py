@@ -10,7 +10,8 @@ from made_reports import metrics, three_models
 from nndistill.evaluation.comparison import compare
 from nndistill.reporting import ReportedModel
 from nndistill.reporting.metrics import DICE, HD95
-from nndistill.reporting.text.result_sentences import cautions, comparison_sentences, p_text, summary_sentences
+from nndistill.reporting.text.numbers import p_text
+from nndistill.reporting.text.result_sentences import cautions, comparison_sentences, summary_sentences
 
 
 def test_summary_names_teacher_and_best_student_and_what_is_saved() -> None:

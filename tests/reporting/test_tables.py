@@ -165,6 +165,15 @@ def test_ablation_groups_differ_in_one_option_around_the_common_setting() -> Non
     assert ablation_table([]) is None
 
 
+def test_latex_of_a_trained_phi_has_no_letter_that_it_does_not_know() -> None:
+    table = ablation_table(
+        [student("D", {"core": [0.8]}, train_phi=True), student("S", {"core": [0.6]}, train_phi=False)]
+    )
+    assert table is not None
+    assert r"$\phi$ trained" in table.latex()
+    assert "φ" not in table.latex()
+
+
 def statistics_table(models: list[ReportedModel]) -> Table:
     base, worse = models[2], models[1]
     return comparison_table({DICE: compare(base.metrics, {worse.name: worse.metrics})}, base.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,20 @@ def test_labels_below_the_limit_are_counted_per_training(tmp_path: Path) -> None
     rows = {record["Model"]: record for record in table.records}
     assert rows["none"]["Missed"] == pytest.approx(2 / 4)
     assert rows["dcd"]["Missed"] == 0
+
+
+def test_the_baseline_is_counted_in_the_trainings_that_a_row_has(tmp_path: Path) -> None:
+    _, places, _ = made_study(tmp_path, **KEYS)
+    with_dice(places, "none_f0_s0", "rim", 0.0)
+    shutil.rmtree(places.results / "dcd_f1_s3")
+
+    table = missed_table(places)
+
+    assert table is not None
+    rows = {record["Model"]: record for record in table.records}
+    assert rows["none"]["Missed"] == pytest.approx(1 / 4)
+    assert rows["dcd"]["By the baseline"] == pytest.approx(1 / 3)
+    assert table.texts.loc["none", "By the baseline"] == "–"
 
 
 def test_scores_and_differences_are_of_the_labels_that_nobody_missed(tmp_path: Path) -> None:

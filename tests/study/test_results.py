@@ -107,7 +107,7 @@ def test_values_of_the_overall_table(tmp_path: Path) -> None:
 
     [row] = [record for record in overall.records if record["Model"] == "dcd"]
     assert row["Dice"] == pytest.approx(sum(of_seeds) / 3)
-    assert row["Dice SEM"] == pytest.approx(pd.Series(of_seeds).std())
+    assert row["Dice SD"] == pytest.approx(pd.Series(of_seeds).std())
     assert row["Trainings"] == "6"
 
 

@@ -118,3 +118,65 @@ def test_rows_are_paired_by_seed_and_every_patient_counts_the_same() -> None:
     assert found.loc["dcd", "difference"] == pytest.approx((0.2 + 0.0) / 2)
     assert found.loc["dcd", "seeds"] == 1
     assert found.loc["dcd", "patients"] == 2
+
+
+def rows_with(dice: dict[tuple[str, int, int], float]) -> pd.DataFrame:
+    """Metrics of one label in one case per patient, by patient, fold and seed."""
+    return pd.DataFrame(
+        [
+            {"case": patient, "label": "rim", "patient": patient, "fold": fold, "seed": seed, "dice": value}
+            for (patient, fold, seed), value in dice.items()
+        ]
+    )
+
+
+def test_a_seed_that_lacks_folds_is_left_out() -> None:
+    """Its patients are others than those of the complete seeds, so it would mix a seed with a choice of patients."""
+    patients = {(f"p{number}", number % 2): number / 10 for number in range(6)}
+    base = rows_with({(*key, seed): 0.1 for key in patients for seed in (0, 1, 2)})
+    other = rows_with({(*key, seed): 0.1 + gain for key, gain in patients.items() for seed in (0, 1)})
+    some = rows_with({(*key, 2): 0.9 for key in patients if key[1] == 0})
+
+    alone = differences_of_rows({"none": base, "dcd": other}, "none", "dice")
+    with_some = differences_of_rows({"none": base, "dcd": pd.concat([other, some])}, "none", "dice")
+
+    assert alone.loc["dcd", "seeds"] == 2
+    pd.testing.assert_frame_equal(alone, with_some)
+
+
+def test_folds_that_one_row_lacks_are_left_out_of_both() -> None:
+    """Test cases are predicted in every fold: a mean of two networks is not compared with one of them."""
+    base = rows_with({("a", 0, 0): 0.5, ("a", 1, 0): 0.9, ("b", 0, 0): 0.6, ("b", 1, 0): 0.8})
+    other = rows_with({("a", 0, 0): 0.6, ("b", 0, 0): 0.8})
+
+    found = differences_of_rows({"none": base, "dcd": other}, "none", "dice")
+
+    assert found.loc["dcd", "base"] == pytest.approx(0.55)
+    assert found.loc["dcd", "difference"] == pytest.approx((0.1 + 0.2) / 2)
+
+
+def test_a_case_without_a_value_in_one_row_is_left_out_of_both() -> None:
+    base = rows_with({("a", 0, 0): 0.5, ("b", 0, 0): np.nan})
+    other = rows_with({("a", 0, 0): 0.6, ("b", 0, 0): 0.8})
+
+    found = differences_of_rows({"none": base, "dcd": other}, "none", "dice")
+
+    assert found.loc["dcd", "patients"] == 1
+    assert found.loc["dcd", "difference"] == pytest.approx(0.1)
+
+
+def test_interval_and_difference_are_of_one_statistic_where_a_patient_lacks_a_seed() -> None:
+    """The bootstrap around the mean of patients, with any patient drawn as often as any other."""
+    matrix = noise(7, 3, between_patients=0.05, between_seeds=0.05)
+    matrix.iloc[0, 1] = matrix.iloc[4, 0] = matrix.iloc[4, 2] = np.nan
+    random = np.random.default_rng(1)
+    means = []
+    for _ in range(4000):
+        drawn = matrix.to_numpy()[np.ix_(random.integers(0, 7, 7), random.integers(0, 3, 3))]
+        means.append(np.nanmean(np.nanmean(drawn[~np.isnan(drawn).all(axis=1)], axis=1)))
+
+    found = difference(matrix * 0, matrix)
+
+    assert found is not None
+    assert found.difference == pytest.approx(matrix.mean(axis=1).mean())
+    assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.006)

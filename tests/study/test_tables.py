@@ -118,3 +118,47 @@ def test_each_student_has_files_of_its_differences(tmp_path: Path) -> None:
     for student in ("quarter", "half"):
         [file] = places.report.glob(f"tables/differences-none-{student}.csv")
         assert set(pd.read_csv(file)["Model"]) == {f"dcd, {student}"}
+
+
+def test_only_rows_with_all_trainings_are_marked_as_the_best(tmp_path: Path) -> None:
+    places = write_study_file(tmp_path, methods={"none": {}, "dcd": {}, "at": {"seeds": [3]}}, **KEYS)
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run, dice={"none": 0.5, "dcd": 0.6, "at": 0.9}.get(run.method or "", 0.95))
+
+    table = results_table(rows_of(study, places), "overall", "Overall")
+
+    assert table is not None
+    best = {names[0]: cells[0].best for names, cells in table.rows}
+    assert best == {"Teacher": False, "none": False, "dcd": True, "at": False}
+    assert table.texts.loc["at", "Dice ↑"].endswith("(1)")
+
+
+def test_files_name_the_deviation_and_the_seeds_and_count_no_seed_that_a_row_lacks(tmp_path: Path) -> None:
+    places = write_study_file(tmp_path, methods={"none": {}, "at": {"seeds": [3]}}, **KEYS)
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run)
+
+    tables = write_study_report(study, places).tables
+
+    overall, seeds = (
+        pd.read_csv(places.report / "tables" / f"{name}.csv", index_col="Model")
+        for name in tables
+        if name in ("overall", "seeds")
+    )
+    assert list(overall.columns[:3]) == ["Dice", "Dice SD", "Dice seeds"]
+    assert overall.loc["none", "Dice seeds"] == 2
+    assert seeds.loc["none", "Seed 0 folds"] == 2
+    assert pd.isna(seeds.loc["at", "Seed 0 folds"])
+
+
+def test_a_row_with_few_seeds_is_said_to_have_few(tmp_path: Path) -> None:
+    study, places, _ = made_study(
+        tmp_path, methods={"none": {}, "dcd": {}, "at": {"seeds": [2]}}, seeds=[0, 1, 2], folds=[0, 1]
+    )
+
+    page = " ".join(write_study_report(study, places).page.read_text().split())
+
+    assert "too few to tell a method from luck: at." in page
+    assert ", for new patients alone)" in page

@@ -14,10 +14,10 @@ import pandas as pd
 from ..evaluation.aggregates import finite
 from ..reporting.metrics import METRICS, labels_in_order
 from ..reporting.tables.table import Cell, Column, Table
-from ..reporting.text.result_sentences import p_text
+from ..reporting.text.numbers import p_text, signed
 from .rows import StudyRow
 from .statistics import differences_of_rows
-from .tables import score_cell, signed
+from .tables import score_cell, score_column
 
 MISSED_BELOW = 0.2
 """Mean Dice over a training's cases, below which it has missed a label."""
@@ -43,19 +43,28 @@ def missed_label_table(groups: Mapping[str, Sequence[StudyRow]], teachers: Seque
     found = [label for label in labels if label not in ever]
     if not ever or not found:
         return None
+    numbers = {name: of_row.groupby(["seed", "fold"]).sum() for name, of_row in missed.items()}
+    of_base = {
+        row.name: float(numbers[base].reindex(numbers[row.name].index).mean())
+        for base, group in groups.items()
+        for row in group
+        if row.name != base
+    }
     gains = {name: gain for base, group in groups.items() for name, gain in _gains(group, base, found).items()}
     seeds = max(len({result.run.seed for result in row.results}) for row in rows)
     return Table(
         name="missed",
         title="Found and outlined",
         caption=f"Missed: labels whose mean Dice over the cases of a training is below {MISSED_BELOW:g}, of "
-        f"{len(labels)}; mean over trainings. The other columns are of the {len(found)} labels that no training of any "
-        f"row missed: {', '.join(found)}. Their Dice and NSD, ± the standard deviation between seeds, and the "
-        "difference of the Dice from that of the row compared with, as in the table of differences.",
+        f"{len(labels)}; mean over trainings. By the baseline: by the row compared with, in its trainings with the "
+        f"same seeds and folds. The other columns are of the {len(found)} labels that no training of any row missed: "
+        f"{', '.join(found)}. Their Dice and NSD, ± the standard deviation between seeds, and the difference of the "
+        "Dice from that of the row compared with, as in the table of differences.",
         stubs=["Model"],
         columns=[
             Column("Missed", write="{:.2f}".format),
-            *(Column(f"{metric.name} of the others", write=metric.text, cases=seeds) for metric in _SHOWN),
+            Column("By the baseline", write="{:.2f}".format),
+            *(score_column(f"{metric.name} of the others", metric, seeds=seeds) for metric in _SHOWN),
             *(Column(heading, write=signed) for heading in ("Difference", "95 % from", "to")),
             Column("p, patients", write=p_text),
         ],
@@ -63,7 +72,8 @@ def missed_label_table(groups: Mapping[str, Sequence[StudyRow]], teachers: Seque
             (
                 [row.name],
                 [
-                    Cell(float(missed[row.name].groupby(["seed", "fold"]).sum().mean())),
+                    Cell(float(numbers[row.name].mean())),
+                    Cell(of_base.get(row.name, nan)),
                     *(score_cell(row, metric, labels=found) for metric in _SHOWN),
                     *gains.get(row.name, [Cell(nan)] * 4),
                 ],

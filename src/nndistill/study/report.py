@@ -17,13 +17,14 @@ from ..reporting.metrics import METRICS, Metric
 from ..reporting.model_results import ReportedModel
 from ..reporting.page.sections_page import Section, write_sections_page
 from ..reporting.tables.table import Table
+from ..reporting.text.numbers import counted, signed
 from .batches_saved import batches_saved_table
 from .definition import Study, slug
 from .missed_labels import missed_label_table
 from .places import StudyPlaces
 from .results import RunResult, read_results
-from .rows import StudyRow, base_of, study_rows
-from .runs import study_runs
+from .rows import StudyRow, base_of, row_name, study_rows
+from .runs import StudyRun, study_runs
 from .statistics import differences_of_rows
 from .tables import budget_table, class_table, cost_table, difference_table, direction, results_table, seed_table
 
@@ -46,6 +47,8 @@ class StudyReport:
 def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[Path] = ()) -> StudyReport:
     """Write the report of the runs that are done: `report.html`, and `tables/` and `figures/` for papers.
 
+    Tables and figures of an earlier report that are not in this one are deleted.
+
     Args:
         study: The study.
         places: Where its files are.
@@ -61,6 +64,7 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     if not students:
         raise UserError(f"no student of the study {places.file} is done yet; `nndistill study run` trains them.")
     missing = [run.name for run in runs if run.name not in found]
+    not_begun = _not_begun(study, runs, rows)
     groups = _groups(study, rows)
     comparisons = _comparisons(groups)
 
@@ -73,36 +77,35 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     statistics = [
         table
         for base, differences in comparisons.items()
-        if (table := difference_table(differences, base, name=_table_name(base, comparisons)))
+        if (table := difference_table(differences, base, name=_table_name(study, base)))
     ]
     training_tables = [budget_table(rows), batches_saved_table(groups)]
     costs = cost_table(rows)
     sections = [
-        Section("summary", "Summary", sentences=_summary(study, rows, comparisons, missing)),
+        Section("summary", "Summary", sentences=_summary(rows, comparisons, missing, not_begun)),
         Section("results", "Results", tables=[table for table in results_tables if table]),
-        Section("ablations", "Ablations", tables=[ablations] if ablations else []),
+        Section("ablation", "Ablations", tables=[ablations] if ablations else []),
         Section("statistics", "Method or seed?", tables=statistics),
-        Section("missed", "Found and outlined", tables=[missed] if missed else []),
+        Section("found-and-outlined", "Found and outlined", tables=[missed] if missed else []),
         Section("training", "Training", tables=[table for table in training_tables if table], drawings=drawings),
-        Section("costs", "Costs", tables=[costs]),
+        Section("cost", "Costs", tables=[costs]),
         Section("provenance", "How it was made", sentences=_provenance(list(found.values()))),
     ]
     tables = [table for section in sections for table in section.tables]
-    for table in tables:
-        table.write(places.report / "tables")
-    for drawing in drawings:
-        drawing.write(places.report / "figures")
+    written = [file for table in tables for file in table.write(places.report / "tables")]
+    written += [file for drawing in drawings for file in drawing.write(places.report / "figures")]
     page = places.report / "report.html"
     write_sections_page(
         page,
         title=study.description,
-        subtitle=f"{len(found)} of {len(runs)} runs, {len(study.seeds)} seeds, {len(study.folds)} folds, protocol "
-        f"{study.protocol}",
+        subtitle=f"{len(found)} of {counted(len(runs), 'run')}, {counted(len(study.seeds), 'seed')}, "
+        f"{counted(len(study.folds), 'fold')}, protocol {study.protocol}",
         sections=sections,
         styles=model_styles(models),
         figures=places.report / "figures",
     )
     write_file(places.report / "runs.csv", _run_table(found).to_csv(index=False).encode())
+    _delete_outdated(places.report, written)
     return StudyReport(page, {table.name: table for table in tables}, missing)
 
 
@@ -128,40 +131,54 @@ def _comparisons(groups: Mapping[str, Sequence[StudyRow]]) -> dict[str, dict[Met
     }
 
 
-def _table_name(base: str, comparisons: Mapping[str, object]) -> str:
-    """A name of its own for each table that is compared with another row, since tables are files."""
-    return "differences" if len(comparisons) == 1 else f"differences-{slug(base)}"
+def _not_begun(study: Study, runs: Sequence[StudyRun], rows: Sequence[StudyRow]) -> list[str]:
+    """Names of the rows of which no training is done."""
+    names = dict.fromkeys(row_name(study, run.teacher, run.student, run.method) for run in runs if not run.is_pilot)
+    return [name for name in names if name not in {row.name for row in rows}]
+
+
+def _table_name(study: Study, base: str) -> str:
+    """The same whatever is done, and of its own for each row that others are compared with, since tables are files."""
+    return "differences" if len(study.students) == len(study.teachers) == 1 else f"differences-{slug(base)}"
+
+
+def _delete_outdated(report: Path, written: Sequence[Path]) -> None:
+    """Delete the tables and figures that an earlier report had and this one has not."""
+    for name in ("seeds", "ablations", "differences*", "missed", "budget", "batches-saved", "training"):
+        for file in set(report.glob(f"*/{name}.*")).difference(written):
+            file.unlink()
 
 
 def _summary(
-    study: Study,
     rows: Sequence[StudyRow],
     comparisons: dict[str, dict[Metric, pd.DataFrame]],
     missing: Sequence[str],
+    not_begun: Sequence[str],
 ) -> list[str]:
     sentences = []
     for base, differences in comparisons.items():
         dice = differences[METRICS[0]]
         sentences += [_sentence(str(name), base, row) for name, row in dice.iterrows()]
-    if len(study.seeds) < 3:
-        sentences.append(
-            f"The study has {len(study.seeds)} seed{'s' if len(study.seeds) > 1 else ''}, too few to tell a method "
-            "from luck."
-        )
+        few = [str(name) for name, row in dice.iterrows() if row["seeds"] < 3]
+        if few:
+            sentences.append(f"Fewer than three seeds are too few to tell a method from luck: {'; '.join(few)}.")
     if incomplete := [row.name for row in rows if row.missing]:
         sentences.append(f"Not all trainings are done of: {', '.join(incomplete)}. Their rows are of the others.")
+    if not_begun:
+        sentences.append(f"No training is done of: {'; '.join(not_begun)}.")
     if missing:
-        sentences.append(f"{len(missing)} runs have no result yet.")
+        sentences.append(f"{counted(len(missing), 'run')} {'has' if len(missing) == 1 else 'have'} no result yet.")
     return sentences
 
 
 def _sentence(name: str, base: str, row: pd.Series[float]) -> str:
     """What the numbers say, with the caution that they ask for."""
-    difference, low, high = (f"{row[key]:+.3f}".replace("-", "−") for key in ("difference", "low", "high"))
+    difference, low, high = (signed(row[key], "+.3f") for key in ("difference", "low", "high"))
     text = f"{name}: Dice {difference} against {base}, {direction(row, METRICS[0])} seeds"
     if few := too_few(int(row["patients"]), "patient"):
         return f"{text} ({few})."
-    interval = f"{text} (95 % interval {low} to {high})"
+    patients_alone = ", for new patients alone" if row["seeds"] == 1 else ""
+    interval = f"{text} (95 % interval {low} to {high}{patients_alone})"
     return f"{interval}; no difference has been shown." if row["low"] <= 0 <= row["high"] else f"{interval}."
 
 
@@ -177,9 +194,9 @@ def _provenance(results: Sequence[RunResult]) -> list[str]:
     for result in results:
         made = result.facts["machine"]
         versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
-        words = f"{made['processor']}, {made['cpus']} cores{_gpu(made)}; Python {made['python']}, {versions}"
+        words = f"{made['processor']}, {counted(made['cpus'], 'core')}{_gpu(made)}; Python {made['python']}, {versions}"
         counts[words] = counts.get(words, 0) + 1
-    return [f"{number} runs on {words}." for words, number in counts.items()]
+    return [f"{counted(number, 'run')} on {words}." for words, number in counts.items()]
 
 
 def _gpu(made: dict[str, object]) -> str:

@@ -100,7 +100,7 @@ def study_rows(study: Study, runs: Sequence[StudyRun], results: Mapping[str, Run
         if done:
             found.append(
                 StudyRow(
-                    name=_name(study, teacher, student, method),
+                    name=row_name(study, teacher, student, method),
                     is_teacher=method is None,
                     tables=["overall"] if method is None else study.methods[method].tables,
                     results=done,
@@ -114,10 +114,11 @@ def study_rows(study: Study, runs: Sequence[StudyRun], results: Mapping[str, Run
 def base_of(study: Study, row: StudyRow) -> str:
     """Name of the row that a row is compared with: the first method with the same teacher and student."""
     run = row.results[0].run
-    return _name(study, run.teacher, run.student, study.base)
+    return row_name(study, run.teacher, run.student, study.base)
 
 
-def _name(study: Study, teacher: str, student: str | None, method: str | None) -> str:
+def row_name(study: Study, teacher: str, student: str | None, method: str | None) -> str:
+    """The heading of the row of a teacher, or of a method with its student."""
     if method is None:
         return teacher if len(study.teachers) > 1 else "Teacher"
     parts = [method]

@@ -1,8 +1,9 @@
 r"""Is it the method or the seed? Differences between two rows of a study, over cases, patients, seeds and folds.
 
 A row has one value per case and training, a training being one seed in one fold. With validation cases, a case is in
-one fold; with test cases, every training predicts every case. Rows are compared training by training, since two
-trainings with the same seed in the same fold saw the same batches.
+one fold; with test cases, every training predicts every case. Rows are compared case by case and training by training,
+since two trainings with the same seed in the same fold saw the same batches. A seed counts once both rows have all
+folds with it: a seed of some folds has other patients than the others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class StudyDifference:
     Args:
         base: Mean of the other row over the same cases and trainings.
         difference: Mean of the differences; every patient counts the same.
-        low: Lower end of its 95 % interval, for new patients and new seeds.
+        low: Lower end of its 95 % interval, for new patients and new seeds; with one seed, for new patients alone.
         high: Upper end.
         p_patients: Wilcoxon's signed-rank test over patients, each the mean of its cases and seeds: is the difference
             there in new patients, with these very trainings?
@@ -64,9 +65,10 @@ def differences_of_rows(
         metric: The column to compare.
         resamples: Resamples of the bootstrap.
     """
-    values = {name: _by_patient_and_seed(frame, metric) for name, frame in rows.items()}
     found = {
-        name: difference(values[base], table, resamples=resamples) for name, table in values.items() if name != base
+        name: difference(*_paired(rows[base], frame, metric), resamples=resamples)
+        for name, frame in rows.items()
+        if name != base
     }
     table = pd.DataFrame.from_dict({name: vars(each) for name, each in found.items() if each}, orient="index")
     for test in ("p_patients", "p_seeds"):
@@ -88,13 +90,11 @@ def difference(base: pd.DataFrame, other: pd.DataFrame, *, resamples: int = RESA
         >>> f"{found.difference:.2f}, {found.seeds_in_favour} of {found.seeds} seeds"
         '0.10, 2 of 2 seeds'
     """
-    patients, seeds = base.index.intersection(other.index), base.columns.intersection(other.columns)
-    first, second = (table.loc[patients, seeds].to_numpy(np.float64) for table in (base, other))
-    matrix = second - first
-    keep = ~np.isnan(matrix).all(axis=1)
-    matrix, first = matrix[keep], np.where(np.isnan(matrix), np.nan, first)[keep]
-    if not matrix.size:
+    differences = (other - base).dropna(how="all").dropna(how="all", axis="columns")
+    if differences.empty:
         return None
+    matrix = differences.to_numpy(np.float64)
+    first = base.reindex_like(differences).where(differences.notna()).to_numpy(np.float64)
     of_patients, of_seeds = np.nanmean(matrix, axis=1), np.nanmean(matrix, axis=0)
     mean = float(of_patients.mean())
     low, high = _crossed_bootstrap(matrix, resamples)
@@ -113,23 +113,43 @@ def difference(base: pd.DataFrame, other: pd.DataFrame, *, resamples: int = RESA
     )
 
 
-def _by_patient_and_seed(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean over labels, then over a patient's cases and folds: one row per patient, one column per seed."""
+def _paired(base: pd.DataFrame, other: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both rows by patient and seed: means over labels, then over the cases and folds in which both have a value."""
+    seeds = _complete_seeds(base, other)
+    first, second = (_by_case(frame[frame["seed"].isin(seeds)], metric) for frame in (base, other))
+    cases = first.dropna().index.intersection(second.dropna().index)
+    one, two = (values[cases].groupby(["patient", "seed"]).mean().unstack("seed") for values in (first, second))
+    return one, two
+
+
+def _complete_seeds(base: pd.DataFrame, other: pd.DataFrame) -> list[int]:
+    """The seeds with which both rows have all folds that they have with any."""
+    trainings = [set(zip(frame["seed"], frame["fold"], strict=True)) for frame in (base, other)]
+    folds: dict[int, set[int]] = {}
+    for seed, fold in sorted(set.intersection(*trainings)):
+        folds.setdefault(seed, set()).add(fold)
+    most = max(folds.values(), key=len, default=set())
+    return [seed for seed, of_seed in folds.items() if of_seed >= most]
+
+
+def _by_case(frame: pd.DataFrame, metric: str) -> pd.Series[float]:
+    """Mean over labels, of every case in every training."""
     keys = [frame[key] for key in ("patient", "case", "seed", "fold")]
-    of_cases = finite(frame[metric]).groupby(keys).mean()
-    return of_cases.groupby(["patient", "seed"]).mean().unstack("seed")
+    return finite(frame[metric]).groupby(keys).mean()
 
 
 def _crossed_bootstrap(matrix: NDArray[np.float64], resamples: int) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean under drawn patients (rows) and seeds (columns)."""
+    """The 95 % percentile interval of the mean over patients under drawn patients (rows) and seeds (columns)."""
     random = np.random.default_rng(0)
     patients, seeds = matrix.shape
     drawn_patients = random.multinomial(patients, np.full(patients, 1 / patients), resamples)
     drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    defined = ~np.isnan(matrix)
-    sums = np.einsum("rp,ps,rs->r", drawn_patients, np.where(defined, matrix, 0), drawn_seeds, optimize=True)
-    counts = np.einsum("rp,ps,rs->r", drawn_patients, defined.astype(float), drawn_seeds, optimize=True)
-    low, high = np.percentile(sums[counts > 0] / counts[counts > 0], [2.5, 97.5])
+    counts = drawn_seeds @ ~np.isnan(matrix.T)
+    defined = counts > 0
+    of_patients = np.divide(drawn_seeds @ np.nan_to_num(matrix.T), counts, out=np.zeros(counts.shape), where=defined)
+    weights = drawn_patients * defined
+    means = (weights * of_patients).sum(axis=1)[weights.any(axis=1)] / weights.sum(axis=1)[weights.any(axis=1)]
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 

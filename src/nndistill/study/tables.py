@@ -9,13 +9,13 @@ import pandas as pd
 
 from ..reporting.metrics import METRICS, Metric, labels_in_order
 from ..reporting.tables.table import Cell, Column, Table
-from ..reporting.text.result_sentences import p_text
+from ..reporting.text.numbers import p_text, signed
 from .definition import TableName
 from .rows import StudyRow
 
 _OVER_SEEDS = (
     "± is the standard deviation of the score between seeds; a number in parentheses is the number of seeds of a row "
-    "that has fewer than others. Teachers are trained with one seed."
+    "that has fewer than others, to be compared by the table of differences alone. Teachers are trained with one seed."
 )
 
 
@@ -24,10 +24,10 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
     shown = [row for row in rows if name in row.tables]
     if all(row.is_teacher for row in shown):
         return None
-    seeds = max(len({result.run.seed for result in row.results}) for row in shown)
-    columns = [Column(metric.heading, write=metric.text, cases=seeds) for metric in METRICS]
-    columns += [
-        Column("Dice, mean of cases ↑", write=METRICS[0].text, cases=seeds),
+    seeds = max(len({result.run.seed for result in row.results}) for row in rows)
+    columns = [
+        *(score_column(metric.heading, metric, seeds=seeds) for metric in METRICS),
+        score_column("Dice, mean of cases ↑", METRICS[0], seeds=seeds),
         Column("Chosen"),
         Column("Trainings"),
     ]
@@ -61,9 +61,9 @@ def seed_table(rows: Sequence[StudyRow]) -> Table | None:
         caption="Mean of labels: averaged over the cases of all folds, then over the labels, as in the overall table. "
         "A number in parentheses is the number of folds if not all of them are done.",
         stubs=["Model"],
-        columns=[Column(f"Seed {seed}", write=metric.text, cases=folds) for seed in seeds],
+        columns=[Column(f"Seed {seed}", write=metric.text, cases=folds, count_name="folds") for seed in seeds],
         rows=[
-            ([row.name], [Cell(values[row.name].get(seed, nan), count=row.folds_of(seed) or folds) for seed in seeds])
+            ([row.name], [Cell(values[row.name].get(seed, nan), count=row.folds_of(seed) or None) for seed in seeds])
             for row in students
         ],
     )
@@ -79,9 +79,7 @@ def class_table(rows: Sequence[StudyRow]) -> Table:
         caption=f"Mean over cases. {_OVER_SEEDS}",
         stubs=["Model"],
         columns=[
-            Column(metric.heading, group=label, write=metric.text, cases=seeds)
-            for label in labels
-            for metric in METRICS
+            score_column(metric.heading, metric, seeds=seeds, group=label) for label in labels for metric in METRICS
         ],
         rows=[
             ([row.name], [score_cell(row, metric, labels=[label]) for label in labels for metric in METRICS])
@@ -110,12 +108,13 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, n
     return Table(
         name=name,
         title=f"Compared with {base}",
-        caption="Paired by case, seed and fold; every patient counts the same. The interval is for new patients "
-        "and new seeds (crossed bootstrap). p over patients: Wilcoxon's signed-rank test of each patient's mean "
-        "over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the "
-        "rows of a metric. A method that differs over patients but not over seeds has not been shown to be better. "
-        "Seeds: in how many of them the difference, over all patients, has the same direction as the mean. The SD "
-        "is that of the difference between rows; ± in the other tables is that of a row's score.",
+        caption="Paired by case, seed and fold, with the seeds of which both rows have all folds; every patient counts "
+        "the same. The interval is for new patients and new seeds (crossed bootstrap), or for new patients alone "
+        "if there is one seed. p over patients: Wilcoxon's signed-rank test of each patient's mean over seeds. p "
+        "over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the rows of a "
+        "metric. A method that differs over patients but not over seeds has not been shown to be better. Seeds: "
+        "in how many of them the difference, over all patients, has the same direction as the mean. The SD is "
+        "that of the difference between rows; ± in the other tables is that of a row's score.",
         stubs=["Metric", "Model"],
         columns=[
             Column(base, write="{:.3g}".format),
@@ -192,6 +191,11 @@ def cost_table(rows: Sequence[StudyRow]) -> Table:
     )
 
 
+def score_column(heading: str, metric: Metric, *, seeds: int, group: str = "") -> Column:
+    """The column of cells as `score_cell` makes them."""
+    return Column(heading, group, metric.text, cases=seeds, error_name="SD", count_name="seeds")
+
+
 def score_cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None = None, by_case: bool = False) -> Cell:
     """The score of a row over its seeds, with their number if it is a student's."""
     value, spread, seeds = row.over_seeds(metric.column, labels=labels, by_case=by_case)
@@ -199,9 +203,11 @@ def score_cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None 
 
 
 def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
-    """The cells, with the best student of each metric marked."""
+    """The cells, with the best student of each metric marked, among those that have the most seeds and folds."""
     marked = {row.name: list(cells[row.name]) for row in rows}
-    students = [row for row in rows if not row.is_teacher]
+    trainings = {row.name: {(result.run.seed, result.run.fold) for result in row.results} for row in rows}
+    most = max((trainings[row.name] for row in rows if not row.is_teacher), key=len)
+    students = [row for row in rows if not row.is_teacher and trainings[row.name] == most]
     for place, metric in enumerate([*METRICS, METRICS[0]]):
         values = {row.name: float(marked[row.name][place].value) for row in students}
         defined = [value for value in values.values() if isfinite(value)]
@@ -235,8 +241,3 @@ def _difference_cells(row: pd.Series[float], metric: Metric) -> list[Cell]:
         Cell(float(row["spread"]) if isfinite(row["spread"]) else nan),
         Cell(str(int(row["patients"]))),
     ]
-
-
-def signed(value: float) -> str:
-    """Write a difference, such as `+0.012` or `−0.3`."""
-    return f"{value:+.3g}".replace("-", "−")

@@ -15,6 +15,7 @@ from ..figures.qualitative import MARKS
 from ..metrics import DICE, METRICS, labels_in_order
 from ..model_results import ReportedModel
 from ..tables.table import Table
+from ..text.numbers import counted
 from ..text.result_sentences import summary_sentences
 from .html_file import write_html
 
@@ -104,12 +105,8 @@ def _subtitle(models: Sequence[ReportedModel]) -> str:
     cases = len({case for model in models for case in model.metrics["case"]})
     labels = labels_in_order([model.metrics for model in models])
     data = next((model.provenance["Data set"] for model in models if "Data set" in model.provenance), "")
-    parts = [data, _counted(len(models), "model"), _counted(cases, "case"), _counted(len(labels), "label")]
+    parts = [data, counted(len(models), "model"), counted(cases, "case"), counted(len(labels), "label")]
     return " · ".join(part for part in parts if part) + f": {', '.join(labels)}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _card(model: ReportedModel) -> dict[str, Any]:

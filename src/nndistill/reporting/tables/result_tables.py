@@ -13,7 +13,7 @@ from ...evaluation.aggregates import MEAN_OF_CASES, MEAN_OF_LABELS, Mean, mean_o
 from ...evaluation.comparison import Comparison
 from ..metrics import METRICS, Metric, case_means, labels_in_order
 from ..model_results import ReportedModel, students_of
-from ..text.result_sentences import p_text
+from ..text.numbers import p_text, signed
 from .table import Cell, Column, Table
 
 _OPTIONS = {
@@ -130,18 +130,14 @@ def ablation_table(models: Sequence[ReportedModel]) -> Table | None:
 
 def comparison_table(comparisons: Mapping[Metric, Comparison], baseline: str) -> Table:
     """The statistics of the comparison with a baseline, one row per metric and model."""
-
-    def difference(value: float) -> str:
-        return f"{value:+.3g}".replace("-", "−")
-
     columns = {
         "base": Column(baseline, write="{:.3g}".format),
         "other": Column("This model", write="{:.3g}".format),
         "defined_in_one": Column("In one only"),
-        "difference": Column("Difference", write=difference),
-        "ci_low": Column("95 % from", write=difference),
-        "ci_high": Column("to", write=difference),
-        "difference_of_labels": Column("Difference of labels", write=difference),
+        "difference": Column("Difference", write=signed),
+        "ci_low": Column("95 % from", write=signed),
+        "ci_high": Column("to", write=signed),
+        "difference_of_labels": Column("Difference of labels", write=signed),
         "t_p_holm": Column("t-test p", write=p_text),
         "wilcoxon_p_holm": Column("Wilcoxon p", write=p_text),
         "cohen_dz": Column("Effect d", write=lambda value: f"{value:.2f}".replace("-", "−")),

@@ -15,12 +15,12 @@ from ...files import write_file
 
 @dataclass(frozen=True)
 class Cell:
-    """A number with its standard error, or a text.
+    """A number with its error, or a text.
 
     Args:
         value: What is written, and what a table is sorted by.
-        error: Standard error of the mean.
-        count: Number of cases of a mean.
+        error: Standard error or standard deviation, as the column says.
+        count: Number of values of a mean.
         best: Whether it is written in bold.
     """
 
@@ -37,14 +37,18 @@ class Column:
     Args:
         heading: Heading of the column.
         group: Second heading above it, shared with neighbours of the same group.
-        write: Turns a number into text, also the standard error.
-        cases: Number of cases of the whole table; a mean over fewer cases states their number.
+        write: Turns a number into text, also the error.
+        cases: Number of values of a mean without gaps; a mean over fewer states their number.
+        error_name: What the error is, for files: `SEM`, or `SD`.
+        count_name: What is counted, for files: `n`, or `seeds`.
     """
 
     heading: str
     group: str = ""
     write: Callable[[float], str] = str
     cases: int | None = None
+    error_name: str = "SEM"
+    count_name: str = "n"
 
     def text(self, cell: Cell) -> str:
         """`0.873 ± 0.012`, followed by `(2)` if it is a mean over 2 cases only."""
@@ -126,13 +130,15 @@ class Table:
         return f"% \\usepackage{{booktabs}}\n{text}"
 
     def csv(self) -> str:
-        """The numbers without rounding; every mean is followed by its standard error and number of cases."""
+        """The numbers without rounding; every mean is followed by its error and the number of its values."""
         return pd.DataFrame(self.records).to_csv(index=False)
 
     @property
     def records(self) -> list[dict[str, str | float | None]]:
         """One dictionary of plain values per row; a number that is undefined is `None`."""
-        return [self._record(names, cells) for names, cells in self.rows]
+        columns = zip(*(cells for _, cells in self.rows), strict=True)
+        means = [any(cell.count is not None for cell in cells) for cells in columns]
+        return [self._record(names, cells, means) for names, cells in self.rows]
 
     @property
     def texts(self) -> pd.DataFrame:
@@ -145,13 +151,18 @@ class Table:
             index=[names[-1] for names, _ in self.rows],
         )
 
-    def _record(self, names: Sequence[str], cells: Sequence[Cell]) -> dict[str, str | float | None]:
+    def _record(
+        self, names: Sequence[str], cells: Sequence[Cell], means: Sequence[bool]
+    ) -> dict[str, str | float | None]:
         record: dict[str, str | float | None] = dict(zip(self.stubs, names, strict=True))
-        for cell, column in zip(cells, self.columns, strict=True):
+        for cell, column, is_mean in zip(cells, self.columns, means, strict=True):
             heading = f"{column.group} {column.heading}".strip().rstrip("↑↓ ")
             record[heading] = _plain(cell.value)
-            if cell.count is not None:
-                record |= {f"{heading} SEM": _plain(cell.error), f"{heading} n": cell.count}
+            if is_mean:
+                record |= {
+                    f"{heading} {column.error_name}": _plain(cell.error),
+                    f"{heading} {column.count_name}": cell.count,
+                }
         return record
 
     def write(self, folder: Path) -> list[Path]:
@@ -171,6 +182,7 @@ _SYMBOLS = {
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
     "μ": r"$\mu$",
+    "φ": r"$\phi$",
     "−": "$-$",
     "–": "--",
 }

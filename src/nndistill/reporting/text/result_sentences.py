@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan
+from math import isfinite
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from ...evaluation.comparison import Comparison
 from ...evaluation.few_pairs import too_few
 from ..metrics import DICE, METRICS, Metric
 from ..model_results import ReportedModel, students_of, teacher_of
+from .numbers import counted, p_text, signed
 
 
 def summary_sentences(models: Sequence[ReportedModel]) -> list[str]:
@@ -61,18 +62,6 @@ def cautions(comparisons: Mapping[Metric, Comparison]) -> list[str]:
     ]
 
 
-def signed(value: float, digits: int) -> str:
-    """`+0.012` or `−0.012`."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def p_text(p: float) -> str:
-    """`0.023`, `< 0.001`, or `–` if there was no test."""
-    if isnan(p):
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _about_seeds(students: Sequence[ReportedModel]) -> list[str]:
     """What a difference between models means that differ in nothing but the seed, one sentence for each set of them."""
     sets: dict[str, list[str]] = {}
@@ -93,9 +82,9 @@ def _comparison(name: str, row: pd.Series[float], metric: Metric, corrected: boo
         _change(row["base_of_labels"], row["other_of_labels"], metric),
     )
     sentence = f"{name}: {of_cases} on average"
-    sentence += f" over {pairs} case{'' if pairs == 1 else 's'}"
+    sentence += f" over {counted(pairs, 'case')}"
     if isfinite(row["ci_low"]):
-        low, high = signed(row["ci_low"], metric.digits), signed(row["ci_high"], metric.digits)
+        low, high = (signed(row[key], f"+.{metric.digits}f") for key in ("ci_low", "ci_high"))
         sentence += f" (95 % interval of the difference {low} to {high}{_about_interval(row)})"
     suffix = "_holm" if corrected else ""
     tests = {"paired t-test": row[f"t_p{suffix}"], "Wilcoxon": row[f"wilcoxon_p{suffix}"]}
