@@ -157,3 +157,19 @@ def test_init_overwrites_nothing(nndistill, tmp_path: Path) -> None:
 
 def test_init_asks_for_the_data_set(nndistill, tmp_path: Path) -> None:
     assert "needs a data set" in nndistill("study", "init", "decathlon", "--out", tmp_path / "s.yaml").err
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [("case,person\na,b\n", "has no column patient"), ("case,patient\na,\n", "has a row without a case or a patient")],
+)
+def test_a_table_of_patients_is_read_before_any_training(nndistill, tmp_path: Path, table: str, words: str) -> None:
+    places = write_study_file(tmp_path, patients="patients.csv")
+    (tmp_path / "patients.csv").write_text(table)
+
+    finished = nndistill("study", "run", places.file)
+
+    assert finished.status == 2
+    assert f"{tmp_path / 'patients.csv'} {words}" in finished.err
+    assert str(places.file) in finished.err
+    assert not places.work.exists()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from made_studies import write_study_file
+from made_studies import made_result, write_study_file
 from nndistill.errors import UserError
 from nndistill.study import load_study, study_runs
+from nndistill.study.status import study_status
 
 
 def test_a_given_teacher_is_not_missing(nndistill, tmp_path: Path) -> None:
@@ -39,3 +40,17 @@ def test_no_pilot_chooses_with_a_teacher_that_has_seen_the_cases(tmp_path: Path,
 
     with pytest.raises(UserError, match=r"method dcd has several weights, .* but teacher t is trained already"):
         load_study(places.file)
+
+
+def test_a_given_teacher_takes_no_time_of_the_study(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "plans.json").write_text("{}")
+    places = write_study_file(tmp_path, teachers={"t": {"folder": "model"}}, folds=[0, 1])
+    runs = {run.name: run for run in study_runs(load_study(places.file), folder=tmp_path)}
+
+    assert study_status(places, list(runs.values())).remaining is None
+    for name in ("t_f0", "none_f0_s0", "dcd_f0_s0"):
+        made_result(places, runs[name])
+    status = study_status(places, list(runs.values()))
+
+    assert (status.spent, status.remaining) == (2 * 60, 2 * 60)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,10 +14,12 @@ from hypothesis import strategies as st
 
 from made_studies import made_result, write_study_file
 from nndistill.errors import UserError
+from nndistill.nnunet.data.stored_folds import stored_folds
 from nndistill.study import load_study, study_runs
-from nndistill.study.data import split_again
+from nndistill.study.data import prepare_data, split_again
 from nndistill.study.definition import Pilot
-from nndistill.study.job import chosen_weight
+from nndistill.study.job import carry_out, chosen_weight
+from nndistill.study.places import DATA, StudyPlaces
 from nndistill.study.results import RunResult, read_results
 
 
@@ -92,3 +97,68 @@ def test_the_row_of_a_table_says_what_was_chosen(tmp_path: Path) -> None:
     overall = pd.DataFrame(write_study_report(study, places).tables["overall"].records)
 
     assert overall["Chosen"].tolist() == ["–", "–", "μ = 1", "share 0.2"]
+
+
+def test_no_weight_is_chosen_before_all_are_tried(tmp_path: Path) -> None:
+    places = write_study_file(tmp_path, methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, pilot={})
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        if run.name not in {"dcd_pilot_w1_s0", "dcd_f0_s0"}:
+            made_result(places, run, weight=run.weight)
+
+    with pytest.raises(UserError, match=r"dcd_f0_s0 needs the results of dcd_pilot_w1_s0, which .*results lacks"):
+        carry_out(study, places, "dcd_f0_s0")
+
+
+def test_the_split_of_the_pilot_is_no_fold_of_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = data_of_five_folds(tmp_path, monkeypatch)
+    places = write_study_file(tmp_path, folds=[5], pilot={})
+
+    for _ in range(2):  # the second time, the split is stored already
+        with pytest.raises(UserError, match="Dataset004_Hippocampus has 5 folds, from 0 on; the study names fold 5"):
+            prepare_data(load_study(places.file), folder=tmp_path)
+
+    assert len(stored_folds(data) or []) == 6
+    places = write_study_file(tmp_path, folds=[4], pilot={})
+    assert prepare_data(load_study(places.file), folder=tmp_path) == data / "plans.json"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lacks"),
+    [
+        ({"folds": [0, 2]}, ""),
+        ({"folds": [0, 1]}, "c9"),
+        ({"folds": [0, 1], "test": "raw"}, "t1"),
+        ({"folds": [0], "test": "raw", "pilot": {"fold": 0, "share": 0.9}}, "c9, t1"),
+    ],
+)
+def test_patients_of_all_measured_cases_are_known_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], lacks: str
+) -> None:
+    data = data_of_five_folds(tmp_path, monkeypatch)
+    (data / "dataset.json").write_text('{"file_ending": ".nii.gz"}')
+    (tmp_path / "nnUNet_raw" / data.name / "labelsTs").mkdir()
+    (tmp_path / "nnUNet_raw" / data.name / "labelsTs" / "t1.nii.gz").touch()
+    for step in ("refuse_untaught_cases", "refuse_impossible_students"):
+        monkeypatch.setattr(f"nndistill.study.job.{step}", lambda *_, **__: None)
+    rows = "".join(f"c{case},p{case}\n" for case in range(10) if case != 9)
+    (tmp_path / "patients.csv").write_text(f"case,patient\n{rows}")
+    study = load_study(write_study_file(tmp_path, patients="patients.csv", **keys).file)
+
+    with pytest.raises(UserError, match=f"patients.csv: .* of the cases: {lacks}.") if lacks else nullcontext():
+        carry_out(study, StudyPlaces(tmp_path / "study.yaml"), DATA)
+
+
+def data_of_five_folds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A preprocessed data set of ten cases, of which fold 0 validates c0 and c5, and fold 1 the cases c1 and c9."""
+    pairs = [("c0", "c5"), ("c1", "c9"), ("c2", "c6"), ("c3", "c7"), ("c4", "c8")]
+    cases = [case for pair in pairs for case in pair]
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(folder / name))
+    (folder / "nnUNet_raw" / "Dataset004_Hippocampus").mkdir(parents=True)
+    data = folder / "nnUNet_preprocessed" / "Dataset004_Hippocampus"
+    data.mkdir(parents=True)
+    folds = [{"train": [case for case in cases if case not in pair], "val": list(pair)} for pair in pairs]
+    (data / "splits_final.json").write_text(json.dumps(folds))
+    monkeypatch.setattr("nndistill.study.data.plan_and_preprocess", lambda *_, **__: data / "plans.json")
+    return data

@@ -158,3 +158,14 @@ def test_table_and_description_are_no_setup() -> None:
     after = runs_of(description="other", methods={"none": {}, "dcd": {"tables": ["ablations"]}})
 
     assert redone(runs_of(), after) == set()
+
+
+def test_a_title_names_the_teacher_if_there_are_several() -> None:
+    alone = runs_of()
+    several = runs_of(teachers={"teacher": {}, "small": {"features": [8, 16]}}, pilot={})
+
+    assert alone["dcd_f0_s0"].title == "dcd, student, fold 0, seed 0"
+    assert several["dcd_small_f0_s0"].title == "dcd, student, of small, fold 0, seed 0"
+    assert several["small_f0"].title == "small, fold 0"
+    assert len({run.title for run in several.values()}) == len(several)
+    assert several["dcd_teacher_f0_s0"].digest == alone["dcd_f0_s0"].digest

@@ -55,10 +55,8 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         cases = [case.name for case in raw_cases(raw_folder() / dataset)]
         folds = stock_split(cases)
         _store(dataset, folds)
-    if study.pilot is not None:
-        pilot_fold(study, folder=folder)
-        folds = stored_folds(preprocessed_folder() / dataset) or []
-    refuse_unknown_folds(study, dataset, len(folds))
+    own = len(folds) if study.pilot is None else pilot_fold(study, folder=folder)
+    refuse_unknown_folds(study, dataset, own)
     return plans_file
 
 

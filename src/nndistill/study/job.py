@@ -13,9 +13,10 @@ from typing import Any
 from ..analysis.costs import model_costs
 from ..errors import UserError
 from ..evaluation.aggregates import mean_of_labels
-from ..evaluation.patients import read_patients
-from ..files import digest, write_json
+from ..evaluation.patients import check_patients, read_patients
+from ..files import digest, read_json, write_json
 from ..gather import EvaluationSettings, gather_results
+from ..nnunet.data.stored_folds import stored_folds
 from ..nnunet.models.history import read_history
 from ..nnunet.models.model_folder import ModelFolder
 from ..nnunet.models.prediction import predict_folder
@@ -57,7 +58,7 @@ def carry_out(
         on_validation: As in `train`.
 
     Raises:
-        UserError: The data or a file is not as the study needs it.
+        UserError: The data or a file is not as the study needs it, or a run on which a weight depends has no result.
     """
     with _state(places, name):
         if name == DATA:
@@ -88,8 +89,33 @@ def carry_out(
 def _prepare(study: Study, *, folder: Path) -> None:
     """The first job: the data, and whether every training can be made of them, before any begins."""
     plans_file = prepare_data(study, folder=folder)
+    _refuse_unknown_patients(study, folder=folder, data=plans_file.parent)
     refuse_untaught_cases(study, folder=folder, data=plans_file.parent)
     refuse_impossible_students(study, folder=folder, plans_file=plans_file)
+
+
+def _refuse_unknown_patients(study: Study, *, folder: Path, data: Path) -> None:
+    """Refuse a study whose table of patients lacks a case that will be measured."""
+    if study.patients is None:
+        return
+    validated = [*([] if study.test else study.folds), *([pilot_fold(study, folder=folder)] if study.pilot else [])]
+    folds = stored_folds(data) or []
+    cases = [case for fold in validated for case in folds[fold]["val"]]
+    if study.test:
+        ending = read_json(data / "dataset.json")["file_ending"]
+        cases += [label.name.removesuffix(ending) for label in _test_cases(study, folder)[1].glob(f"*{ending}")]
+    try:
+        check_patients(read_patients(folder / study.patients), cases)
+    except UserError as error:
+        raise UserError(f"{folder / study.patients}: {error}", option=error.option) from error
+
+
+def _test_cases(study: Study, folder: Path) -> tuple[Path, Path]:
+    """The folders of the test cases' images and label maps."""
+    if isinstance(study.test, TestCases):
+        return folder / study.test.images, folder / study.test.labels
+    raw = raw_folder() / study_dataset(study)
+    return raw / "imagesTs", raw / "labelsTs"
 
 
 class _Job:
@@ -138,6 +164,7 @@ class _Job:
     def _student(self) -> Run:
         assert self.run.method is not None
         assert self.run.student is not None
+        weight = self.weight
         given = self.study.teachers[self.run.teacher].folder
         if given is not None:
             teacher_folder = self.places.folder / given
@@ -148,9 +175,7 @@ class _Job:
         return prepare_student(
             teacher_folder,
             fold=self.fold,
-            recipe=self.study.student_recipe(
-                self.run.method, self.run.seed, folder=self.places.folder, weight=self.weight
-            ),
+            recipe=self.study.student_recipe(self.run.method, self.run.seed, folder=self.places.folder, weight=weight),
             init=student.init,
             **student.shape,
             teacher_fold=_named_folds(row.teacher_fold),
@@ -169,6 +194,11 @@ class _Job:
             return self.run.weight
         pilot = self.study.pilot
         assert pilot is not None
+        if missing := [name for name in self.run.needs if name not in self.results]:
+            raise UserError(
+                f"{self.run.name} needs the results of {', '.join(missing)}, which {self.places.results} lacks: carry "
+                f"these out first, as `nndistill study run {self.places.file}` does."
+            )
         tried = [self.results[name] for name in self.run.needs if self.results[name].run.weight is not None]
         return chosen_weight(tried, pilot.metric)
 
@@ -207,10 +237,7 @@ class _Job:
         """Folders of the test cases' predictions and references; neither if the validation cases are measured."""
         if self.reports_validation:
             return None, None
-        raw = raw_folder() / study_dataset(self.study)
-        images, labels = raw / "imagesTs", raw / "labelsTs"
-        if isinstance(self.study.test, TestCases):
-            images, labels = (self.places.folder / path for path in (self.study.test.images, self.study.test.labels))
+        images, labels = _test_cases(self.study, self.places.folder)
         output = self.places.predictions(f"{self.run.name}_{self.run.training_digest[:8]}")
         predict_folder(model, images, output, fold=self.fold, device=self.study.device)
         return output, labels

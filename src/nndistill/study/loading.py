@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import UserError
+from ..evaluation.patients import read_patients
 from ..evaluation.protocols import protocol
 from ..methods import build_method
 from ..recipes import refuse_useless_images, weighting_of
@@ -57,6 +58,8 @@ def _check(study: Study, folder: Path) -> None:
     for path in [*paths, *([study.patients] if study.patients else [])]:
         if not (folder / path).exists():
             raise UserError(f"there is no {folder / path}, which the study names.")
+    if study.patients:
+        read_patients(folder / study.patients)
 
 
 def _check_names(kind: str, names: dict[str, Any]) -> None:

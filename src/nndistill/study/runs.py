@@ -28,6 +28,7 @@ class StudyRun:
         weight: The μ that a run of the pilot tries, or the share of the gradient if the row has `balances`.
         needs: Names of the runs that have to be done first.
         definition: Everything that decides its result, as plain values.
+        several_teachers: Whether the study has several, so that the title of a student names its own.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StudyRun:
     weight: float | None
     needs: tuple[str, ...]
     definition: dict[str, Any]
+    several_teachers: bool = False
 
     @property
     def digest(self) -> str:
@@ -65,6 +67,7 @@ class StudyRun:
         """What a person calls it: `DCD, student, fold 0, seed 1`."""
         parts = [self.method or self.teacher]
         parts += [self.student] if self.student else []
+        parts += [f"of {self.teacher}"] if self.method and self.several_teachers else []
         parts += ["pilot" if self.is_pilot else f"fold {self.fold}"]
         if self.weight is not None:
             kind = "μ =" if self.definition["recipe"]["balance"] is None else "share"
@@ -204,9 +207,9 @@ class _Expansion:
         }
         test = study.test if isinstance(study.test, str) or study.test is None else "folders"
         measured = {"protocol": study.protocol, "test": None if fold is None else test}
-        return StudyRun(
-            name, teacher, student, method, fold, seed, weight, needs, {**data, **definition, "measured": measured}
-        )
+        definition = {**data, **definition, "measured": measured}
+        several = len(study.teachers) > 1
+        return StudyRun(name, teacher, student, method, fold, seed, weight, needs, definition, several)
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:

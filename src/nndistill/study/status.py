@@ -45,7 +45,7 @@ class StudyStatus:
 
     Args:
         runs: The state of every run.
-        spent: Seconds of all trainings that are done.
+        spent: Seconds of all trainings of the study that are done; a teacher that is given was trained before.
         remaining: Estimate of the seconds of all others, one after the other; `None` if no run of this kind is done.
     """
 
@@ -76,28 +76,26 @@ def study_status(places: StudyPlaces, runs: Sequence[StudyRun]) -> StudyStatus:
     The estimate of what remains is the median time of the runs of the same kind (teacher or student) that were made on
     this machine, or else on any.
     """
+    said = _said(places)  # before the results, which a job keeps before it deletes what it says
     results = read_results([places.results], runs)
-    statuses = [_status(places, run, results.get(run.name)) for run in runs]
-    times = [_typical(results, run) for run in (s.run for s in statuses if s.state != "done")]
+    statuses = [_status(run, said.get(run.name), results.get(run.name)) for run in runs]
+    trained = [status for status in statuses if not status.run.is_given]
+    times = [_typical(results, status.run) for status in trained if status.state != "done"]
     known = [seconds for seconds in times if seconds is not None]
     return StudyStatus(
         runs=statuses,
-        spent=sum(status.seconds or 0.0 for status in statuses),
+        spent=sum(status.seconds or 0.0 for status in trained),
         remaining=sum(known) if len(known) == len(times) else None,
     )
 
 
 def job_states(places: StudyPlaces) -> dict[str, str]:
     """The state of every job that says one: `running`, or `failed`; one that is done says nothing any more."""
-    states = {}
-    for file in sorted(places.work.glob("states/*.json")):
-        with suppress(UserError):  # a job that ends deletes its file, perhaps before it is read here
-            states[file.stem] = str(read_json(file)["state"])
-    return states
+    return {name: str(said["state"]) for name, said in _said(places).items()}
 
 
 class Failure(NamedTuple):
-    """A job that failed: its name, what went wrong, and the last lines that it printed besides."""
+    """A job that failed or was killed: its name, what went wrong, and the last lines that it printed besides."""
 
     name: str
     why: str
@@ -106,10 +104,10 @@ class Failure(NamedTuple):
 
 def failures(places: StudyPlaces, runs: Sequence[StudyRun]) -> list[Failure]:
     """What stopped the jobs that have no result; if no job says so, the last lines of the workflow itself."""
+    said = _said(places)
     found = []
     for name in [DATA, *(run.name for run in runs)]:
-        if places.state(name).is_file() and (said := read_json(places.state(name)))["state"] == "failed":
-            why = str(said["why"])
+        if name in said and (why := _why_ended(said[name])):
             log = [line for line in _last_lines(places.log(name)) if line != f"error: {why}"]
             found.append(Failure(name, why, log))
     return found or [Failure("snakemake", "no job could be started", _last_lines(places.log("snakemake")))]
@@ -119,13 +117,30 @@ def _last_lines(log: Path, number: int = 8) -> list[str]:
     return log.read_text(errors="replace").splitlines()[-number:] if log.is_file() else []
 
 
-def _status(places: StudyPlaces, run: StudyRun, result: RunResult | None) -> RunStatus:
+def _why_ended(said: Mapping[str, Any]) -> str:
+    """Why a job has no result, from what it said; empty if it still runs."""
+    if said["state"] == "failed":
+        return str(said["why"])
+    killed = "was killed, perhaps for lack of memory or at a time limit"
+    if said["host"] != platform.node():
+        return f"{killed}, or still runs on {said['host']}"
+    return "" if is_alive(said) else killed
+
+
+def _said(places: StudyPlaces) -> dict[str, dict[str, Any]]:
+    """What the jobs say about themselves, by their names."""
+    found = {}
+    for file in sorted(places.work.glob("states/*.json")):
+        with suppress(UserError):  # a job that ends deletes its file, perhaps before it is read here
+            found[file.stem] = read_json(file)
+    return found
+
+
+def _status(run: StudyRun, said: Mapping[str, Any] | None, result: RunResult | None) -> RunStatus:
     if result is not None:
         return RunStatus(run, "done", float(result.facts["seconds"]))
-    file = places.state(run.name)
-    if not file.is_file():
+    if said is None:
         return RunStatus(run, "missing")
-    said = read_json(file)
     if said["state"] == "failed":
         return RunStatus(run, "failed", why=str(said["why"]))
     return RunStatus(run, "running" if is_alive(said) else "stopped")
@@ -150,6 +165,7 @@ def is_alive(said: Mapping[str, Any]) -> bool:
 
 def _typical(results: Mapping[str, RunResult], run: StudyRun) -> float | None:
     """Seconds that a run like this one takes."""
-    like = [result for result in results.values() if (result.run.method is None) == (run.method is None)]
+    trained = [result for result in results.values() if not result.run.is_given]
+    like = [result for result in trained if (result.run.method is None) == (run.method is None)]
     here = [result for result in like if result.facts["machine"].get("processor") == processor_name()]
     return median(float(result.facts["seconds"]) for result in here or like) if like else None

@@ -75,7 +75,8 @@ def run_study(
             or this study is being carried out already.
     """
     runs = study_runs(study, folder=places.folder)
-    _settle_other_setups(places, runs, replace=replace)
+    if not replace:
+        _refuse_other_setups(places, runs)
     missing = [run for run in runs if not is_done([places.results], run)]
     if not missing:
         return Outcome([run.name for run in runs], [], stopped=False)
@@ -85,6 +86,8 @@ def run_study(
     try:
         with FileLock(places.work / "study.lock", timeout=0):
             _refuse_running_workflow(places)
+            if replace:
+                _move_other_setups(places, runs)
             command = _job_command(places, workspace)
             write_json(places.jobs, jobs_of(study, places, missing, command=command))
             if executor == "slurm":
@@ -116,13 +119,13 @@ def jobs_of(
         "data_log": str(places.log(DATA).resolve()),
         "runs": {
             run.name: {
-                "rule": run.name.translate(str.maketrans(".-", "__")),
+                "rule": f"{number}_{''.join(c if c.isalnum() else '_' for c in run.name)}",
                 "needs": [str(data)]
                 + [str(result_file(places.results, name).resolve()) for name in run.needs if name in names],
                 "result": str(result_file(places.results, run.name).resolve()),
                 "log": str(places.log(run.name).resolve()),
             }
-            for run in missing
+            for number, run in enumerate(missing)
         },
     }
 
@@ -161,9 +164,8 @@ def _refuse_running_workflow(places: StudyPlaces) -> None:
         )
 
 
-def _settle_other_setups(places: StudyPlaces, runs: Sequence[StudyRun], *, replace: bool) -> None:
-    found = other_setups([places.results], runs)
-    if found and not replace:
+def _refuse_other_setups(places: StudyPlaces, runs: Sequence[StudyRun]) -> None:
+    if found := other_setups([places.results], runs):
         names = ", ".join(folder.name for folder in found[:5]) + (", …" if len(found) > 5 else "")
         raise UserError(
             f"{len(found)} results in {places.results} are of another setup than the study now describes: {names}. "
@@ -171,7 +173,10 @@ def _settle_other_setups(places: StudyPlaces, runs: Sequence[StudyRun], *, repla
             f"{places.replaced}.",
             option="replace",
         )
-    for folder in found:
+
+
+def _move_other_setups(places: StudyPlaces, runs: Sequence[StudyRun]) -> None:
+    for folder in other_setups([places.results], runs):
         place = places.replaced / f"{folder.name}_{time.strftime('%Y%m%d-%H%M%S')}"
         place.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(place)
@@ -192,8 +197,8 @@ def _run(command: Sequence[str], places: StudyPlaces, stop_after: float | None, 
     places.log("snakemake").parent.mkdir(parents=True, exist_ok=True)
     with places.log("snakemake").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        write_json(places.workflow, this_process(process.pid))
         try:
+            write_json(places.workflow, this_process(process.pid))
             while process.poll() is None and (end is None or time.monotonic() < end):
                 watch()
                 time.sleep(1)

@@ -64,6 +64,7 @@ def run(
     """Train, predict and measure every run that has no result yet."""
     from shlex import quote
 
+    from ...reporting.text.numbers import counted
     from ...study import load_study, study_runs, write_study_report
     from ...study.needed_data import refuse_missing_data
     from ...study.places import StudyPlaces
@@ -105,7 +106,7 @@ def run(
     status = study_status(places, runs)
     page = (
         write_study_report(described, places).page
-        if any(r.state == "done" and r.run.method for r in status.runs)
+        if any(r.state == "done" and r.run.method and not r.run.is_pilot for r in status.runs)
         else None
     )
     if as_json:
@@ -117,7 +118,7 @@ def run(
         if outcome.left:
             print(f"Next:   nndistill study run {quote(str(file))}")
     if outcome.left and not outcome.stopped:
-        have = f"{_counted(len(outcome.left), 'run')} {'has' if len(outcome.left) == 1 else 'have'}"
+        have = f"{counted(len(outcome.left), 'run')} {'has' if len(outcome.left) == 1 else 'have'}"
         raise UserError(
             f"{have} no result; what is printed above says why. Fix that and run it again: what is done is kept."
         )
@@ -148,6 +149,7 @@ def report(
 ) -> None:
     """Write tables, statistics, figures and the page from the results that are there."""
     from ...study import load_study, write_study_report
+    from ...study.definition import TableName
     from ...study.places import StudyPlaces
 
     for folder in results or []:
@@ -163,7 +165,8 @@ def report(
             }
         )
         return
-    show(written.tables["overall"].texts, "Mean of labels ± SD between seeds")
+    shown = next(written.tables[name] for name in get_args(TableName) if name in written.tables)
+    show(shown.texts, "Mean of labels ± SD between seeds")
     print(f"\nReport: {written.page}")
 
 
@@ -240,22 +243,14 @@ def _show(status: StudyStatus) -> None:
 
 
 def _show_resources(resources: Resources) -> None:
-    used = [_counted(resources.cpus, "core"), *([_counted(resources.gpus, "GPU")] if resources.gpus else [])]
+    from ...reporting.text.numbers import counted
+
+    used = [counted(resources.cpus, "core"), *([counted(resources.gpus, "GPU")] if resources.gpus else [])]
     used.append(f"{resources.memory_gb:g} GB")
-    print(f"Each training may use {', '.join(used)} and {_counted(resources.hours, 'hour')}.")
-
-
-def _counted(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}"
+    print(f"Each training may use {', '.join(used)} and {counted(resources.hours, 'hour')}.")
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
+    from ...nnunet.models.history import duration
+
+    return "–" if seconds is None else duration(seconds)

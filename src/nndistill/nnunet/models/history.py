@@ -77,7 +77,7 @@ def read_history(model: Path, fold: str) -> History:
         "Voxel": "×".join(f"{s:g}" for s in resolved["spacing"]) + " mm",
         **(_recipe_facts(setup.recipe) if setup else {}),
         "Epochs": str(len(log)),
-        "Time": _duration(float(log["seconds"].sum())),
+        "Time": duration(float(log["seconds"].sum())),
         "Finished": _day(logging),
         "Device": debug.get("gpu_name") or debug.get("device", ""),
         "Precision": checkpoint["init_args"].get("plans", {}).get(KEY, {}).get("precision") or "",
@@ -85,6 +85,18 @@ def read_history(model: Path, fold: str) -> History:
         "nnDistill": setup.nndistill_version if setup else "",
     }
     return History(setup=setup, log=log, facts={key: value for key, value in facts.items() if value})
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit in which it is short.
+
+    Example:
+        >>> duration(99), duration(100), duration(6000)
+        ('99 s', '2 min', '1.7 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _log(logging: Mapping[str, Any]) -> pd.DataFrame:
@@ -188,12 +200,6 @@ def _debug(path: Path) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {key: str(value) for key, value in content.items()} if isinstance(content, dict) else {}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _day(logging: Mapping[str, Any]) -> str:
