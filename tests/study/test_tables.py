@@ -15,7 +15,7 @@ from nndistill.study.places import StudyPlaces
 from nndistill.study.report import _sentence
 from nndistill.study.results import read_results
 from nndistill.study.rows import StudyRow, study_rows
-from nndistill.study.tables import direction, results_table, seed_table
+from nndistill.study.tables import budget_table, direction, results_table, seed_table
 
 KEYS = {"folds": [0, 1], "seeds": [0, 3]}
 
@@ -162,3 +162,40 @@ def test_a_row_with_few_seeds_is_said_to_have_few(tmp_path: Path) -> None:
 
     assert "too few to tell a method from luck: at." in page
     assert ", for new patients alone)" in page
+
+
+def test_equal_batches_are_batches_and_not_epochs(tmp_path: Path) -> None:
+    """`dcd` has epochs of twice as many batches: half of all batches are one of its epochs and two of the others'."""
+    places = write_study_file(
+        tmp_path, recipe="quick", methods={"none": {}, "dcd": {"changes": {"iterations": 100, "epochs": 2}}}
+    )
+    study = load_study(places.file)
+    for run in study_runs(study, folder=tmp_path):
+        made_result(places, run)
+        if run.method == "none":
+            file = places.results / run.name / "curves.csv"
+            curves = pd.read_csv(file)
+            pd.concat([curves, curves + 0.01]).to_csv(file, index=False)
+
+    table = budget_table(rows_of(study, places))
+
+    assert table is not None
+    rows = {record["Model"]: record for record in table.records}
+    assert "shares of 200." in table.caption
+    assert rows["none"]["50% of the batches"] == pytest.approx(0.6)
+    assert rows["dcd"]["50% of the batches"] == pytest.approx(0.3)
+    assert rows["dcd"]["25% of the batches"] is None  # no epoch has ended
+
+
+def test_patients_that_the_study_names_later_are_those_of_earlier_results(tmp_path: Path) -> None:
+    _, places, _ = made_study(tmp_path, **KEYS)
+    cases = sorted(pd.read_csv(places.results / "none_f0_s0" / "metrics.csv")["case"].unique())
+    cases += sorted(pd.read_csv(places.results / "none_f1_s0" / "metrics.csv")["case"].unique())
+    pd.DataFrame({"case": cases, "patient": [f"q{number // 2}" for number in range(8)]}).to_csv(
+        tmp_path / "patients.csv", index=False
+    )
+    write_study_file(tmp_path, patients="patients.csv", **KEYS)
+
+    tables = write_study_report(load_study(places.file), places).tables
+
+    assert {record["Patients"] for record in tables["differences"].records} == {"4"}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..evaluation.few_pairs import too_few
+from ..evaluation.patients import read_patients
 from ..files import write_file
 from ..reporting.figures.palette import model_styles
 from ..reporting.figures.training_curves import draw_training_curves
@@ -22,7 +23,7 @@ from .batches_saved import batches_saved_table
 from .definition import Study, slug
 from .missed_labels import missed_label_table
 from .places import StudyPlaces
-from .results import RunResult, read_results
+from .results import RunResult, read_results, with_patients
 from .rows import StudyRow, base_of, row_name, study_rows
 from .runs import StudyRun, study_runs
 from .statistics import differences_of_rows
@@ -59,6 +60,8 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     """
     runs = study_runs(study, folder=places.folder)
     found = read_results([places.results, *results], runs)
+    if study.patients:
+        found = with_patients(found, read_patients(places.folder / study.patients))
     rows = study_rows(study, runs, found)
     students = [row for row in rows if not row.is_teacher]
     if not students:

@@ -8,7 +8,8 @@ results/RUN/curves.csv     the training log, one row per epoch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,24 @@ class RunResult:
 def result_file(results: Path, name: str) -> Path:
     """The file that says that a run is done."""
     return results / name / _FACTS
+
+
+def with_patients(results: Mapping[str, RunResult], patients: Mapping[str, str]) -> dict[str, RunResult]:
+    """The results with the patients of a table, also those that were measured before the study had it.
+
+    Args:
+        results: Results by the names of their runs.
+        patients: The patient of each case; a case that it lacks keeps its own.
+    """
+    return {
+        name: replace(
+            result,
+            metrics=result.metrics.assign(
+                patient=result.metrics["case"].map(patients).fillna(result.metrics.get("patient", nan))
+            ),
+        )
+        for name, result in results.items()
+    }
 
 
 def keep_result(

@@ -135,25 +135,26 @@ def budget_table(rows: Sequence[StudyRow]) -> Table | None:
     if len(students) < 2:
         return None
     curves = {row.name: row.curves for row in students}
-    epochs = min(len(curve) for curve in curves.values())
+    per_epoch = {row.name: int(row.results[0].run.definition["recipe"]["iterations"]) for row in students}
+    batches = min(per_epoch[name] * len(curve) for name, curve in curves.items())
     seconds = min(float(curve["seconds"].sum()) for curve in curves.values())
     shares = (0.25, 0.5, 1.0)
     rows_of_table = []
     for name, curve in curves.items():
-        at_batches = [float(curve["dice"].iloc[max(0, round(share * epochs) - 1)]) for share in shares]
         passed = curve["seconds"].cumsum().to_numpy()
-        at_time = [
-            float(curve["dice"].iloc[max(0, int((passed <= share * seconds + 1e-9).sum()) - 1)]) for share in shares
-        ]
+        at_batches = [_dice_after(curve, int(share * batches) // per_epoch[name]) for share in shares]
+        at_time = [_dice_after(curve, int((passed <= share * seconds + 1e-9).sum())) for share in shares]
         share_of_gradient = float(curve["gradient_share"].mean()) or nan
         cells = [Cell(value) for value in (*at_batches, *at_time, float(passed[-1]), share_of_gradient)]
         rows_of_table.append(([name], cells))
     return Table(
         name="budget",
         title="At equal batches and at equal time",
-        caption="nnU-Net's pseudo Dice (moving average, on validation patches), mean over trainings. Equal time: the "
-        f"time that the fastest row takes for all its batches, {seconds / 60:.3g} min. Share of the gradient: norm of "
-        "the distillation's gradient on the student in that of the segmentation's, mean over epochs.",
+        caption="nnU-Net's pseudo Dice (moving average, on validation patches), mean over trainings, after the "
+        f"last epoch that has ended. Equal batches: shares of {batches}. Equal time: shares of the time that the "
+        f"fastest row takes for all its batches, {seconds / 60:.3g} min; it compares methods only if every training "
+        "had its machine to itself. Share of the gradient: norm of the distillation's gradient on the student in that of "
+        "the segmentation's, mean over epochs.",
         stubs=["Model"],
         columns=[
             *(Column(f"{share:.0%} of the batches", write="{:.3f}".format) for share in shares),
@@ -163,6 +164,11 @@ def budget_table(rows: Sequence[StudyRow]) -> Table | None:
         ],
         rows=rows_of_table,
     )
+
+
+def _dice_after(curve: pd.DataFrame, epochs: int) -> float:
+    """Pseudo Dice after a number of epochs; NaN after none."""
+    return float(curve["dice"].iloc[epochs - 1]) if epochs else nan
 
 
 def cost_table(rows: Sequence[StudyRow]) -> Table:
