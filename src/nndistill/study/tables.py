@@ -153,8 +153,8 @@ def budget_table(rows: Sequence[StudyRow]) -> Table | None:
         caption="nnU-Net's pseudo Dice (moving average, on validation patches), mean over trainings, after the "
         f"last epoch that has ended. Equal batches: shares of {batches}. Equal time: shares of the time that the "
         f"fastest row takes for all its batches, {seconds / 60:.3g} min; it compares methods only if every training "
-        "had its machine to itself. Share of the gradient: norm of the distillation's gradient on the student in that of "
-        "the segmentation's, mean over epochs.",
+        "had its machine to itself. Share of the gradient: norm of the distillation's gradient on the student in that "
+        "of the segmentation's, mean over epochs.",
         stubs=["Model"],
         columns=[
             *(Column(f"{share:.0%} of the batches", write="{:.3f}".format) for share in shares),
