@@ -175,3 +175,11 @@ def test_all_teachers_are_frozen_and_move_with_the_distiller():
     assert not any(p.requires_grad for network in networks for p in network.parameters())
     distiller.float()
     assert all(p.dtype == torch.float32 for network in networks for p in network.parameters())
+
+
+@pytest.mark.parametrize(("name", "needed"), [("ifvd", True), ("ifvd+dcd", True), ("dcd", False)])
+def test_labels_are_needed_if_the_method_of_one_teacher_needs_them(name, needed):
+    method = for_several_teachers(
+        [build_method(name, student_channels=[2, 4], teacher_channels=[8, 16]) for _ in range(2)]
+    )
+    assert method.needs_target == needed

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nndistill.nnunet.data.preprocessed_case import Split
+from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.leak import leak_of
 
 CASES = [f"case{number}" for number in range(10)]
@@ -78,3 +81,13 @@ def test_silence_means_that_no_teacher_has_seen_a_validation_case(folds, data):
     for out_of_fold in (False, True):
         leak = leak_of(teacher_folds=teachers, fold="0", splits=splits, out_of_fold=out_of_fold)
         assert (leak is None) == (not seen)
+
+
+def test_no_teacher_is_read_or_warned_of_where_none_teaches():
+    alone = SimpleNamespace(
+        method=SimpleNamespace(needs=()),
+        _starts_from_teacher=False,
+        teacher_networks=[SimpleNamespace(model=SimpleNamespace(folder="no/such/folder"), fold="all")],
+    )
+    nnUNetTrainerDistill._warn_of_leak(alone)
+    assert nnUNetTrainerDistill._load_teachers(alone) == []

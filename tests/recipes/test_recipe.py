@@ -13,7 +13,7 @@ from torch.optim import SGD, AdamW
 
 from nndistill.errors import UnknownName, UserError
 from nndistill.recipes import load_recipe, recipe_names
-from nndistill.recipes.recipe import Adamw, CosineRamp
+from nndistill.recipes.recipe import Adamw, CosineRamp, Sgd
 
 
 def test_paper_recipe_is_the_papers():
@@ -28,6 +28,11 @@ def test_paper_recipe_is_the_papers():
     }
     assert recipe.distillation_weight == 0.05
     assert recipe.mirroring
+
+
+def test_descent_without_momentum_has_no_nesterov():
+    optimizer = Sgd(learning_rate=0.01, momentum=0).build(nn.Linear(1, 1).parameters())
+    assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0, False)
 
 
 def test_quick_recipe_is_adamw_without_mirroring():

@@ -213,6 +213,8 @@ def test_bands_are_read(text, bands) -> None:
         ({"bands": "LLX"}, UnknownName, "Did you mean 'LL"),
         ({"bands": ""}, UserError, "no subband is chosen"),
         ({"bands": []}, UserError, "no subband is chosen"),
+        ({"bands": [1]}, UserError, "a subband is named by text, such as 'D' or 'LLH', not by 1"),
+        ({"bands": [["LLH"]]}, UserError, "a subband is named by text"),
         ({"level": 0}, UserError, "at least 1, not 0"),
         ({"wavelet": "db4s"}, UnknownName, "Did you mean 'db4"),
         ({"mode": "reflekt"}, UnknownName, "Did you mean 'reflect'"),

@@ -48,6 +48,7 @@ class SeveralTeachers(Method):
         self.per_teacher = nn.ModuleList(per_teacher)
         self.source_weight = per_teacher[0].source_weight
         self.needs = per_teacher[0].needs
+        self.needs_target = per_teacher[0].needs_target
 
     def forward(self, student: Activations, teacher: Activations, target: Tensor | None = None) -> Tensor:
         if not isinstance(teacher, Lessons):

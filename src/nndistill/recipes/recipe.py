@@ -33,7 +33,7 @@ class Sgd(Strict):
             parameters,
             lr=self.learning_rate,
             momentum=self.momentum,
-            nesterov=self.nesterov,
+            nesterov=self.nesterov and self.momentum > 0,  # without momentum there is nothing to look ahead by
             weight_decay=self.weight_decay,
         )
 

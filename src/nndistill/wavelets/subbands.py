@@ -37,7 +37,8 @@ def parse_bands(bands: str | Iterable[str], *, ndim: int = 3) -> frozenset[str]:
 
     Raises:
         UnknownName: A part is neither a group nor a band.
-        UserError: There is no name, or no band has it, as there are no directional details in one dimension.
+        UserError: There is no name, or one that is not text, or no band has it, as there are no directional details in
+            one dimension.
 
     Example:
         >>> sorted(parse_bands("D", ndim=2))
@@ -46,6 +47,8 @@ def parse_bands(bands: str | Iterable[str], *, ndim: int = 3) -> frozenset[str]:
     known = SUBBANDS[checked_ndim(ndim)]
     groups = {"A": {known[0]}, "D": set(known[1:-1]), "S": {known[-1]}}
     parts = bands.split("+") if isinstance(bands, str) else list(bands)
+    if unreadable := [part for part in parts if not isinstance(part, str)]:
+        raise UserError(f"a subband is named by text, such as 'D' or 'LLH', not by {unreadable[0]!r}.")
     names = [part.strip().upper() for part in parts if part.strip()]
     if not names:
         examples = list(known[1:3])

@@ -124,6 +124,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             self.print_to_log_file(self.distillation.weighting.described(self.distillation.method))
 
     def _warn_of_leak(self) -> None:
+        if not self.method.needs and not self._starts_from_teacher:
+            return
         leak = leak_of(
             teacher_folds=[network.fold for network in self.teacher_networks],
             fold=str(self.fold),
@@ -390,8 +392,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         files = [self._teacher_file(number) for number in range(count)]
         for number, file in enumerate(files):
             self.print_to_log_file(f"the teacher: {file}" if count == 1 else f"teacher {number + 1} of {count}: {file}")
-        folders = [ModelFolder.read(Path(network.model.folder)) for network in self.teacher_networks]
-        return [folder.network(file).to(self.device) for folder, file in zip(folders, files, strict=False)]
+        folders = [ModelFolder.read(Path(network.model.folder)) for network in self.teacher_networks[:count]]
+        return [folder.network(file).to(self.device) for folder, file in zip(folders, files, strict=True)]
 
     def _teacher_file(self, number: int = 0) -> Path:
         """A teacher's checkpoint for this fold; stock nnU-Net may train another fold than the plans were made for."""

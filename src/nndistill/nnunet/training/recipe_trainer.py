@@ -374,6 +374,18 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self._stop_if_nothing_improves()
         super().on_epoch_start()
 
+    def on_epoch_end(self) -> None:
+        self._keep_if_best()
+        super().on_epoch_end()
+
+    def _keep_if_best(self) -> None:
+        """Before nnU-Net writes the latest checkpoint: resumed from one without it, a run would replace it by a worse."""
+        dice = self.logger.get_value("ema_fg_dice", step=-1)
+        if self._best_ema is None or dice > self._best_ema:
+            self._best_ema = dice
+            self.print_to_log_file(f"the best running validation Dice so far: {dice:.4f}")
+            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
+
     def _stop_if_nothing_improves(self) -> None:
         dice = np.nan_to_num(self.logger.get_value("ema_fg_dice", step=None), nan=-1.0)
         if self.recipe.early_stopping is None or len(dice) == 0:
