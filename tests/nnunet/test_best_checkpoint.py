@@ -1,4 +1,4 @@
-"""The latest checkpoint knows of the best of its own epoch, so that a resumed run does not replace it by a worse one."""
+"""The latest checkpoint knows of the best of its own epoch: a resumed run does not replace it by a worse one."""
 
 from __future__ import annotations
 

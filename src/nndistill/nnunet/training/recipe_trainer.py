@@ -379,7 +379,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         super().on_epoch_end()
 
     def _keep_if_best(self) -> None:
-        """Before nnU-Net writes the latest checkpoint: resumed from one without it, a run would replace it by a worse."""
+        """Before nnU-Net writes the latest checkpoint: resumed from one without it, a run would replace it."""
         dice = self.logger.get_value("ema_fg_dice", step=-1)
         if self._best_ema is None or dice > self._best_ema:
             self._best_ema = dice
