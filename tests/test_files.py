@@ -33,6 +33,13 @@ def test_full_disk_is_one_sentence_and_keeps_the_previous_file(tmp_path):
     assert path.read_text() == "before"
 
 
+def test_a_link_is_put_in_place_and_what_it_leads_to_is_not_opened(tmp_path):
+    with atomic_path(tmp_path / "link") as temporary:
+        temporary.symlink_to(tmp_path / "nowhere")  # which cannot be opened at all
+    assert (tmp_path / "link").readlink() == tmp_path / "nowhere"
+    assert list(tmp_path.iterdir()) == [tmp_path / "link"]
+
+
 def test_json_comes_back(tmp_path):
     write_json(tmp_path / "new" / "a.json", {"a": [1, 2.5]})
     assert read_json(tmp_path / "new" / "a.json") == {"a": [1, 2.5]}

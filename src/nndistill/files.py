@@ -34,8 +34,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("r+b") as written:
-            os.fsync(written.fileno())
+        if not temporary.is_symlink():  # opening a link would open the file it leads to, which may be read-only
+            with temporary.open("r+b") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -86,6 +88,22 @@ def test_test_cases_are_linked_into_the_folder_that_prediction_takes(task, tmp_p
     folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
     assert os.path.samefile(folder / "imagesTs" / "t_0000.nii.gz", image)
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 3
+
+
+def test_test_cases_that_may_only_be_read_are_linked(task, tmp_path, save, monkeypatch):
+    """As on a disk that is mounted for reading, where not even root may open a file to write."""
+    image = save(task / "imagesTs" / "t.nii.gz", np.random.default_rng(1).normal(size=(4, 5, 6)).astype(np.float32))
+    describe(task, ("a_1", "b", "c"), test=["imagesTs/t.nii.gz"])
+    open_ = Path.open
+
+    def on_a_read_only_disk(self, mode="r", *args, **kwargs):
+        if mode not in {"r", "rb"} and task.resolve() in self.resolve().parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return open_(self, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", on_a_read_only_disk)
+    folder = prepare_decathlon(task, tmp_path / "raw", dataset_id=8)
+    assert os.path.samefile(folder / "imagesTs" / "t_0000.nii.gz", image)
 
 
 def test_four_dimensional_images_are_split_into_channels(tmp_path, save, affine):

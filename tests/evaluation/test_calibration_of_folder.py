@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
+from scipy import stats
 
-from nndistill.evaluation.calibration_of_folder import ANY_LABEL, Outputs, case_calibration
+from nndistill import files
+from nndistill.evaluation.calibration import Calibration
+from nndistill.evaluation.calibration_of_folder import (
+    ANY_LABEL,
+    FolderCalibration,
+    Outputs,
+    case_calibration,
+    write_calibration,
+)
 from nndistill.evaluation.metrics_file import COLUMNS, read_metrics
 
 LABELS = {"background": 0, "core": 2, "rim": 1}
@@ -250,3 +259,55 @@ def test_calibration_of_another_program_is_left_alone(nndistill, data):
     assert result.status == 2
     assert "calibration.csv was not made by nndistill evaluate" in result.err
     assert (data / "calibration.csv").read_text() == "years of work"
+
+
+def calibration(values: list[float]) -> FolderCalibration:
+    """Of one label in as many cases, by `ece` in the scope image; `brier` is half of it."""
+    rows = [
+        {"case": f"case{number}", "label": "core", "scope": scope, "voxels": 0, "ece": value, "brier": value / 2}
+        for number, value in enumerate(values)
+        for scope, value in (("image", value), ("foreground", np.nan))
+    ]
+    nothing = Calibration.of(np.zeros(0), np.zeros(0, np.bool_))
+    return FolderCalibration(pd.DataFrame(rows), {"core": {"image": nothing, "foreground": nothing}})
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [[0.1], [0.1, 0.4, np.nan, 0.2]])
+def test_means_of_few_cases_or_of_none_warn_of_nothing(values):
+    scopes = calibration(values).summary()["labels"]["core"]
+    defined = [value for value in values if not np.isnan(value)]
+    error = stats.sem(defined) if len(defined) > 1 else np.nan
+    for column, share in (("ece", 1.0), ("brier", 0.5)):
+        assert scopes["image"][f"{column}_mean"] == pytest.approx(share * np.mean(defined))
+        assert scopes["image"][f"{column}_sem"] == pytest.approx(share * error, nan_ok=True)
+        assert np.isnan([scopes["foreground"][f"{column}_{what}"] for what in ("mean", "sem")]).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_case_without_foreground_is_shown_without_a_warning(nndistill, data):
+    for folder in ("labels", "predictions"):
+        (data / folder / "case1.nii.gz").unlink()
+        nib.save(nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE), data / folder / "case0.nii.gz")
+    write(data / "predictions", "case0", np.stack([np.full(SHAPE, share, np.float32) for share in (0.9, 0.1, 0.0)]))
+    result = evaluate(nndistill, data)
+    assert result.status == 0, result.err
+    assert "Warning" not in result.err
+
+
+def test_killed_between_its_two_files_they_are_written_again(tmp_path, monkeypatch):
+    atomic_path, calls = files.atomic_path, []
+
+    def killed_at_the_second(path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return atomic_path(path)
+
+    monkeypatch.setattr(files, "atomic_path", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        write_calibration(calibration([0.1]), tmp_path / "metrics.csv")
+    assert len(list(tmp_path.iterdir())) == 1
+    table, summary = write_calibration(calibration([0.1]), tmp_path / "metrics.csv")
+    assert table.is_file()
+    assert summary.is_file()

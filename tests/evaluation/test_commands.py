@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from nndistill.errors import UserError
 from nndistill.evaluation.metrics_file import read_metrics
 
 LABELS = {"background": 0, "whole": [1, 2], "core": 2}
@@ -163,6 +165,84 @@ def test_mistake_is_one_sentence_and_writes_nothing(nndistill, data, spoil, opti
     assert sentence in result.err
     assert "Traceback" not in result.err
     assert not (data / "metrics.csv").exists()
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(nndistill, data, monkeypatch):
+    monkeypatch.setattr("nndistill.evaluation.folder.evaluate_folder", lambda *args, **kwargs: pytest.fail("measured"))
+    result = nndistill("evaluate", data / "dcd", data / "labels", "--out", "/dev/null/metrics.csv")
+    assert result.status == 2
+    assert result.err == "error: cannot write /dev/null/metrics.csv: Not a directory. See the option --out."
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_by_default_there_is_a_process_per_core_that_may_be_used(nndistill, data, monkeypatch, command):
+    def measure(*args, jobs=None, measured=None, **kwargs):
+        raise UserError(f"{measured.jobs if measured else jobs} processes.")
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 5, 7}, raising=False)
+    monkeypatch.setattr("nndistill.evaluation.folder.evaluate_folder", measure)
+    monkeypatch.setattr("nndistill.gather.gather_results", measure)
+    given = [data / "dcd", data / "labels"] if command == "evaluate" else [data, "--fold", 0]
+    assert nndistill(command, *given, "--out", data / "out").err.endswith("error: 3 processes.")
+
+
+BRATS = {"background": 0, "NETC": 1, "SNFH": 2, "ET": 3, "RC": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "one", "both"),
+    [
+        ([], "with Dice and NSD 0 and HD95 the diagonal of the image", "left out"),
+        (["--empty", 99.5], "with Dice and NSD 0 and HD95 99.5 mm", "left out"),
+        (
+            ["--protocol", "laboratory"],
+            "with Dice and NSD 0 and left out of HD95",
+            "with NSD 1 and left out of Dice and HD95",
+        ),
+        (["--protocol", "nnunet"], "with Dice 0", "left out"),
+        (["--protocol", "nnunet", "--both-empty", "one"], "with Dice 0", "with Dice 1"),
+        (
+            ["--protocol", "brats2025"],
+            "with Dice and NSD 0 and HD95 337 mm, or Dice and NSD 1 and HD95 0 if no lesion is large enough to count",
+            "with Dice 1, NSD 1 and HD95 0",
+        ),
+        (["--protocol", "brats2026"], "with Dice and NSD 0 and HD95 373 mm", "left out"),
+    ],
+)
+def test_what_is_said_of_empty_masks_is_what_the_protocol_does(nndistill, tmp_path, options, one, both):
+    """Of three cases, the first two have ET in one map, a large lesion and a single voxel, and the third in none."""
+    for case, size in (("large", 6), ("small", 1), ("none", 0)):
+        array = np.zeros((12, 12, 12))
+        save(tmp_path / "predictions", case, array)
+        array[:size, :size, :size] = 3
+        save(tmp_path / "labels", case, array)
+    (tmp_path / "labels" / "dataset.json").write_text(json.dumps({"labels": BRATS}))
+    out = tmp_path / "metrics.csv"
+    given = ("evaluate", tmp_path / "predictions", tmp_path / "labels", "--jobs", 1, "--out", out)
+    result = nndistill(*given, *options)
+    assert result.status == 0, result.err
+    lines = [line for line in result.out.splitlines() if line.startswith("ET: ")]
+    assert lines == [
+        f"ET: 1 case {both}, empty in reference and prediction.",
+        f"ET: 2 cases {one}: the reference is empty in 0, the prediction in 2.",
+    ]
+    measured = read_metrics(out).set_index(["label", "case"]).loc["ET"]
+    assert measured.loc["large", "dice"] == 0
+    assert measured.loc["small", "dice"] == (1 if "large enough" in one else 0)
+    distance = {"diagonal": np.linalg.norm([12, 12, 24]), "99.5": 99.5, "337": 337, "373": 373}
+    expected = next((value for word, value in distance.items() if word in one), np.nan)
+    assert measured.loc["large", "hd95_mm"] == pytest.approx(expected, nan_ok=True)
+    assert measured.loc["none", "dice"] == pytest.approx(1 if "Dice 1" in both else np.nan, nan_ok=True)
+
+
+def test_runs_by_region_and_by_single_value_are_not_compared(nndistill, data):
+    for run, options in (("plain", []), ("dcd", ["--regions"])):
+        given = ("evaluate", data / run, data / "labels", "--jobs", 1, "--out", data / f"{run}.csv")
+        assert nndistill(*given, *options).status == 0
+    result = nndistill("compare", data / "plain.csv", data / "dcd.csv")
+    assert result.status == 2
+    assert "the base and dcd have different labels: only the base has label 1 and only dcd has whole." in result.err
+    assert nndistill("compare", data / "plain.csv", data / "dcd.csv", "--label", "core").status == 0
 
 
 CSV = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"

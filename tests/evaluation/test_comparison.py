@@ -230,6 +230,32 @@ def test_names_that_are_not_there_are_refused(runs):
         compare(base, {"o": frame([0.1], cases=["other"])})
 
 
+def both_labels(first, second):
+    return pd.concat([frame([0.5, 0.7, 0.6], label=first), frame([0.4, 0.9, 0.8], label=second)])
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (("label 1", "core"), r"the base and o have different .*: only the base has whole and only o has label 1\. "),
+        (("core", "core"), r"have different labels: only the base has whole\. Measure all runs with the same labels"),
+    ],
+)
+def test_means_over_different_labels_are_refused(labels, sentence):
+    base, other = both_labels("core", "whole"), both_labels(*labels).drop_duplicates(["case", "label"])
+    with pytest.raises(UserError, match=sentence) as refused:
+        compare(base, {"same": base, "o": other})
+    assert refused.value.flags == ["--label"]
+    with pytest.raises(UserError, match="the base and the teacher have different labels"):
+        compare(base, {"same": base}, teacher=other)
+    assert compare(base, {"o": other}, label="core", teacher=other).table.loc["o", "pairs"] == 3
+
+
+def test_labels_in_another_order_are_the_same_labels():
+    base, other = both_labels("core", "whole"), both_labels("core", "whole").iloc[::-1]
+    assert compare(base, {"o": other}).table.loc["o", "difference"] == 0
+
+
 # of seven patients with thirteen cases; every number from SciPy's plain functions on the means of patients
 CHANGES = {"0": [0.02, 0.03, 0.04], "1": [0.01], "2": [-0.01, 0.0], "3": [0.05, 0.03], "4": [0.02]}
 CHANGES |= {"5": [0.01, 0.01, -0.02], "6": [0.04]}

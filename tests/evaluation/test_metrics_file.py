@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nndistill.errors import UserError
-from nndistill.evaluation.metrics_file import COLUMNS, MAKER, Evaluation, read_metrics, summary_path, write_evaluation
+from nndistill.evaluation.metrics_file import (
+    COLUMNS,
+    MAKER,
+    Evaluation,
+    check_place,
+    different_settings,
+    read_metrics,
+    summary_path,
+    write_evaluation,
+)
 
 
 @pytest.fixture
@@ -33,6 +43,25 @@ def test_summary_of_nnunet_is_not_overwritten(evaluation, tmp_path):
         write_evaluation(evaluation, tmp_path / "metrics.csv")
     assert not (tmp_path / "metrics.csv").exists()
     write_evaluation(evaluation, tmp_path / "mine.csv")
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path):
+    check_place(tmp_path / "new" / "folder" / "metrics.csv")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"^cannot write /dev/null/new/metrics\.csv: Not a directory\.$") as refused:
+        check_place(Path("/dev/null/new/metrics.csv"))
+    assert refused.value.flags == ["--out"]
+
+
+def test_labels_of_one_name_and_other_values_are_told(tmp_path):
+    """By region and by single values, ET is another thing; the order of values is none."""
+    files = [tmp_path / name for name in ("single.csv", "region.csv", "none.csv")]
+    recorded = {"ET": [3], "WT": [1, 2]}, {"WT": [2, 1], "ET": [1, 2, 3]}, {"RC": [4]}
+    for file, values in zip(files, recorded, strict=True):
+        summary_path(file).write_text(json.dumps({"maker": MAKER, "values": values}))
+    told = f"The files were measured differently: the label ET is [3] in {files[0]}, [1, 2, 3] in {files[1]}."
+    assert different_settings(files) == [told]
+    assert different_settings(files[::2]) == []
 
 
 GOOD = "case,label,dice,hd95_mm,nsd,reference_voxels,predicted_voxels\n"

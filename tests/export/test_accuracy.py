@@ -30,8 +30,11 @@ class Fixed:
         return self._logits.copy()
 
 
-def write_image(file: Path, array: np.ndarray) -> None:
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(file))
+def write_image(file: Path, array: np.ndarray, *, oriented: str = "LPS", origin=(0, 0, 0)) -> None:
+    """Write an image that is `array` in the orientation LPS."""
+    image = SimpleITK.GetImageFromArray(array)
+    image.SetOrigin(origin)
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, oriented), str(file))
 
 
 @pytest.fixture
@@ -65,9 +68,9 @@ def measured(
     return measure_accuracy(reduced, float32, find_cases(images, description), description, labels=references)
 
 
-def with_reference(tmp_path: Path, reference: np.ndarray) -> Path:
+def with_reference(tmp_path: Path, reference: np.ndarray, **place) -> Path:
     (tmp_path / "labels").mkdir()
-    write_image(tmp_path / "labels" / "case.nii.gz", reference)
+    write_image(tmp_path / "labels" / "case.nii.gz", reference, **place)
     return tmp_path / "labels"
 
 
@@ -115,6 +118,30 @@ def test_fall_is_tolerated_up_to_the_tolerance(images, tmp_path):
 def test_reference_of_another_size_is_a_sentence(images, tmp_path):
     with pytest.raises(UserError, match="voxels, but the image of case case has"):
         measured(images, with_reference(tmp_path, REFERENCE[1:]))
+
+
+@pytest.mark.parametrize("oriented", ["LPS", "RAS", "LPI", "PIR"])
+def test_reference_is_turned_as_the_image_is(images, tmp_path, oriented):
+    """The network's answer is oriented as it sees the image: LPI, whose first axis is LPS's reversed."""
+    references = with_reference(tmp_path, REFERENCE, oriented=oriented)
+    accuracy = measured(images, references, before=REFERENCE[::-1], after=REDUCED[::-1], reorient_to="LPI")
+    assert accuracy.before == {"a": 1.0, "b": 1.0}
+    assert accuracy.after == pytest.approx({"a": 6 / 7, "b": 2 / 3})
+
+
+@pytest.mark.parametrize("place", [{"oriented": "RPS"}, {"origin": (0, 0, 1)}], ids=str)
+def test_reference_on_another_grid_is_a_sentence(images, tmp_path, place):
+    with pytest.raises(UserError, match=r"case\.nii\.gz and .*case_0000\.nii\.gz are at different positions"):
+        measured(images, with_reference(tmp_path, REFERENCE, **place))
+
+
+@pytest.mark.parametrize("given", ["reference", "prediction of the float32 network"])
+def test_cases_without_any_label_measure_no_precision(images, tmp_path, given):
+    references = with_reference(tmp_path, boxes()) if given == "reference" else None
+    accuracy = measured(images, references, before=boxes(), after=FLOAT32)
+    with pytest.raises(UserError, match=rf"no {given} of the measured cases \(case\) contains a label") as error:
+        refuse_fall(accuracy, "int8", 1)
+    assert error.value.flags == ["--calibration", "--labels"]
 
 
 @given(count=st.integers(1, 30))

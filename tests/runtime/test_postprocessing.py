@@ -140,6 +140,44 @@ def test_probabilities_equal_nnunets(model, spacing, forward):
     assert probabilities.max() > 0.99
 
 
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.7, 0.6, 1.0), (5.0, 1.0, 0.8)])
+@pytest.mark.parametrize("order", [1, 3])
+def test_what_was_not_computed_is_background_and_the_label_map_stays(model, spacing, order):
+    resampling = Resampling(order=order, order_z=0)
+    description = describe("T1", resample_probabilities=resampling, **MODELS[model])
+    preprocessed = preprocessed_of((24, 13, 11), spacing, description, around=(2, 0, 3))
+    logits = 9 * logits_of(preprocessed, description)
+    covered = np.zeros(logits.shape[1:], bool)
+    covered[: len(covered) // 2] = True
+    logits[:, ~covered] = 0
+    labels, found = labels_and_probabilities_of(logits, preprocessed, description, covered=covered)
+    np.testing.assert_array_equal(labels, labels_of(logits, preprocessed, description))
+    background = np.zeros(description.heads, np.float32)
+    if description.regions_class_order is None:
+        background[0] = 1
+        np.testing.assert_allclose(found.sum(0), 1, rtol=1e-6)
+        if order == 1:
+            np.testing.assert_array_equal(np.take(description.predicted_labels, found.argmax(0)), labels)
+    assert (found[:, 16:] == background[:, None, None, None]).all()
+    _, everywhere = labels_and_probabilities_of(logits, preprocessed, description)
+    np.testing.assert_array_equal(found[:, :5], everywhere[:, :5])
+
+
+def test_voxels_between_computed_ones_and_others_get_the_probabilities_of_the_computed_ones():
+    description = describe("T1", **MODELS["labels"])
+    preprocessed = preprocessed_of((40, 4, 4), (0.4, 1.0, 1.0), description)
+    logits = np.zeros((description.heads, *preprocessed.array.shape[1:]), np.float32)
+    logits[:, :8] = np.array([9, 1, 2, 3], np.float32)[:, None, None, None]
+    _, found = labels_and_probabilities_of(logits, preprocessed, description, covered=logits.any(0))
+    computed = found[0] < 1
+    assert computed[:20].all()
+    assert not computed[23:].any()
+    np.testing.assert_allclose(
+        found[:, computed], np.broadcast_to(found[:, 0, 0, :1], found[:, computed].shape), rtol=1e-5
+    )
+
+
 @settings(max_examples=25)
 @given(scale=st.sampled_from([1e-3, 1.0, 1e3, 1e30]), model=st.sampled_from(sorted(MODELS)), seed=st.integers(0, 99))
 def test_probabilities_are_between_0_and_1_whatever_the_logits(scale, model, seed):

@@ -143,7 +143,7 @@ def test_every_bad_case_of_a_batch_is_a_sentence_and_the_others_finish(
     assert "Tiny: only 2×2×3 voxels, while the network sees" in result.err
     assert [case for case, how in read_json(out / RECORD)["cases"].items() if "remark" in how] == ["Tiny"]
     before, summary = result.err.split("error: ")
-    assert summary.startswith(f"7 of 13 cases have no label map, see {out / RECORD}: - ")
+    assert summary.startswith(f"7 of 13 cases were not predicted, see {out / RECORD}: - ")
     for case, sentence in sentences.items():
         assert sentence in failed[case]
         for place in (before, summary):

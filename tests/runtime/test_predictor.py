@@ -14,7 +14,7 @@ import SimpleITK
 
 from nndistill.errors import UserError
 from nndistill.files import read_json
-from nndistill.runtime import batch
+from nndistill.runtime import batch, loading
 from nndistill.runtime.batch import FAULTS
 from nndistill.runtime.cases import find_cases
 from nndistill.runtime.loading import LoadedModel
@@ -260,8 +260,25 @@ def test_label_map_of_other_images_of_the_same_name_is_not_taken_for_done(images
         assert predictions.kept == ["a", "c", "d"]
         assert "made from other images" in predictions.failed["b"]
         assert label_maps(out) == before
+        how = read_json(out / RECORD)["cases"]["b"]
+        assert how["failed"] == predictions.failed["b"]
+        assert how["images"]
     assert predict(fake_model(), images, out, overwrite=True).done == ["a", "b", "c", "d"]
     assert label_maps(out)["b.nii.gz"] != before["b.nii.gz"]
+
+
+def test_case_that_keeps_its_label_map_is_told_as_not_predicted_and_the_record_says_why(
+    images, tmp_path, nndistill, monkeypatch
+):
+    monkeypatch.setattr(loading, "load_model", lambda *arguments, **options: fake_model())
+    out = tmp_path / "out"
+    assert nndistill("predict", "MODEL", images, out).status == 0
+    write_case(images, "b", seed=1)
+    result = nndistill("predict", "MODEL", images, out)
+    assert result.status == 2
+    reason = read_json(out / RECORD)["cases"]["b"]["failed"]
+    assert f"1 of 4 cases were not predicted, see {out / RECORD}: - b: {reason}" in result.err
+    assert (out / "b.nii.gz").exists()
 
 
 def test_label_map_that_somebody_else_made_is_kept(images, tmp_path):
@@ -274,12 +291,52 @@ def test_label_map_that_somebody_else_made_is_kept(images, tmp_path):
     assert len(predict(fake_model(), images, out, overwrite=True).done) == 4
 
 
-def test_failing_again_after_overwriting_leaves_no_old_label_map(images, tmp_path):
+def test_case_that_fails_while_it_is_overwritten_keeps_its_label_map_and_the_record_says_so(images, tmp_path):
     out = tmp_path / "out"
     predict(fake_model(), images, out)
-    (images / "b_0001.nii.gz").unlink()
-    assert [*predict(fake_model(name="another"), images, out, overwrite=True).failed] == ["b"]
-    assert [*label_maps(out)] == ["a.nii.gz", "c.nii.gz", "d.nii.gz"]
+    before = label_maps(out)
+    channel = images / "b_0001.nii.gz"
+    channel = channel.rename(tmp_path / channel.name)
+    failed = predict(fake_model(name="another"), images, out, overwrite=True).failed
+    assert [*failed] == ["b"]
+    assert label_maps(out)["b.nii.gz"] == before["b.nii.gz"]
+    assert read_json(out / RECORD)["cases"]["b"] == {"outdated": ["b.nii.gz"], "failed": failed["b"]}
+    channel.rename(images / channel.name)
+    assert predict(fake_model(name="another"), images, out).done == ["b"]
+    assert predict(fake_model(name="another"), images, out).kept == ["a", "b", "c", "d"]
+
+
+def test_overwriting_that_is_refused_changes_nothing(images, tmp_path):
+    out = tmp_path / "out"
+    predict(fake_model(), images, out)
+    before = {file: file.read_bytes() for file in out.iterdir()}
+    with pytest.raises(UserError, match="overlap of windows"):
+        predict(fake_model(), images, out, overlap=1, overwrite=True)
+    assert {file: file.read_bytes() for file in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("stage", ["read_image", "write_labels"])
+def test_overwriting_that_is_stopped_keeps_old_label_maps_and_goes_on(images, tmp_path, monkeypatch, stage):
+    """Also where a new label map has a record already, but is not there."""
+    out, calls, function = tmp_path / "out", iter("abcd"), getattr(batch, stage)
+    predict(fake_model(), images, out, overlap=0.25)
+    before = label_maps(out)
+
+    def stop_at_c(*arguments, **options):
+        if next(calls) == "c":
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, stage, stop_at_c)
+        with pytest.raises(KeyboardInterrupt):
+            predict(fake_model(name="another"), images, out, overwrite=True)
+    assert [*label_maps(out)] == [*before]
+    assert {case for case, how in read_json(out / RECORD)["cases"].items() if "outdated" in how} >= {"c", "d"}
+    again = predict(fake_model(name="another"), images, out)
+    assert {*again.kept} <= {"a", "b"}
+    assert {*again.done} >= {"c", "d"}
+    assert len(predict(fake_model(name="another"), images, out).kept) == 4
 
 
 def test_stopped_batch_keeps_what_is_finished_and_no_temporary_files(images, tmp_path):

@@ -37,6 +37,15 @@ def model(**changes) -> LoadedModel:
     return LoadedModel(small_description(**changes), Thresholds())
 
 
+class Undecided:
+    """A network whose outputs are all likely wherever it computes."""
+
+    name = device = "fake"
+
+    def logits(self, window, mirrorings=((),)):
+        return np.stack([0 * window[0] + 3] * 3)
+
+
 @pytest.fixture
 def images(tmp_path) -> Path:
     """Two cases of one window each, oriented LIP at an odd place."""
@@ -101,6 +110,38 @@ def test_nnunet_itself_makes_our_label_map_of_them(images, tmp_path, reader, des
         np.testing.assert_array_equal(*map(SimpleITK.GetArrayFromImage, (ours, theirs)))
 
 
+@pytest.mark.parametrize(
+    ("described", "background"),
+    [
+        ({}, [1, 0, 0]),
+        ({"labels": {"background": 0, "all": [1, 2], "a": 1, "b": 2}, "regions_class_order": (1, 2, 1)}, [0, 0, 0]),
+    ],
+    ids=["labels", "regions"],
+)
+def test_air_that_no_window_covers_is_background_in_every_file(tmp_path, described, background):
+    air = np.zeros((PATCH[0] * 4, *PATCH[1:]), np.float32)
+    air[: PATCH[0] // 2] = 1 + np.random.default_rng(0).random((PATCH[0] // 2, *PATCH[1:]))
+    air[-1, 0, 0] = 1
+    (tmp_path / "images").mkdir()
+    for channel in range(2):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(air), str(tmp_path / "images" / f"a_{channel:04d}.nii.gz"))
+    predicting = LoadedModel(small_description(**described), Undecided())
+    cases = find_cases(tmp_path / "images", predicting.description)
+    folders = {name: tmp_path / name for name in ("skipped", "everywhere", "plain")}
+    for name, folder in folders.items():
+        formats = () if name == "plain" else ("npz", "nifti")
+        predict_cases(predicting, cases, folder, probabilities=formats, skip_air=name != "everywhere")
+    assert read_json(folders["skipped"] / RECORD)["cases"]["a"]["windows_of_air"] > 0
+    assert (folders["skipped"] / "a.nii.gz").read_bytes() == (folders["plain"] / "a.nii.gz").read_bytes()
+    found, everywhere = (np.load(folders[name] / "a.npz")["probabilities"] for name in ("skipped", "everywhere"))
+    nifti = np.moveaxis(nib.load(folders["skipped"] / "probabilities" / "a.nii.gz").get_fdata(), 3, 0)
+    np.testing.assert_array_equal(nifti.transpose(0, 3, 2, 1).astype(np.float32), found)
+    middle = slice(PATCH[0] * 2, PATCH[0] * 5 // 2)
+    assert not voxels(folders["skipped"] / "a.nii.gz")[middle].any()
+    assert (found[:, middle] == np.reshape(background, (3, 1, 1, 1))).all()
+    np.testing.assert_array_equal(found[:, : PATCH[0]], everywhere[:, : PATCH[0]])
+
+
 def test_properties_are_those_of_nnunets_reader_and_preprocessing_in_plain_types(images, tmp_path):
     predict(images, tmp_path / "out")
     found = pickle.loads((tmp_path / "out" / "a.pkl").read_bytes())
@@ -154,6 +195,27 @@ def test_run_with_probabilities_and_one_without_do_not_mix(images, tmp_path):
         predict(images, out)
 
 
+def test_overwriting_that_is_killed_forgets_no_file_of_the_earlier_run(images, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    predict(images, out, ("npz", "nifti"))
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "write_labels", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict(images, out, (), overlap=0.25, overwrite=True)
+    old = ["a.nii.gz", "a.npz", "a.pkl", "probabilities/a.nii.gz"]
+    assert all((out / name).exists() for name in old)
+    assert read_json(out / RECORD)["cases"]["a"]["outdated"] == old
+    assert predict(images, out, (), overlap=0.25).done == ["a", "b"]
+    assert sorted(file.name for file in out.rglob("*") if file.is_file() and not file.name.startswith(".")) == [
+        *("a.nii.gz", "b.nii.gz", "dataset.json"),
+        RECORD,
+    ]
+
+
 def test_probabilities_of_another_program_are_left_alone(images, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -173,6 +235,10 @@ def test_probabilities_too_large_for_the_disk_are_a_sentence_before_the_first_ca
     assert error.value.flags == ["--probabilities", "--probabilities-nifti"]
     assert not list(out.rglob("*.npz")) + list(out.glob("*.nii.gz"))
     assert len(predict(images, out, ("npz",)).done) == 2
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    with pytest.raises(UserError, match="too large for the disk"):
+        predict(images, out, ("npz", "nifti"), overwrite=True, overlap=0.25)
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
     monkeypatch.setattr(probabilities, "free_bytes", lambda folder: 0)
     assert len(predict(images, out, ("npz",)).kept) == 2  # what is there needs no space
 

@@ -14,7 +14,7 @@ from described import as_plans, describe
 from fake_backend import FakeBackend, small_network
 from nndistill.errors import UserError
 from nndistill.runtime.preprocessing import Preprocessed
-from nndistill.runtime.sliding_window import gaussian, mirrorings, predict_logits, windows
+from nndistill.runtime.sliding_window import covered_voxels, gaussian, mirrorings, predict_logits, windows
 
 
 def preprocessed_of(array: np.ndarray, mask: np.ndarray | None = None) -> Preprocessed:
@@ -164,6 +164,14 @@ def test_windows_of_air_are_skipped_and_nothing_changes_inside_the_image(factor)
     inside[:9, :7] = True
     np.testing.assert_allclose(found[:, inside], expected[:, inside], rtol=1e-5, atol=1e-6)
     assert (found[:, 30:] == 0).all()
+    np.testing.assert_array_equal(covered_voxels(preprocessed, describe()), (found != 0).all(0))
+
+
+def test_an_image_without_skipped_windows_is_covered():
+    array, mask = noise(1, 20, 8, 8), np.ones((20, 8, 8), bool)
+    mask[:3] = False
+    assert covered_voxels(preprocessed_of(array), describe()) is None
+    assert covered_voxels(preprocessed_of(array, mask), describe()) is None
 
 
 def test_a_single_voxel_of_image_keeps_its_windows_however_it_is_padded():

@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..errors import UserError
 from ..files import read_json, write_file, write_json
@@ -98,10 +97,10 @@ class FolderCalibration:
 
     def _of(self, label: str, scope: Scope, pooled: Calibration) -> dict[str, Any]:
         rows = self.cases[(self.cases["label"] == label) & (self.cases["scope"] == scope)]
-        values = {column: rows[column].to_numpy(np.float64) for column in ("ece", "brier")}
+        values = rows[["ece", "brier"]].astype(np.float64)
         return {
-            **{f"{column}_mean": float(np.nanmean(each)) for column, each in values.items()},
-            **{f"{column}_sem": float(stats.sem(each, nan_policy="omit")) for column, each in values.items()},
+            **{f"{column}_mean": float(mean) for column, mean in values.mean().items()},
+            **{f"{column}_sem": float(error) for column, error in values.sem().items()},
             "ece_pooled": pooled.expected_error,
             "brier_pooled": pooled.brier,
             "voxels": pooled.voxels.tolist(),
@@ -181,8 +180,8 @@ def write_calibration(calibration: FolderCalibration, metrics: Path) -> tuple[Pa
         UserError: The files cannot be written.
     """
     table = calibration_path(metrics)
+    write_json(table.with_suffix(".json"), calibration.summary())  # first: it says whose the two are, if a kill follows
     write_file(table, calibration.cases.to_csv(index=False).encode())
-    write_json(table.with_suffix(".json"), calibration.summary())
     return table, table.with_suffix(".json")
 
 

@@ -97,7 +97,8 @@ def compare(
         resamples: Number of resamples of the bootstrap.
 
     Raises:
-        UserError: The metric or the label is not in the files, no case is in both, or the patient of a case is missing.
+        UserError: The metric or the label is not in the files, their labels differ and none is chosen, no case is in
+            both, or the patient of a case is missing.
 
     Example:
         >>> cases = [f"case_{number}" for number in range(6)]
@@ -110,6 +111,8 @@ def compare(
     named = {"the base": base, **others} | ({} if teacher is None else {"the teacher": teacher})
     for name, frame in named.items():
         _check(frame, name, metric, label)
+    if label is None:
+        _check_same_labels(named)
     notes = [sentence for name, frame in named.items() for sentence in _infinite(frame, name, metric, label)]
     if patients is not None:
         check_patients(patients, (case for frame in (base, *others.values()) for case in frame["case"]))
@@ -156,6 +159,20 @@ def _check(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> No
         raise UserError(f"{name}: {UnknownName('metric', metric, metrics)}", option="metric")
     if label is not None and label not in set(frame["label"]):
         raise UserError(f"{name}: {UnknownName('label', label, frame['label'].unique())}", option="label")
+
+
+def _check_same_labels(named: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse means over different labels; the metrics of a run have a row per label in every case, empty or not."""
+    (first, labels), *others = ((name, frame["label"].unique().tolist()) for name, frame in named.items())
+    for name, own in others:
+        alone = {first: sorted(set(labels) - set(own)), name: sorted(set(own) - set(labels))}
+        if differing := [f"only {run} has {_listed(of_run)}" for run, of_run in alone.items() if of_run]:
+            raise UserError(
+                f"{first} and {name} have different labels: {' and '.join(differing)}. Measure all runs with the same "
+                "labels (nndistill evaluate with --regions for all of them or for none), or choose a label that all "
+                "have.",
+                option="label",
+            )
 
 
 def _infinite(frame: pd.DataFrame, name: str, metric: str, label: str | None) -> list[str]:

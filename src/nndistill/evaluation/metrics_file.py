@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
@@ -44,7 +45,7 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     Raises:
         UserError: There is a `summary.json` of another program, such as nnU-Net, or the files cannot be written.
     """
-    check_place(out)
+    _check_what_is_there(out)
     write_file(out, evaluation.metrics.to_csv(index=False).encode())
     write_json(summary_path(out), evaluation.summary)
 
@@ -56,14 +57,24 @@ def summary_path(metrics: Path) -> Path:
 
 def different_settings(files: Sequence[Path]) -> list[str]:
     """The settings in which files of metrics differ according to their summaries, one sentence per setting."""
-    summaries = {path: read_json(summary_path(path)) for path in files if summary_path(path).is_file()}
+    settings: dict[str, dict[Path, str]] = {}
+    for path in files:
+        if summary_path(path).is_file():
+            for key, value in _settings(read_json(summary_path(path))).items():
+                settings.setdefault(key, {})[path] = str(value)
     sentences = []
-    for key in ("definition", "tolerance_mm", "empty", "both_empty", "ignored_value"):
-        values = {str(path): summary[key] for path, summary in summaries.items() if key in summary}
-        if len({str(value) for value in values.values()}) > 1:
+    for key, values in settings.items():
+        if len(set(values.values())) > 1:
             listing = ", ".join(f"{value} in {path}" for path, value in values.items())
             sentences.append(f"The files were measured differently: {key} is {listing}.")
     return sentences
+
+
+def _settings(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a summary records, the values of each label among them."""
+    keys = ("definition", "tolerance_mm", "empty", "both_empty", "ignored_value")
+    labels = {f"the label {name}": sorted(values) for name, values in summary.get("values", {}).items()}
+    return {key: summary[key] for key in keys if key in summary} | labels
 
 
 def common_protocol(files: Sequence[Path], *, protocol: str | None = None) -> str:
@@ -91,11 +102,20 @@ def common_protocol(files: Sequence[Path], *, protocol: str | None = None) -> st
 
 
 def check_place(out: Path) -> None:
-    """Refuse a path that is a folder, or where writing would destroy a summary of another program.
+    """Refuse a path where `write_evaluation` cannot write, before anything is measured. Nothing is left there.
 
     Raises:
-        UserError: The path is one of these.
+        UserError: The path is a folder or cannot be written, or there is a summary of another program.
     """
+    try:
+        _check_what_is_there(out)
+        with TemporaryFile(dir=next(folder for folder in out.absolute().parents if folder.exists())):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}.", option="out") from error
+
+
+def _check_what_is_there(out: Path) -> None:
     if out.is_dir():
         raise UserError(f"{out} is a folder: name a file in it, such as {out / 'metrics.csv'}.", option="out")
     summary = summary_path(out)

@@ -15,13 +15,15 @@ from ..errors import UserError
 from ..evaluation.case import dice
 from ..evaluation.dataset_labels import ignored_value, label_values
 from ..runtime.backends.base import Backend
-from ..runtime.cases import InputCase
+from ..runtime.cases import InputCase, channel_files
 from ..runtime.description import ModelDescription
 from ..runtime.formats import Precision
+from ..runtime.image import Geometry, Image, grid_of, read_image
 from ..runtime.postprocessing import labels_of
+from ..runtime.preprocessing import Preprocessed, preprocess
 from ..runtime.sliding_window import predict_logits
+from ..volumes.grid import check_same_grid
 from ..volumes.label_values import whole_numbers
-from .sample_cases import read_case
 
 LabelMap = npt.NDArray[Any]
 
@@ -46,8 +48,10 @@ class Accuracy:
 
     @property
     def fall(self) -> float:
-        """By how much the mean Dice over labels falls; negative if it rises."""
-        return float(np.mean(list(self.before.values())) - np.mean(list(self.after.values()))) if self.before else 0.0
+        """By how much the mean Dice over labels falls; negative if it rises, NaN if no case has a label."""
+        if not self.before:
+            return float("nan")
+        return float(np.mean(list(self.before.values())) - np.mean(list(self.after.values())))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -80,7 +84,7 @@ def measure_accuracy(
         progress: Called with the number of finished cases and of all.
 
     Raises:
-        UserError: A case cannot be predicted, or its reference is missing or of another size.
+        UserError: A case cannot be predicted, or its reference is missing or on another grid.
     """
     dataset = {"labels": description.labels}
     values = label_values(dataset, regions=description.regions_class_order is not None)
@@ -90,8 +94,9 @@ def measure_accuracy(
     for done, case in enumerate(cases):
         if progress:
             progress(done, len(cases))
-        before, after = _predictions(case, (float32, reduced), description)
-        reference = before if labels is None else _reference(labels, case, before.shape, description)
+        preprocessed, given = _read(case, labels, description)
+        before, after = _predictions(preprocessed, (float32, reduced), description)
+        reference = before if given is None else given
         counted = np.full(reference.shape, True) if ignored is None else reference != ignored
         for name, of_label in values.items():
             wanted, mine, theirs = (np.isin(found, of_label) & counted for found in (reference, before, after))
@@ -111,11 +116,19 @@ def measure_accuracy(
 
 
 def refuse_fall(accuracy: Accuracy, precision: Precision, tolerance: float) -> None:
-    """Refuse a network whose mean Dice falls by more than is tolerated.
+    """Refuse a network whose mean Dice falls by more than is tolerated, or is not known.
 
     Raises:
-        UserError: It does.
+        UserError: It does, or no measured case has a label.
     """
+    if not accuracy.before:
+        empty = "reference" if accuracy.against == "labels" else "prediction of the float32 network"
+        raise UserError(
+            f"what {precision} costs cannot be measured: no {empty} of the measured cases "
+            f"({', '.join(accuracy.cases)}) contains a label. Nothing was exported. "
+            "Calibrate and measure on cases that contain labels.",
+            option=("calibration", "labels"),
+        )
     if accuracy.fall <= tolerance:
         return
     listed = ", ".join(f"{name} {accuracy.before[name]:.4f} → {accuracy.after[name]:.4f}" for name in accuracy.before)
@@ -131,15 +144,23 @@ def refuse_fall(accuracy: Accuracy, precision: Precision, tolerance: float) -> N
     )
 
 
-def _predictions(case: InputCase, networks: Sequence[Backend], description: ModelDescription) -> list[LabelMap]:
-    preprocessed = read_case(case, description)
+def _read(case: InputCase, labels: Path | None, description: ModelDescription) -> tuple[Preprocessed, LabelMap | None]:
+    """A case as prediction reads it, and its reference in the same orientation if there are labels."""
+    image = read_image(channel_files(case, description), description)
+    reference = None if labels is None else _reference(labels, case, image, description)
+    return preprocess(image, description), reference
+
+
+def _predictions(
+    preprocessed: Preprocessed, networks: Sequence[Backend], description: ModelDescription
+) -> list[LabelMap]:
     return [
         labels_of(predict_logits(preprocessed, network, description, mirror=False), preprocessed, description)
         for network in networks
     ]
 
 
-def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], description: ModelDescription) -> LabelMap:
+def _reference(folder: Path, case: InputCase, image: Image, description: ModelDescription) -> LabelMap:
     file = folder / f"{case.name}{description.file_ending}"
     if not file.is_file():
         raise UserError(
@@ -147,9 +168,14 @@ def _reference(folder: Path, case: InputCase, shape: tuple[int, ...], descriptio
             option="labels",
         )
     try:
-        reference: LabelMap = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+        stored = SimpleITK.ReadImage(str(file))
+        if description.reorient_to:
+            stored = SimpleITK.DICOMOrient(stored, description.reorient_to)
     except RuntimeError as error:
         raise UserError(f"{file} cannot be read as a label map.") from error
-    if reference.shape != shape:
+    reference: LabelMap = SimpleITK.GetArrayFromImage(stored)
+    if reference.shape != (shape := image.array.shape[1:]):
         raise UserError(f"{file} has {reference.shape} voxels, but the image of case {case.name} has {shape}.")
+    place = Geometry(stored.GetSize(), stored.GetSpacing(), stored.GetOrigin(), stored.GetDirection())
+    check_same_grid(grid_of(file, place), grid_of(image.files[0], image.geometry))
     return whole_numbers(reference, file)

@@ -20,11 +20,11 @@ from .cases import InputCase, channel_files
 from .image import Geometry, read_image, write_labels
 from .loading import LoadedModel
 from .postprocessing import labels_and_probabilities_of, labels_of
-from .preprocessing import Preprocessed, preprocess, small_volume
+from .preprocessing import Mask, Preprocessed, preprocess, small_volume
 from .probabilities import copies_in_memory, write_probabilities
 from .record import CaseRecord, PredictionRecord
 from .settings import PredictionSettings
-from .sliding_window import predict_logits, windows
+from .sliding_window import covered_voxels, predict_logits, windows
 
 FAULTS = "nndistill_faults.log"
 Outcome = Literal["done", "kept", "failed"]
@@ -47,7 +47,7 @@ class Predictions:
     Attributes:
         done: Predicted now.
         kept: Predicted by an earlier run.
-        failed: By case, the sentence that says why there is no label map.
+        failed: By case, the sentence that says why it was not predicted.
         faults: Of the failed cases, those that nnDistill is to blame for.
         options: Options that the sentences are about; see `UserError`.
     """
@@ -75,6 +75,7 @@ class _ComputedCase:
 
     case: _ReadCase
     logits: Array
+    covered: Mask | None
 
 
 class Batch:
@@ -192,9 +193,12 @@ class Batch:
                 windows_of_air=everywhere - computed,
                 seconds={**case.record.seconds, "network": seconds},
             )
+            covered = None
+            if self._settings.probabilities and self._settings.skip_air:
+                covered = covered_voxels(case.preprocessed, self._model.description, overlap=self._settings.overlap)
             # Of the image, only the places of its voxels are still needed.
             light = replace(case.preprocessed, array=case.preprocessed.array[..., :0].copy(), mask=None)
-            return _ComputedCase(replace(case, record=record, preprocessed=light), logits)
+            return _ComputedCase(replace(case, record=record, preprocessed=light), logits, covered)
         return None
 
     def _write(self, computed: _ComputedCase) -> None:
@@ -203,7 +207,11 @@ class Batch:
         of_case = computed.logits, case.preprocessed, self._model.description
         with self._recording_failure(case.name):
             start = time.perf_counter()
-            labels, probabilities = labels_and_probabilities_of(*of_case) if formats else (labels_of(*of_case), None)
+            labels, probabilities = (
+                labels_and_probabilities_of(*of_case, covered=computed.covered)
+                if formats
+                else (labels_of(*of_case), None)
+            )
             record = replace(case.record, seconds={**case.record.seconds, "labels": _seconds_since(start)})
             with self._settling:
                 self._record.put(case.name, record)  # first: a label map without a record is not kept
@@ -211,6 +219,8 @@ class Batch:
                 folder = self._record.path.parent
                 write_probabilities(probabilities, case.preprocessed, case.geometry, folder, case.name, formats)
             write_labels(labels, case.geometry, self._record.label_map(case.name))
+            with self._settling:
+                self._record.finish(case.name)
             self._settle(case.name, "done", record.as_json())
 
     @contextmanager

@@ -201,6 +201,14 @@ def orientation(geometry: Geometry) -> str:
     return str(SimpleITK.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(geometry.direction))
 
 
+def grid_of(file: Path, geometry: Geometry) -> Grid:
+    """The voxels in mm to the right, to the front and upwards; ITK points to the left and to the back."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(geometry.direction, (3, 3)) * np.abs(geometry.spacing)
+    affine[:3, 3] = geometry.origin
+    return Grid(file, geometry.size, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
+
+
 def _read_geometry(file: Path) -> tuple[Geometry, str | None]:
     """Where an image is, and a remark if its file states two places."""
     if not file.is_file():
@@ -252,7 +260,7 @@ def _read_header(name: str) -> Any:
 
 
 def _check_same_grid(file: Path, geometry: Geometry, first: Path, expected: Geometry, remarks: Sequence[str]) -> None:
-    if is_same_grid(_grid(file, geometry), _grid(first, expected)):
+    if is_same_grid(grid_of(file, geometry), grid_of(first, expected)):
         return
     what, one, other = next(
         (what, one, other)
@@ -269,14 +277,6 @@ def _check_same_grid(file: Path, geometry: Geometry, first: Path, expected: Geom
         f"{file} and {first} are not on one grid: {what} {_listed(one)} and {_listed(other)}. "
         f"Register and resample the channels of a case onto one of them first.{forms}"
     )
-
-
-def _grid(file: Path, geometry: Geometry) -> Grid:
-    """The voxels in mm to the right, to the front and upwards; ITK points to the left and to the back."""
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(geometry.direction, (3, 3)) * np.abs(geometry.spacing)
-    affine[:3, 3] = geometry.origin
-    return Grid(file, geometry.size, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
 
 
 def _check_orientation(file: Path, geometry: Geometry, description: ModelDescription) -> None:

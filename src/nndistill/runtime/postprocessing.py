@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
-from .description import ModelDescription
-from .preprocessing import Preprocessed
+from .description import ModelDescription, Resampling
+from .preprocessing import Mask, Preprocessed
 from .resampling import resample
 
 Array = npt.NDArray[np.float32]
@@ -38,16 +38,18 @@ def labels_of(logits: Array, preprocessed: Preprocessed, description: ModelDescr
 
 
 def labels_and_probabilities_of(
-    logits: Array, preprocessed: Preprocessed, description: ModelDescription
+    logits: Array, preprocessed: Preprocessed, description: ModelDescription, *, covered: Mask | None = None
 ) -> tuple[Labels, Array]:
     """The label map of an image as `labels_of` makes it, and the probabilities of labels or regions.
 
-    What was cropped away is background with a probability of 1, and in no region.
+    What was cropped away or not computed is background with a probability of 1, and in no region. A voxel of the image
+    between computed ones and others gets the probabilities of the computed ones.
 
     Args:
         logits: `(heads, D, H, W)` at the network's spacing.
         preprocessed: What the logits were computed from.
         description: The model's.
+        covered: From `covered_voxels`: where logits were computed; default: everywhere.
 
     Returns:
         The label map, `(z, y, x)`, and the probabilities, `(heads, z, y, x)` in float32.
@@ -62,25 +64,47 @@ def labels_and_probabilities_of(
     for head, resampled in zip(cropped, _resampled(logits, preprocessed, description), strict=True):
         head[:] = resampled
     labels = _decided(cropped, preprocessed, description)
+    share = None if covered is None else _covered_share(covered, preprocessed, description)
     for layer in range(cropped.shape[1]):  # of which temporary arrays are small
+        values = cropped[:, layer]
+        if share is not None:
+            values /= np.where(share[layer] == 0, 1, share[layer])
         if description.regions_class_order is None:
-            _apply_softmax(cropped[:, layer])
+            _apply_softmax(values)
         else:
-            expit(cropped[:, layer], out=cropped[:, layer])
+            expit(values, out=values)
+        if share is not None:
+            values[:, share[layer] == 0] = 0
+            if description.regions_class_order is None:
+                values[0, share[layer] == 0] = 1
     return labels, whole.transpose(0, *(axis + 1 for axis in description.transpose_backward))
 
 
 def _resampled(logits: Array, preprocessed: Preprocessed, description: ModelDescription) -> Iterator[Array]:
     """The logits of one head after the other, `(D, H, W)`, on the grid of the cropped image."""
-    for head in range(description.heads):
-        [resampled] = resample(
-            logits[head : head + 1],
-            preprocessed.shape_before_resampling,
-            current_spacing=description.spacing_of(preprocessed.spacing_before),
-            new_spacing=preprocessed.spacing_before,
-            resampling=description.resample_probabilities,
-        )
-        yield resampled
+    for head in logits:
+        yield _resampled_head(head, preprocessed, description, description.resample_probabilities)
+
+
+def _covered_share(covered: Mask, preprocessed: Preprocessed, description: ModelDescription) -> Array:
+    """Which share of the logits of each voxel of the cropped image is computed; linear, since splines oscillate."""
+    splines = description.resample_probabilities
+    linear = splines.model_copy(update={"order": min(splines.order, 1), "order_z": min(splines.order_z, 1)})
+    return _resampled_head(covered.astype(np.float32), preprocessed, description, linear)
+
+
+def _resampled_head(
+    head: Array, preprocessed: Preprocessed, description: ModelDescription, resampling: Resampling
+) -> Array:
+    resampled: Array
+    [resampled] = resample(
+        head[None],
+        preprocessed.shape_before_resampling,
+        current_spacing=description.spacing_of(preprocessed.spacing_before),
+        new_spacing=preprocessed.spacing_before,
+        resampling=resampling,
+    )
+    return resampled
 
 
 def _decided(heads: Iterable[Array], preprocessed: Preprocessed, description: ModelDescription) -> Labels:

@@ -12,6 +12,7 @@ from .loading import LoadedModel
 from .probabilities import PROBABILITY_FORMATS, ProbabilityFormat, check_disk
 from .record import PredictionRecord, alone_in
 from .settings import PredictionSettings
+from .sliding_window import check_overlap
 
 
 def predict_cases(
@@ -44,13 +45,14 @@ def predict_cases(
         allow_empty_channel: Predict cases with channels that are all zero, too; the record has a remark.
         probabilities: Also write the probabilities of labels or regions: `"npz"` as nnU-Net does, `CASE.npz` and
             `CASE.pkl`; `"nifti"` as `probabilities/CASE.nii.gz` in `output`, with a volume per label or region.
-        overwrite: Predict cases that already have a label map, too.
+        overwrite: Predict cases that already have a label map, too; each stays until the new one takes its place.
         progress: Receives how far the batch is.
 
     Raises:
         UnknownName: There is no such format of probabilities.
-        UserError: Before anything is computed: `output` cannot hold the label maps, holds some that were made
-            otherwise, or has too little space for the probabilities. Later: nothing can be written there any more.
+        UserError: Before anything is computed or removed: the overlap is below 0, or 1 or more; `output` cannot hold
+            the label maps, holds some that were made otherwise, or has too little space for the probabilities. Later:
+            nothing can be written there any more.
 
     Example:
         >>> model = load_model(export)
@@ -64,6 +66,7 @@ def predict_cases(
         raise UserError(f"{output} holds the images: choose another folder for the label maps.")
     if unknown := next((name for name in probabilities if name not in PROBABILITY_FORMATS), None):
         raise UnknownName("format of probabilities", unknown, PROBABILITY_FORMATS)
+    check_overlap(model.description.overlap if overlap is None else overlap)
     settings = PredictionSettings(
         overlap=model.description.overlap if overlap is None else overlap,
         mirror=mirror,
@@ -83,4 +86,5 @@ def predict_cases(
         )
         waiting = [case for case in cases if record.made(case.name) is None]
         check_disk(output, waiting, model.description, settings.probabilities)
+        record.begin()
         return Batch(model, settings, record, progress).run(cases)

@@ -18,7 +18,10 @@ from .probabilities import NIFTI_FOLDER, PROBABILITY_FORMATS, ProbabilityFormat,
 RECORD = "nndistill_prediction.json"
 LOCK = ".nndistill.lock"
 FAILED = "failed"
-"""Key of the sentence that says why a case has no label map."""
+"""Key of the sentence that says why a case was not predicted the last time."""
+
+OUTDATED = "outdated"
+"""Key of the names of a case's files that its prediction replaces, and has not replaced yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +54,16 @@ class CaseRecord:
 class PredictionRecord:
     """The file `nndistill_prediction.json` in a folder of label maps, which says how each was made.
 
+    Until `begin`, nothing in the folder changes. Then each case goes through `put` and `finish`, or `put_failure`. The
+    files of an earlier run stay until a case's new ones are complete.
+
     Args:
-        folder: The folder; created if missing.
+        folder: The folder; it exists.
         description: The model's.
         made_with: What decides about every label map (model, runtime, settings), in JSON's types.
         cases: Names of the cases that are to be predicted.
         probabilities: The files of probabilities that a case is not finished without.
-        overwrite: Remove their label maps of earlier runs.
+        overwrite: Replace their label maps of earlier runs.
 
     Raises:
         UserError: The folder holds label maps that were made otherwise, or something that would be lost or mixed up.
@@ -75,31 +81,44 @@ class PredictionRecord:
     ) -> None:
         self.path = folder / RECORD
         self._made_with = made_with
+        self._dataset_json = dataset_json(description)
         self._ending = description.file_ending
+        self._probabilities = probabilities
         before = _read(self.path)
-        _refuse_foreign(folder, dataset_json(description), ours=bool(before))
-        made = {case: how for case, how in before.get("cases", {}).items() if FAILED not in how}
-        self._cases = {case: how for case, how in made.items() if self.label_map(case).exists()}
-        if overwrite:
-            self._cases = {case: how for case, how in self._cases.items() if case not in cases}
-        if self._cases and before["made_with"] != made_with:
+        _refuse_foreign(folder, self._dataset_json, ours=bool(before))
+        earlier = before.get("cases", {})
+        made = {
+            case: {key: value for key, value in how.items() if key != FAILED}
+            for case, how in earlier.items()
+            if self._is_made(case, how) and not (overwrite and case in cases)
+        }
+        if made and before["made_with"] != made_with:
             raise UserError(
                 f"{folder} holds label maps{' of other cases' if overwrite else ''} that were made otherwise "
                 f"({_difference(before['made_with'], made_with)}): choose another folder"
                 + ("." if overwrite else ", or overwrite them."),
                 option=() if overwrite else "overwrite",
             )
-        lacking = [
+        lacking = {
             case
             for case in cases
-            if case in self._cases and not all(file.exists() for file in probability_files(folder, case, probabilities))
-        ]
-        for case in lacking:
-            del self._cases[case]
-            _remove(self.label_map(case))
-        self._make_way([case for case in cases if case not in self._cases], probabilities, before, overwrite=overwrite)
+            if case in made and not all(file.exists() for file in probability_files(folder, case, probabilities))
+        }
+        replaced = {
+            case: self._replaced_files(case, before, overwrite=overwrite)
+            for case in cases
+            if case not in made or case in lacking
+        }
+        self._cases = {
+            **{case: how for case, how in earlier.items() if OUTDATED in how and case not in cases},
+            **{case: how for case, how in made.items() if case not in lacking},
+            **{case: {OUTDATED: files} for case, files in replaced.items() if files},
+        }
+
+    def begin(self) -> None:
+        """Write down what the label maps are made with, and which files are going to be replaced."""
         self._write()
-        update_json(folder / "dataset.json", dataset_json(description))
+        update_json(self.path.with_name("dataset.json"), self._dataset_json)
 
     def label_map(self, case: str) -> Path:
         """Where a case's label map is, or will be."""
@@ -107,51 +126,69 @@ class PredictionRecord:
 
     def made(self, case: str) -> dict[str, Any] | None:
         """How an existing label map was made; `None` if there is none."""
-        how = self._cases.get(case, {FAILED: ""})
-        return None if FAILED in how or not self.label_map(case).exists() else how
+        how = self._cases.get(case, {})
+        return how if self._is_made(case, how) else None
 
     def put(self, case: str, record: CaseRecord) -> None:
         """Write down how a label map is made, before it takes its place."""
-        self._cases[case] = record.as_json()
+        self._cases[case] = {**record.as_json(), **self._outdated(case)}
+        self._write()
+
+    def finish(self, case: str) -> None:
+        """Once a case has all its files: remove what is left of those that they replace.
+
+        Raises:
+            UserError: A file cannot be removed.
+        """
+        if OUTDATED not in self._cases[case]:
+            return
+        folder, outdated = self.path.parent, self._cases[case][OUTDATED]
+        written = probability_files(folder, case, self._probabilities)
+        for file in probability_files(folder, case, PROBABILITY_FORMATS):
+            if file not in written and self._name(file) in outdated:
+                _remove(file)
+        del self._cases[case][OUTDATED]
         self._write()
 
     def put_failure(self, case: str, sentence: str) -> dict[str, Any]:
-        """Write down why a case has no label map, unless it has one from an earlier run; return the entry."""
+        """Write down why a case was not predicted, besides how the label map that it keeps was made.
+
+        Returns:
+            An entry with the reason only.
+        """
         failure = {FAILED: sentence}
-        if self.made(case) is None:
-            self._cases[case] = failure
-            self._write()
+        self._cases[case] = {**(self.made(case) or self._outdated(case)), **failure}
+        self._write()
         return failure
 
-    def _make_way(
-        self,
-        cases: Collection[str],
-        probabilities: Collection[ProbabilityFormat],
-        before: Mapping[str, Any],
-        *,
-        overwrite: bool,
-    ) -> None:
-        """Remove the files that cases replace: what an earlier run left unfinished, and other files if they may go."""
-        folder = self.path.parent
-        earlier = str(before.get("made_with", {}).get("probabilities", "")).split(", ")
-        unfinished = [
-            file
-            for case in cases
-            if case in before.get("cases", {})
-            for file in probability_files(folder, case, [name for name in PROBABILITY_FORMATS if name in earlier])
-        ]
-        wanted = [
-            file for case in cases for file in (self.label_map(case), *probability_files(folder, case, probabilities))
-        ]
-        others = [file for file in wanted if file.exists() and file not in unfinished]
+    def _is_made(self, case: str, how: Mapping[str, Any]) -> bool:
+        return "images" in how and OUTDATED not in how and self.label_map(case).exists()
+
+    def _outdated(self, case: str) -> dict[str, Any]:
+        return {key: value for key, value in self._cases.get(case, {}).items() if key == OUTDATED}
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path.parent).as_posix()
+
+    def _replaced_files(self, case: str, before: Mapping[str, Any], *, overwrite: bool) -> list[str]:
+        """Names of the files that a case replaces: what an earlier run left, and other files if they may go."""
+        folder, ours = self.path.parent, []
+        known = [self.label_map(case), *probability_files(folder, case, PROBABILITY_FORMATS)]
+        if (how := before.get("cases", {}).get(case)) is not None:
+            earlier = str(before["made_with"].get("probabilities", "")).split(", ")
+            ours += probability_files(folder, case, [name for name in PROBABILITY_FORMATS if name in earlier])
+            ours += [file for file in known if self._name(file) in how.get(OUTDATED, [])]
+            if "images" in how:
+                ours.append(self.label_map(case))
+        wanted = [self.label_map(case), *probability_files(folder, case, self._probabilities)]
+        others = [file for file in wanted if file.exists() and file not in ours]
         if others and not overwrite:
             raise UserError(
                 f"{others[0]} exists already, and no {RECORD} says how it was made: "
                 "choose another folder, or overwrite it.",
                 option="overwrite",
             )
-        for file in {*others, *(file for file in unfinished if file.exists())}:
-            _remove(file)
+        return sorted({self._name(file) for file in (*others, *ours) if file.exists()})
 
     def _write(self) -> None:
         write_json(self.path, {"made_with": self._made_with, "cases": self._cases})
@@ -208,9 +245,9 @@ def _refuse_foreign(folder: Path, labels: Mapping[str, Any], *, ours: bool) -> N
 
 def _remove(file: Path) -> None:
     try:
-        file.unlink()
+        file.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(f"{file} cannot be overwritten: {error.strerror}.") from error
+        raise UserError(f"{file}, of an earlier run, cannot be removed: {error.strerror}.") from error
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -33,7 +33,8 @@ def predict_logits(
     A network of two dimensions computes every slice, the first axis, by itself.
 
     A window that holds nothing but air is not computed, which leaves the logits inside the mask as they are; voxels
-    of air that no window covers get logits of 0, which mean background for labels and for regions.
+    of air that no window covers get logits of 0, which mean background for labels and for regions. Probabilities need
+    `covered_voxels` besides.
 
     Args:
         preprocessed: The image.
@@ -56,12 +57,7 @@ def predict_logits(
     """
     image = preprocessed.array
     block = in_volume(description.patch_size)
-    boxes = [
-        _place(box, image.shape[1:], block)
-        for box in windows(image.shape[1:], description.patch_size, description.overlap if overlap is None else overlap)
-    ]
-    if skip_air and preprocessed.mask is not None:
-        boxes = [box for box in boxes if _holds_image(preprocessed.mask, box.image, image.shape[1:])]
+    boxes = _places(preprocessed, description, overlap=overlap, skip_air=skip_air)
     flips = mirrorings(description.mirroring_axes if mirror else ())
     weight = gaussian(description.patch_size).reshape(block)
     logits = np.zeros((description.heads, *image.shape[1:]), np.float32)
@@ -83,6 +79,25 @@ def predict_logits(
     return logits
 
 
+def covered_voxels(
+    preprocessed: Preprocessed, description: ModelDescription, *, overlap: float | None = None
+) -> Mask | None:
+    """Which voxels some window covers where windows of air are left out, `(D, H, W)`; `None` if all are covered.
+
+    Args:
+        preprocessed: The image.
+        description: The model's: patch and overlap.
+        overlap: Instead of the description's.
+
+    Raises:
+        UserError: The overlap is below 0, or 1 or more.
+    """
+    covered = np.zeros(preprocessed.array.shape[1:], np.bool_)
+    for place in _places(preprocessed, description, overlap=overlap, skip_air=True):
+        covered[place.image] = True
+    return None if covered.all() else covered
+
+
 def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> list[Box]:
     """Places of the windows: evenly spread from border to border, neighbours overlapping at least as requested.
 
@@ -94,8 +109,7 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
     Raises:
         UserError: The overlap is below 0, or 1 or more.
     """
-    if not 0 <= overlap < 1:
-        raise UserError(f"the overlap of windows has to be at least 0 and below 1, not {overlap:g}.", option="overlap")
+    check_overlap(overlap)
     slices = shape[: len(shape) - len(patch_size)]
     axes = [[slice(place, place + 1) for place in range(count)] for count in slices]
     for size, patch in zip(shape[len(slices) :], patch_size, strict=True):
@@ -104,6 +118,16 @@ def windows(shape: Sequence[int], patch_size: Sequence[int], overlap: float) -> 
         step = room / max(count - 1, 1)
         axes.append([slice(start, start + patch) for start in (round(step * k) for k in range(count))])
     return list(product(*axes))
+
+
+def check_overlap(overlap: float) -> None:
+    """Refuse an overlap of windows that leads to no windows.
+
+    Raises:
+        UserError: It is below 0, or 1 or more.
+    """
+    if not 0 <= overlap < 1:
+        raise UserError(f"the overlap of windows has to be at least 0 and below 1, not {overlap:g}.", option="overlap")
 
 
 def in_volume(patch_size: Sequence[int]) -> tuple[int, int, int]:
@@ -164,6 +188,18 @@ class _Place(NamedTuple):
 
     image: Box
     window: Box
+
+
+def _places(
+    preprocessed: Preprocessed, description: ModelDescription, *, overlap: float | None, skip_air: bool
+) -> list[_Place]:
+    """The windows that are computed."""
+    shape, patch_size = preprocessed.array.shape[1:], description.patch_size
+    boxes = windows(shape, patch_size, description.overlap if overlap is None else overlap)
+    places = [_place(box, shape, in_volume(patch_size)) for box in boxes]
+    if not skip_air or preprocessed.mask is None:
+        return places
+    return [place for place in places if _holds_image(preprocessed.mask, place.image, shape)]
 
 
 def _place(box: Box, shape: Sequence[int], patch_size: Sequence[int]) -> _Place:

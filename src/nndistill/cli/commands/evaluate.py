@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ...evaluation.case import EmptyPolicy
     from ...evaluation.pairing import Pair
+    from ...evaluation.protocols import Protocol
 
 MOST_NAMES = 10
 """The most cases that are named on the screen."""
@@ -94,7 +95,9 @@ def evaluate(
     from ...evaluation.patients import known_patients
     from ...evaluation.probability_maps import find_probabilities
     from ...files import read_json
+    from ...runtime.machine import usable_cores
 
+    jobs = jobs or usable_cores()
     check_place(out)
     if probabilities is not None:
         from ...evaluation.calibration_of_folder import calibration_path
@@ -122,7 +125,7 @@ def evaluate(
                 lesions=lesions or [],
                 ignore=ignored_value(description),
                 patients=known_patients(_data_set_folders(labels)),
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=jobs,
                 allow_missing=allow_missing,
                 progress=report,
             )
@@ -148,7 +151,7 @@ def evaluate(
     if lesions:
         of_lesions = {"lesion_precision": "precision", "lesion_recall": "recall", "lesion_f1": "F1"}
         show(_readable(summary, lesions, of_lesions), "Lesions")
-    for sentence in _remarks(summary):
+    for sentence in _remarks(summary, chosen):
         print(sentence)
     if calibration:
         _show_calibration(calibration)
@@ -158,7 +161,7 @@ def evaluate(
 
 
 def _calibrate(
-    probabilities: Path, pairs: Sequence[Pair], description: dict[str, Any], *, out: Path, jobs: int | None
+    probabilities: Path, pairs: Sequence[Pair], description: dict[str, Any], *, out: Path, jobs: int
 ) -> dict[str, Any]:
     """Measure and write the calibration; return its summary with the names of the files."""
     from ...evaluation.calibration_of_folder import calibrate_folder, write_calibration
@@ -166,9 +169,7 @@ def _calibrate(
     from ...reporting.figures.reliability import draw_reliability
 
     with StepProgress("cases") as report:
-        measured = calibrate_folder(
-            probabilities, pairs, description, jobs=jobs or os.cpu_count() or 1, progress=report
-        )
+        measured = calibrate_folder(probabilities, pairs, description, jobs=jobs, progress=report)
     table, summary = write_calibration(measured, out)
     figure = draw_reliability({label: scopes["foreground"] for label, scopes in measured.pooled.items()})
     figures = save_chart(figure, table.parent, table.stem.replace("calibration", "reliability"))
@@ -230,15 +231,10 @@ def _cell(statistics: dict[str, Any], column: str) -> str:
     return f"{statistics['mean']:.{digits}f}{error}{left_out}"
 
 
-def _remarks(summary: dict[str, Any]) -> list[str]:
+def _remarks(summary: dict[str, Any], protocol: Protocol) -> list[str]:
     """What the table does not show: empty masks, missing cases, and values without a name."""
     remarks = []
-    one_empty = "left out of HD95" if summary["empty"] == "leave_out" else "with Dice and NSD 0 and HD95 as a penalty"
-    both_empty = {
-        "leave_out": "left out",
-        "one": "with Dice 1, NSD 1 and HD95 0",
-        "nsd_one": "with NSD 1 and left out of Dice and HD95",
-    }[summary["both_empty"]]
+    one_empty, both_empty = _one_empty(summary["empty"], protocol), _both_empty(summary["both_empty"], protocol)
     for label, row in summary["labels"].items():
         one = row["reference_empty"] + row["prediction_empty"]
         if row["both_empty"]:
@@ -261,6 +257,31 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
             where = key.removeprefix("in_")
             remarks.append(f"The {where} contain values that belong to no label: {', '.join(map(str, values))}.")
     return remarks
+
+
+def _one_empty(empty: EmptyPolicy, protocol: Protocol) -> str:
+    """What becomes of a case if one of its masks is empty."""
+    from ...evaluation.lesion_wise import LesionRules
+
+    if not protocol.distances:
+        return "with Dice 0"
+    if empty == "leave_out":
+        return "with Dice and NSD 0 and left out of HD95"
+    penalty = "the diagonal of the image" if isinstance(empty, str) else f"{empty:g} mm"
+    small = isinstance(protocol.lesion_rules, LesionRules)
+    none_counts = ", or Dice and NSD 1 and HD95 0 if no lesion is large enough to count" if small else ""
+    return f"with Dice and NSD 0 and HD95 {penalty}{none_counts}"
+
+
+def _both_empty(both_empty: str, protocol: Protocol) -> str:
+    """What becomes of a case if both of its masks are empty."""
+    if not protocol.distances:
+        return "with Dice 1" if both_empty == "one" else "left out"
+    return {
+        "leave_out": "left out",
+        "one": "with Dice 1, NSD 1 and HD95 0",
+        "nsd_one": "with NSD 1 and left out of Dice and HD95",
+    }[both_empty]
 
 
 def _aggregates(summary: dict[str, Any]) -> list[str]:

@@ -107,7 +107,7 @@ def predict(
         print_next("nndistill", "evaluate", output, "LABELS", *calibration, heading="Next:       ")
     if predictions.failed:
         failures = "".join(f"\n  - {case}: {sentence}" for case, sentence in predictions.failed.items())
-        sentence = f"{len(predictions.failed)} of {len(cases)} cases have no label map, see {record}:{failures}"
+        sentence = f"{len(predictions.failed)} of {len(cases)} cases were not predicted, see {record}:{failures}"
         if predictions.faults:
             print(f"error: {sentence}", file=sys.stderr)
             raise typer.Exit(1)

@@ -87,8 +87,6 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Compare trained models in tables, figures, statistics and an HTML page that holds them all."""
-    import os
-
     from ...nnunet.models.trained_folds import refuse_several_folds
 
     if fold is None:
@@ -100,6 +98,7 @@ def report(
     from ...nnunet.workspace import use_workspace
     from ...progress import StepProgress
     from ...reporting import write_report
+    from ...runtime.machine import usable_cores
 
     use_workspace(workspace)
     with StepProgress("measuring") as progress:
@@ -115,7 +114,7 @@ def report(
                 tolerance=tolerance,
                 definition=definition,
                 both_empty=both_empty and both_empty.replace("-", "_"),  # type: ignore[arg-type]
-                jobs=jobs or os.cpu_count() or 1,
+                jobs=jobs or usable_cores(),
             ),
             patients=read_patients(patients) if patients else None,
             benchmark=read_json(benchmark) if benchmark else None,

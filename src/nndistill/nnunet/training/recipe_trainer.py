@@ -381,7 +381,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     def _keep_if_best(self) -> None:
         """Before nnU-Net writes the latest checkpoint: resumed from one without it, a run would replace it."""
         dice = self.logger.get_value("ema_fg_dice", step=-1)
-        if self._best_ema is None or dice > self._best_ema:
+        best: float | None = self._best_ema  # type: ignore[has-type]
+        if best is None or dice > best:
             self._best_ema = dice
             self.print_to_log_file(f"the best running validation Dice so far: {dice:.4f}")
             self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
