@@ -148,7 +148,8 @@ def _crossed_bootstrap(matrix: NDArray[np.float64], resamples: int) -> tuple[flo
     defined = counts > 0
     of_patients = np.divide(drawn_seeds @ np.nan_to_num(matrix.T), counts, out=np.zeros(counts.shape), where=defined)
     weights = drawn_patients * defined
-    means = (weights * of_patients).sum(axis=1)[weights.any(axis=1)] / weights.sum(axis=1)[weights.any(axis=1)]
+    weights, of_patients = (each[weights.any(axis=1)] for each in (weights, of_patients))
+    means = np.average(of_patients, axis=1, weights=weights)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
