@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -142,11 +143,13 @@ class Distiller(nn.Module):
         task_loss: Callable[[Any, Any], Tensor],
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
+        computing: Callable[[], AbstractContextManager[Any]] = nullcontext,
         teacher: int = 0,
     ) -> TeacherTask:
-        """The frozen teacher and its task, from which a method may learn; the arguments are those of `prepare`.
+        """The frozen teacher and its task, from which a method may learn; the other arguments are those of `prepare`.
 
         Args:
+            computing: As in `TeacherTask`.
             teacher: The number of one of several teachers.
 
         Raises:
@@ -154,7 +157,7 @@ class Distiller(nn.Module):
         """
         if not self._teachers:
             raise ValueError(f"{type(self.method).__name__} needs no teacher, so there is none to learn from.")
-        return TeacherTask(self._teachers[teacher].run_filtered, batches, task_loss, report)
+        return TeacherTask(self._teachers[teacher].run_filtered, batches, task_loss, report, computing)
 
     def _teach(self, x: Tensor, teachers: Sequence[Sequence[int]] | None) -> Activations:
         if not self._teachers:

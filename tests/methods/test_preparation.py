@@ -102,6 +102,34 @@ def test_prompts_that_diverge_are_refused(x):
     assert not trained.method.prepared
 
 
+def test_the_teacher_runs_in_the_precision_asked_for_and_its_backward_pass_outside(x):
+    trained = distiller(prompt_iterations=1)
+    types, in_backward = [], []
+
+    def task_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        types.append(output.dtype)
+        output.register_hook(lambda _: in_backward.append(torch.is_autocast_enabled("cpu")))
+        return mse_loss(output.float(), target)
+
+    task = trained.teacher_task(
+        repeat((x, torch.zeros(2, 2, 8, 12, 8))), task_loss, computing=lambda: torch.autocast("cpu", torch.bfloat16)
+    )
+    trained.method.prepare(task)
+    assert types == [torch.bfloat16]
+    assert in_backward == [False]
+    assert trained.method.prepared
+
+
+def test_prompts_whose_every_step_a_gradient_scaler_skipped_are_refused(x, monkeypatch):
+    """A scaler is there for CUDA alone; here it is asked for on the processor, with gradients that are not finite."""
+    scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device, *, enabled: scaler(device))
+    trained = distiller(prompt_iterations=2)
+    with pytest.raises(UserError, match="none of 2 batches gave the frequency prompts a finite gradient"):
+        trained.prepare(repeat((x, torch.zeros(1))), lambda output, target: output.mean() / 0)
+    assert not trained.method.prepared
+
+
 def test_a_method_inside_another_learns_too(x):
     class Whole(Method):
         needs = frozenset({"encoder"})

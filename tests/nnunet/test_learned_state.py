@@ -13,6 +13,7 @@ import torch
 
 from nndistill.errors import UserError
 from nndistill.methods import FreeKD
+from nndistill.methods.parts.frequency_prompts import FrequencyPrompts
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.training import learned_state
 from tiny import TINY
@@ -78,6 +79,22 @@ def test_a_run_that_finds_its_prompts_equals_the_run_that_learned_them(nndistill
         torch.equal(*pair)
         for pair in zip(prompts, list(torch.load(kept, weights_only=True)["state"].values()), strict=True)
     )
+
+
+def test_prompts_are_learned_in_the_precision_of_the_run(nndistill, world, monkeypatch):
+    types = []
+    computed = FrequencyPrompts.forward
+
+    def seen(stage, x):
+        types.append(x.dtype)
+        return computed(stage, x)
+
+    monkeypatch.setattr(FrequencyPrompts, "forward", seen)
+    done = nndistill(*arguments(world, "in_bfloat16", "--precision", "bfloat16"))
+    assert done.status == 0, done.err
+    assert set(types) == {torch.bfloat16}
+    (kept,) = (world.teacher / "fold_0").glob("learned_by_freekd_*.pt")
+    assert torch.load(kept, weights_only=True)["learned_from"]["precision"] == "bfloat16"
 
 
 def test_where_the_teacher_cannot_be_written_the_run_keeps_the_prompts(nndistill, world, monkeypatch, caplog):

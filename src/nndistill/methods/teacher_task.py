@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,11 @@ class TeacherTask:
         batches: Input and target, without end.
         loss: Of the teacher's output and a target.
         report: Called with the number of steps done and of all steps.
+        computing: Makes a context in which a forward pass and its loss are computed, such as one of autocast.
     """
 
     run_teacher: RunTeacher
     batches: Iterable[tuple[Tensor, Any]]
     loss: Callable[[Any, Any], Tensor]
     report: Callable[[int, int], None]
+    computing: Callable[[], AbstractContextManager[Any]] = nullcontext

@@ -110,20 +110,19 @@ def train_prompts(
         learning_rate: At the start.
 
     Raises:
-        UserError: The prompts have diverged.
+        UserError: The prompts have diverged, or no batch had finite gradients.
     """
     stages = list(stages)
     learned = [stage.prompts.normal_(0, _FIRST_DEVIATION).requires_grad_() for stage in stages]
     optimizer = torch.optim.Adam(learned, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, eta_min=_LAST_LEARNING_RATE)
     device = learned[0].device
-    on_cuda = device.type == "cuda"
-    scaler = torch.amp.GradScaler(device.type, enabled=on_cuda)
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")  # float16 needs it, no other is harmed
     try:
         for done, (x, target) in zip(range(1, iterations + 1), task.batches, strict=False):
             overlaps: list[Tensor] = []
             filters = [partial(_filter, stage, overlaps) for stage in stages]
-            with torch.enable_grad(), torch.autocast(device.type, enabled=on_cuda):
+            with torch.enable_grad(), task.computing():
                 loss = task.loss(task.run_teacher(x, filters), target) + torch.stack(overlaps).sum()
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -134,6 +133,12 @@ def train_prompts(
     finally:
         for prompts in learned:
             prompts.requires_grad_(False).grad = None
+    if not optimizer.state:
+        raise UserError(
+            f"none of {iterations} batches gave the frequency prompts a finite gradient, so they have learned nothing: "
+            "train in float32 or bfloat16.",
+            option="option",
+        )
     if not all(torch.isfinite(prompts).all() for prompts in learned):
         raise UserError(
             "the frequency prompts are no longer finite numbers; lower prompt_learning_rate.", option="option"

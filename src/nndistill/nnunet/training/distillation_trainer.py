@@ -181,6 +181,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
                     "fold": self.fold,
                     "batch_size": self.batch_size,
                     "mirroring": self.recipe.mirroring,
+                    "precision": self.precision,
                     **({"taught": "out-of-fold"} if self._out_of_fold else {}),
                 },
                 folders=[teacher_file.parent, Path(self.output_folder)],
@@ -212,7 +213,10 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
         with self._under_deep_supervision(self.teachers[teacher]):
             loss, batches = self._loss_of_one_process(), self._training_batches(teacher)
-            method.prepare(self.distiller.teacher_task(batches, loss, report=report, teacher=teacher))
+            task = self.distiller.teacher_task(
+                batches, loss, report=report, computing=self._computing, teacher=teacher
+            )
+            method.prepare(task)
 
     def _loss_of_one_process(self) -> Any:
         """nnU-Net's loss without what it gathers from other processes, which do not take part in the learning.
