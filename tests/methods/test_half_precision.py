@@ -12,6 +12,8 @@ import torch
 from activations import labels
 from brats_on_meta import VARIANTS
 from nndistill.methods import Activations, build_method
+from nndistill.methods.parts.reductions import sum_over_channels
+from nndistill.wavelets import wavedec3
 
 SPACE, STUDENT, TEACHER, CLASSES = (64, 80, 56), 2, 4, 3
 
@@ -86,3 +88,17 @@ def test_few_gradients_vanish_at_the_scale_of_nnunet(variant, student, teacher, 
         assert gradient.dtype == torch.float16
         assert gradient.isfinite().all()
         assert (gradient == 0).float().mean() < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_chunked_loss_under_autocast_is_that_without_it(dtype):
+    """Its gradient is computed in the forward pass, where autocast would round the transforms of the way back."""
+    features = torch.randn(1, 4, 12, 10, 8, generator=torch.Generator().manual_seed(0))
+
+    def gradient(*, autocast: bool) -> torch.Tensor:
+        x = features.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=dtype, enabled=autocast):
+            loss = sum_over_channels(x, lambda part: wavedec3(part, "haar", level=2)[1]["add"].square().sum())
+        return torch.autograd.grad(loss, x)[0]
+
+    assert torch.equal(gradient(autocast=True), gradient(autocast=False))

@@ -179,7 +179,7 @@ def _analyse(x: Tensor, ndim: int, wavelet: str, mode: str) -> dict[str, Tensor]
     for axis in range(-ndim, 0):
         matrix = analysis_matrix_on(wavelet, mode, bands.shape[axis], x.device, x.dtype)
         bands = _along(axis, matrix.flatten(0, 1), bands)
-    return {key: _band(bands, key) for key in KEYS[ndim]}
+    return dict(zip(KEYS[ndim], _halves_of_every_axis(bands, ndim), strict=True))
 
 
 def _synthesise(
@@ -217,12 +217,15 @@ def _along(axis: int, matrix: Tensor, x: Tensor) -> Tensor:
     return (matrix @ x.flatten(axis + 1)).view(*x.shape[:axis], -1, *x.shape[axis + 1 :])
 
 
-def _band(bands: Tensor, key: str) -> Tensor:
-    """Where a band is after all axes are split: low before high along each."""
-    for axis, letter in zip(range(-len(key), 0), key, strict=True):
-        half = bands.shape[axis] // 2
-        bands = bands.narrow(axis, 0 if letter == "a" else half, half)
-    return bands
+def _halves_of_every_axis(bands: Tensor, ndim: int) -> list[Tensor]:
+    """The subbands in PyWavelets' order, where each axis has its low half before its high one.
+
+    Halved together, for the backward pass to join them: a slice's would fill a whole array with zeros for each band.
+    """
+    parts = [bands]
+    for axis in range(-ndim, 0):
+        parts = [half for part in parts for half in part.chunk(2, dim=axis)]
+    return parts
 
 
 def _first(x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...wavelets.chunking import chunked
+from ...wavelets.without_autocast import without_autocast
 
 CHUNK_ELEMENTS = 1 << 19
 """Values per chunk on a CPU: autograd keeps several copies of them."""
@@ -23,6 +24,8 @@ def widened(x: Tensor) -> Tensor:
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def sum_over_channels(x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Return `loss(x)`.
+
+    Both passes compute in the precision of `x`, also under autocast.
 
     Args:
         x: What is compared.
@@ -42,11 +45,12 @@ class _SumOverChannels(torch.autograd.Function):
         gradient = torch.empty_like(x) if wanted else None
         total = widened(x.new_zeros(()))
         for channels in chunked(x.shape[1], x[:, :1].numel(), x.device, in_cache=CHUNK_ELEMENTS):
-            with torch.set_grad_enabled(wanted):
-                part = x[:, channels].detach().requires_grad_(wanted)
-                value = loss(part)
-            if gradient is not None:
-                (gradient[:, channels],) = torch.autograd.grad(value, part)
+            part = x[:, channels].detach().requires_grad_(wanted)
+            with without_autocast(x.device):  # which would compute this backward pass too, and its transforms
+                with torch.set_grad_enabled(wanted):
+                    value = loss(part)
+                if gradient is not None:
+                    (gradient[:, channels],) = torch.autograd.grad(value, part)
             total += value.detach()
         if gradient is not None:
             ctx.save_for_backward(gradient)
