@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ class RecipeLogger(LocalLogger):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.my_fantastic_logging.update({key: [] for key in (*LOSSES, *GRADIENTS, *STEPS)})
+
+    def log(self, key: str, value: Any, epoch: int) -> None:
+        """Note an item of an epoch.
+
+        Where no class is in any of the few validation batches, or predicted, there is no Dice; stock nnU-Net's running
+        one would have none from then on. Here it stays what it was, and begins with the first Dice there is.
+        """
+        if key == "ema_fg_dice" and isnan(value):
+            dice, before = self.my_fantastic_logging["mean_fg_dice"][epoch], self.my_fantastic_logging[key][:epoch]
+            value = before[-1] if isnan(dice) and before else dice
+        super().log(key, value, epoch)
 
     def load_checkpoint(self, checkpoint: dict[str, list[Any]]) -> None:
         """Continue a log; in one that an older version began, what it did not measure is zero."""

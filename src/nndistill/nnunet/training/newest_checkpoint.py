@@ -12,9 +12,7 @@ from ..models.checkpoints import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
-LATEST, PREVIOUS = "checkpoint_latest.pth", "checkpoint_previous.pth"
-_IN_ORDER = ("checkpoint_final.pth", LATEST)
-"""nnU-Net's order; the others are older, and nnU-Net itself writes the best one alone."""
+FINAL, LATEST, PREVIOUS, BEST = (f"checkpoint_{name}.pth" for name in ("final", "latest", "previous", "best"))
 
 
 def keep_previous(latest: Path) -> None:
@@ -46,14 +44,14 @@ def newest_checkpoint(folder: Path) -> Path | None:
         UserError: There are checkpoints, and all of them are damaged.
     """
     damaged: list[str] = []
-    for name in _IN_ORDER:
-        file = folder / name
-        if file.is_file() and _epoch(file, damaged) is not None:
-            return _chosen(file, damaged)
-    older = {file: _epoch(file, damaged) for file in (folder / PREVIOUS, folder / "checkpoint_best.pth")}
-    known = {file: epoch for file, epoch in older.items() if epoch is not None}
+    if _epoch(folder / FINAL, damaged) is not None:
+        return _chosen(folder / FINAL, damaged)
+    epochs = {name: _epoch(folder / name, damaged) for name in (LATEST, BEST)}
+    if epochs[LATEST] is None:
+        epochs[PREVIOUS] = _epoch(folder / PREVIOUS, damaged)
+    known = {name: epoch for name, epoch in epochs.items() if epoch is not None}
     if known:
-        return _chosen(max(known, key=lambda file: known[file]), damaged)
+        return _chosen(folder / max(known, key=lambda name: known[name]), damaged)
     if damaged:
         raise UserError(
             f"no checkpoint of this training can be read: {' '.join(damaged)} Delete {folder} to train from the start."

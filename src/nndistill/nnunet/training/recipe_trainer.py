@@ -9,7 +9,7 @@ import io
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,7 +34,7 @@ from ..run_setup import KEY, Precision, RunSetup
 from .across_processes import across_processes, gathered, is_first, mean_gradients
 from .batch_parts import parts_of
 from .log import LOSSES, RecipeLogger
-from .newest_checkpoint import LATEST, PREVIOUS, keep_previous
+from .newest_checkpoint import BEST, LATEST, PREVIOUS, keep_previous
 from .precision import (
     LossInFloat32,
     choose_precision,
@@ -375,17 +375,18 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         super().on_epoch_start()
 
     def on_epoch_end(self) -> None:
-        self._keep_if_best()
+        if self._best_ema is not None and isnan(self._best_ema):  # type: ignore[has-type]
+            self._best_ema = None  # every Dice is better than that of epochs without any foreground
         super().on_epoch_end()
 
     def _keep_if_best(self) -> None:
-        """Before nnU-Net writes the latest checkpoint: resumed from one without it, a run would replace it."""
+        """Before the latest checkpoint: resumed from one that does not know of it, a run would replace the best one."""
         dice = self.logger.get_value("ema_fg_dice", step=-1)
         best: float | None = self._best_ema  # type: ignore[has-type]
         if best is None or dice > best:
             self._best_ema = dice
             self.print_to_log_file(f"the best running validation Dice so far: {dice:.4f}")
-            self.save_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
+            self.save_checkpoint(str(Path(self.output_folder) / BEST))
 
     def _stop_if_nothing_improves(self) -> None:
         dice = np.nan_to_num(self.logger.get_value("ema_fg_dice", step=None), nan=-1.0)
@@ -405,7 +406,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         if self.recipe.checkpoint == "best":
             if self.is_ddp:
                 distributed.barrier()  # until the first process has written it
-            self.load_checkpoint(str(Path(self.output_folder) / "checkpoint_best.pth"))
+            self.load_checkpoint(str(Path(self.output_folder) / BEST))
         with self._weights_to_use(), self._fastest_network():
             super().perform_actual_validation(save_probabilities)
 
@@ -433,6 +434,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
 
     def save_checkpoint(self, filename: str) -> None:
         """Write a checkpoint, atomically; in a data-parallel training, every process has to call this."""
+        if Path(filename).name == LATEST:
+            self._keep_if_best()
         random_states = gathered(random_state())
         if self.local_rank != 0 or self.disable_checkpointing:
             super().save_checkpoint(filename)  # writes nothing, but may print that
