@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+import yaml
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nndistill.distiller import Distiller
@@ -19,6 +20,7 @@ from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from nndistill.recipes import load_recipe
 from several_folds import add_folds
 from tiny import TINY
 
@@ -154,21 +156,47 @@ def test_labels_of_unlabelled_images_change_nothing(distill, world, monkeypatch)
     _assert_bit_equal(_final(folder), _final(of_other))
 
 
+def stop_in_the_second_epoch(patch: pytest.MonkeyPatch) -> None:
+    start = nnUNetTrainerRecipe.on_epoch_start
+
+    def stop(trainer):
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        start(trainer)
+
+    patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop)
+
+
+@pytest.mark.slow
+def test_without_a_seed_a_resumed_training_has_the_unlabelled_batches_that_it_began_with(
+    distill, world, monkeypatch, tmp_path
+):
+    recipe = tmp_path / "no-seed.yaml"
+    recipe.write_text(yaml.safe_dump(load_recipe("quick").model_dump(mode="json") | {"seed": None}))
+    arguments = ["--recipe", recipe, "--epochs", 2, "--unlabelled", world.dataset / "imagesTs"]
+    arguments += ["--unlabelled-share", 0.6]
+    monkeypatch.setattr("secrets.randbits", lambda bits: 5)
+    _, _, watched = distill("whole", *arguments)
+    with monkeypatch.context() as patch:
+        stop_in_the_second_epoch(patch)
+        _, _, before = distill("parts", *arguments)
+    monkeypatch.setattr("secrets.randbits", lambda bits: 6)
+    resumed, _, after = distill("parts", *arguments, "--resume")
+    assert resumed.status == 0, resumed.err
+    assert len(watched.unlabelled) == 6
+    assert before.unlabelled + after.unlabelled == watched.unlabelled
+    _, _, another = distill("another", *arguments)
+    assert not set(another.unlabelled) & set(watched.unlabelled)
+
+
 @pytest.mark.slow
 def test_a_resumed_training_has_the_batches_of_one_that_was_not(distill, world, monkeypatch):
     arguments = ["--epochs", 2, "--unlabelled", world.dataset / "imagesTs", "--unlabelled-share", 0.6]
     result, whole, watched = distill("whole", *arguments)
     assert result.status == 0, result.err
     assert len(watched.unlabelled) == 6  # 1.5 batches per step
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop_in_the_second(self):
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-        start(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_second)
+        stop_in_the_second_epoch(patch)
         stopped, parts, before = distill("parts", *arguments)
     assert stopped.status == 130
     resumed, _, after = distill("parts", *arguments, "--resume")

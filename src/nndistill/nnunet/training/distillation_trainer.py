@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from ...teacher_engines.choice import UNDECIDED
 from ..data.out_of_fold import out_of_fold
 from ..data.preprocessed_case import split_of_fold, splits_by_fold
 from ..models.model_folder import ModelFolder
-from .across_processes import across_processes
+from .across_processes import across_processes, gathered
 from .distillation_weight import (
     TOO_LARGE,
     TOO_SMALL,
@@ -80,6 +81,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self._batches_of_epoch = 0
         self._taught_by: list[list[int]] = []
         self._unlabelled_batches: UnlabelledBatches | None = None
+        self._unlabelled_seed: int | None = self.recipe.seed
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, PolyLRScheduler]:
         # Here, because the optimiser needs φ: after the student exists, before it is wrapped for several GPUs.
@@ -203,7 +205,10 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             for leak in leaks_of_unlabelled(images, dataset=folder.name, fold=fold, validation=validation):
                 self._say(leak)
         if unlabelled.share:
-            self._unlabelled_batches = UnlabelledBatches(self, images, share=unlabelled.share, seed=self.recipe.seed)
+            if self._unlabelled_seed is None:  # one for all processes, which a resumed run has to know
+                self._unlabelled_seed = gathered(secrets.randbits(128))[0]
+            seed = self._unlabelled_seed
+            self._unlabelled_batches = UnlabelledBatches(self, images, share=unlabelled.share, seed=seed)
 
     def _learn(self, method: Method, teacher: int) -> None:
         def report(done: int, total: int) -> None:
@@ -357,6 +362,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         state = {**super().extra_state(), "method": self.method.state_dict()}
         if weight := self.distillation_weight.state():
             state["weight"] = weight
+        if self._unlabelled_seed != self.recipe.seed:
+            state["unlabelled_seed"] = self._unlabelled_seed
         engines = [engine.name for engine in self.teacher_engines]
         if any(name != TorchEngine.name for name in engines):
             state["teacher_engine"] = engines if len(engines) > 1 else engines[0]
@@ -367,6 +374,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.method.load_state_dict(state["method"])
         if "weight" in state:
             self.distillation_weight.load_state(state["weight"])
+        self._unlabelled_seed = state.get("unlabelled_seed", self._unlabelled_seed)
         kept = state.get("teacher_engine", TorchEngine.name)
         self._resumed_engines = kept if isinstance(kept, list) else [kept] * len(self.teacher_networks)
 

@@ -51,13 +51,13 @@ class UnlabelledBatches:
         trainer: Its plans say how large a batch and a patch are, and its recipe how they are augmented.
         images: What they are drawn from.
         share: Share of unlabelled batches among all, in [0, 1).
-        seed: Of the training; `None` for other batches every time.
+        seed: Of the training.
     """
 
-    def __init__(self, trainer: nnUNetTrainer, images: UnlabelledImages, *, share: float, seed: int | None) -> None:
+    def __init__(self, trainer: nnUNetTrainer, images: UnlabelledImages, *, share: float, seed: int) -> None:
         self._share = share
         self._rank = trainer.local_rank
-        self._entropy = SeedSequence(seed).entropy
+        self._seed = seed
         loader = _loader(trainer, images)
         of_labelled = get_allowed_n_proc_DA()
         processes = min(of_labelled, ceil(of_labelled * share / (1 - share)))
@@ -88,7 +88,7 @@ class UnlabelledBatches:
                 yield batch["data"]
 
     def _seed_of(self, number: int) -> int:
-        return int(SeedSequence(self._entropy, spawn_key=(self._rank, number)).generate_state(1)[0])
+        return int(SeedSequence(self._seed, spawn_key=(self._rank, number)).generate_state(1)[0])
 
     def close(self) -> None:
         """End the processes, if there are any."""
