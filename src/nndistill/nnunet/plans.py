@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from math import prod
 from typing import Any
@@ -58,6 +58,17 @@ def resolved_configuration(plans: dict[str, Any], configuration: str) -> dict[st
     resolved: dict[str, Any] = managers(plans, configuration).configuration.configuration
     resolved.pop("inherits_from", None)
     return resolved
+
+
+def intensity_statistics(plans: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return what the plans say about the foreground's intensities in the training cases, by the channel's number.
+
+    Example:
+        >>> intensity_statistics({"foreground_intensity_properties_by_modality": {"0": {"mean": 40.0}}})  # nnU-Net 2.0
+        {'0': {'mean': 40.0}}
+    """
+    keys = ("foreground_intensity_properties_per_channel", "foreground_intensity_properties_by_modality")
+    return next((plans[key] for key in keys if plans.get(key)), {})
 
 
 def features_per_stage(plans: dict[str, Any], configuration: str) -> list[int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,16 @@ from ...dataset_json import channel_names, check_dataset_json
 from ...errors import UserError
 from ...files import read_json
 from ..configuration import check_plans
-from ..plans import resolved_configuration
+from ..plans import intensity_statistics, resolved_configuration
 from ..run_setup import KEY
 from ..workspace import dataset_number
 from .model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
+
+_CT = "CTNormalization"
+_OF_CT = ("mean", "std", "percentile_00_5", "percentile_99_5")
+"""What nnU-Net's normalisation of CT takes from the plans; its others look at nothing but the image."""
 
 
 def refuse_incompatible_data(
@@ -60,7 +65,7 @@ def refuse_incompatible_data(
             f"Copy the {role}'s plans.json there as {model.plans['plans_name']}.json and run `nnUNetv2_preprocess "
             f"-d {dataset_number(folder.name)} -plans_name {model.plans['plans_name']} -c {configuration}`."
         )
-    made_with = _preprocessing(folder, identifier)
+    made_with = _preprocessing_of_data(folder, identifier)
     if made_with is None:
         logger.warning(
             "%s does not hold the plans with which its data were preprocessed; it is assumed that they fit the %s.",
@@ -68,12 +73,8 @@ def refuse_incompatible_data(
             role,
         )
         return
-    for what, theirs, ours in (
-        ("spacing in mm", wanted["spacing"], made_with.spacing),
-        ("normalisation", wanted["normalization_schemes"], made_with.schemes),
-        ("order of the axes", model.plans["transpose_forward"], made_with.axes),
-    ):
-        if not _equal(theirs, ours):
+    for what, theirs in _preprocessing(model.plans, configuration).items():
+        if not _equal(theirs, ours := made_with[what]):
             raise UserError(
                 f"the {role} was trained on data with {what} {theirs}, but those in "
                 f"{folder / wanted['data_identifier']} have {ours}.\n"
@@ -81,18 +82,26 @@ def refuse_incompatible_data(
             )
 
 
-class _Preprocessing(NamedTuple):
-    spacing: list[float]
-    schemes: list[str]
-    axes: list[int]
+def _preprocessing(plans: dict[str, Any], configuration: str) -> dict[str, list[Any]]:
+    """How a configuration's data are preprocessed, by what messages call it."""
+    resolved = resolved_configuration(plans, configuration)
+    schemes, statistics = resolved["normalization_schemes"], intensity_statistics(plans)
+    of_ct = [statistics.get(str(channel), {}) for channel, scheme in enumerate(schemes) if scheme == _CT]
+    return {
+        "spacing in mm": resolved["spacing"],
+        "normalisation": schemes,
+        "normalisation within the mask of what is not zero, per channel,": resolved["use_mask_for_norm"],
+        f"CT intensities ({', '.join(_OF_CT)} per channel)": [of.get(key, nan) for of in of_ct for key in _OF_CT],
+        "order of the axes": plans["transpose_forward"],
+    }
 
 
-def _preprocessing(folder: Path, identifier: str) -> _Preprocessing | None:
+def _preprocessing_of_data(folder: Path, identifier: str) -> dict[str, list[Any]] | None:
     """How the data of this name were preprocessed, according to the plans next to them.
 
     A configuration that names its data itself comes before those that inherit the name.
     """
-    found: list[tuple[bool, _Preprocessing]] = []
+    found: list[tuple[bool, dict[str, list[Any]]]] = []
     for file in sorted(folder.glob("*.json")):
         if json.dumps(identifier) not in file.read_text(encoding="utf-8", errors="replace"):
             continue  # other plans, or another file, such as that of the folds
@@ -101,16 +110,12 @@ def _preprocessing(folder: Path, identifier: str) -> _Preprocessing | None:
             continue
         check_plans(plans, source=str(file))
         for name, own in plans["configurations"].items():
-            resolved = resolved_configuration(plans, name)
-            if resolved["data_identifier"] == identifier:
-                made = _Preprocessing(
-                    resolved["spacing"], resolved["normalization_schemes"], plans["transpose_forward"]
-                )
-                found.append(("data_identifier" not in own, made))
+            if resolved_configuration(plans, name)["data_identifier"] == identifier:
+                found.append(("data_identifier" not in own, _preprocessing(plans, name)))
     return min(found, key=lambda each: each[0])[1] if found else None
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if isinstance(a[0], (int, float)):
-        return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-3))
+    if len(a) == len(b) and all(isinstance(value, (int, float)) for value in [*a, *b]):
+        return bool(np.allclose(a, b, rtol=1e-3))
     return list(a) == list(b)

@@ -13,7 +13,7 @@ from ...dataset_json import channel_names
 from ...errors import UserError
 from ...runtime.description import Channel, ModelDescription, Normalization, Resampling
 from ..data.raw_cases import raw_cases
-from ..plans import has_regions, resolved_configuration
+from ..plans import has_regions, intensity_statistics, resolved_configuration
 from ..workspace import raw_folder
 from .checkpoints import read_checkpoint
 from .model_folder import ModelFolder
@@ -71,9 +71,7 @@ def describe(folder: ModelFolder, checkpoint_file: Path) -> ModelDescription:
 def _channels(
     plans: Mapping[str, Any], configuration: Mapping[str, Any], dataset: dict[str, Any]
 ) -> tuple[Channel, ...]:
-    statistics = plans.get("foreground_intensity_properties_per_channel") or plans.get(
-        "foreground_intensity_properties_by_modality", {}
-    )
+    statistics = intensity_statistics(plans)
     schemes, masks = configuration["normalization_schemes"], configuration["use_mask_for_norm"]
     names = channel_names(dataset)
     if not len(names) == len(schemes) == len(masks):

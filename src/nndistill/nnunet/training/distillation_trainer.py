@@ -218,9 +218,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
         with self._under_deep_supervision(self.teachers[teacher]):
             loss, batches = self._loss_of_one_process(), self._training_batches(teacher)
-            task = self.distiller.teacher_task(
-                batches, loss, report=report, computing=self._computing, teacher=teacher
-            )
+            task = self.distiller.teacher_task(batches, loss, report=report, computing=self._computing, teacher=teacher)
             method.prepare(task)
 
     def _loss_of_one_process(self) -> Any:

@@ -24,7 +24,7 @@ from ...runtime.image import read_image
 from ..configuration import managers
 from ..models.describe import NotDescribable, describe
 from ..models.model_folder import ModelFolder
-from ..plans import resolved_configuration
+from ..plans import intensity_statistics, resolved_configuration
 from ..run_setup import Unlabelled
 
 logger = logging.getLogger(__name__)
@@ -260,7 +260,7 @@ def _plans_digest(plans: dict[str, Any], configuration: str) -> str:
             **{key: resolved.get(key) for key in _DECIDING},
             "reader": plans["image_reader_writer"],
             "axes": plans["transpose_forward"],
-            "intensities": managers(plans, configuration).plans.foreground_intensity_properties_per_channel,
+            "intensities": intensity_statistics(plans),
         }
     )
 
