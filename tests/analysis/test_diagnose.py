@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -109,15 +111,41 @@ def test_a_teacher_is_its_own_best_student(diagnose, world):
 def test_phi_of_a_run_is_that_of_its_checkpoint(student, world):
     checkpoint = read_checkpoint(student / "fold_0" / "checkpoint_final.pth")
     folder, teacher = ModelFolder.read(student), ModelFolder.read(world.teacher)
-    phi = trained_phi(folder, checkpoint, teacher, [8, 16, 32])
+    phi = trained_phi(folder, checkpoint, teacher, [8, 16, 32], fold="0")
     assert phi is not None
     for stage, convolution in enumerate(phi):
         torch.testing.assert_close(convolution.weight, checkpoint["nndistill"]["method"][f"phi.{stage}.weight"])
     another = world.teacher.with_name("nnUNetTrainer__another__3d_fullres")
     shutil.copytree(world.teacher, another)
-    assert trained_phi(folder, checkpoint, ModelFolder.read(another), [8, 16, 32]) is None
-    assert trained_phi(folder, checkpoint, teacher, [8, 16]) is None
-    assert trained_phi(teacher, checkpoint, teacher, [8, 16, 32]) is None
+    assert trained_phi(folder, checkpoint, ModelFolder.read(another), [8, 16, 32], fold="0") is None
+    assert trained_phi(folder, checkpoint, teacher, [8, 16], fold="0") is None
+    assert trained_phi(teacher, checkpoint, teacher, [8, 16, 32], fold="0") is None
+
+    def taught_by(**changes: object) -> ModelFolder:
+        plans = deepcopy(folder.plans)
+        plans["nndistill"]["distillation"]["teacher"].update(changes)
+        return replace(folder, plans=plans)
+
+    for other in ({"folds": {"0": "1"}}, {"folds": {"0": ["0", "1"]}}, {"checkpoint": "checkpoint_best.pth"}):
+        assert trained_phi(taught_by(**other), checkpoint, teacher, [8, 16, 32], fold="0") is None
+    assert trained_phi(taught_by(folds={"0": "0"}), checkpoint, teacher, [8, 16, 32], fold="0") is not None
+
+
+def test_phi_of_a_part_of_a_combination_is_found_if_no_other_part_has_one(student, world):
+    checkpoint = read_checkpoint(student / "fold_0" / "checkpoint_final.pth")
+    folder, teacher = ModelFolder.read(student), ModelFolder.read(world.teacher)
+    alone = trained_phi(folder, checkpoint, teacher, [8, 16, 32], fold="0")
+    assert alone is not None
+
+    def in_parts(*names: str) -> dict:
+        weights = checkpoint["nndistill"]["method"]
+        moved = {f"parts.{name}.{key}": value for name in names for key, value in weights.items()}
+        return {**checkpoint, "nndistill": {"method": moved}}
+
+    found = trained_phi(folder, in_parts("dcd"), teacher, [8, 16, 32], fold="0")
+    assert found is not None
+    assert all(torch.equal(ours.weight, theirs.weight) for ours, theirs in zip(found, alone, strict=True))
+    assert trained_phi(folder, in_parts("dcd", "feature"), teacher, [8, 16, 32], fold="0") is None
 
 
 def test_patch_is_around_the_foreground_and_padded_where_the_image_ends(world):

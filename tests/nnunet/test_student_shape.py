@@ -311,7 +311,7 @@ def test_stock_nnunet_predicts_with_a_student_of_another_shape(
     assert (student / "fold_0" / "validation" / "summary.json").is_file()
     model = ModelFolder.read(student)
     checkpoint = read_checkpoint(model.checkpoint_file("0"))
-    phi = trained_phi(model, checkpoint, ModelFolder.read(deep), FEATURES)
+    phi = trained_phi(model, checkpoint, ModelFolder.read(deep), FEATURES, fold="0")
     assert phi is not None
     assert [tuple(convolution.weight.shape[:2]) for convolution in phi] == [(8, 8), (16, 8), (16, 8)]
     images = world.dataset / "imagesTs"

@@ -143,7 +143,7 @@ def diagnose(
             done += 1
             progress(done, len(others) + len(chosen))
 
-    phis = _phis(student, teacher, common, patches(others, 0)) if student else {}
+    phis = _phis(student, teacher, common, patches(others, 0), fold=fold) if student else {}
     shown_phi = next((origin for origin in (RUN, LEAST_SQUARES) if origin in phis), None)
     bands: StageBands | None = None
     spectra: list[pd.DataFrame] = []
@@ -238,7 +238,7 @@ def _common_stages(student: _Model, teacher: _Model) -> list[int]:
 
 
 def _phis(
-    student: _Model, teacher: _Model, common: Sequence[int], fitting: Iterable[tuple[str, Patch]]
+    student: _Model, teacher: _Model, common: Sequence[int], fitting: Iterable[tuple[str, Patch]], *, fold: str
 ) -> dict[str, Sequence[nn.Module]]:
     """φ of every common stage by origin: the best one for the patches to fit on, and the run's own if there is one."""
     ndim = teacher.ndim
@@ -256,7 +256,7 @@ def _phis(
         raise UserError("there is no training case left to fit φ on; ask for fewer cases.", option="cases")
     phis: dict[str, Sequence[nn.Module]] = {LEAST_SQUARES: [fit.solve().float() for fit in fits]}
     checkpoint = read_checkpoint(student.checkpoint_file)
-    own = trained_phi(student.folder, checkpoint, teacher.folder, teacher.channels, ndim=ndim)
+    own = trained_phi(student.folder, checkpoint, teacher.folder, teacher.channels, fold=fold, ndim=ndim)
     if own:
         phis[RUN] = own
     return phis
