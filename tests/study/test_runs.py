@@ -107,6 +107,14 @@ def test_another_protocol_measures_again_and_trains_nothing() -> None:
     assert all(before[name].training_digest == after[name].training_digest for name in before)
 
 
+def test_other_test_cases_are_measured_and_nothing_is_trained() -> None:
+    before = runs_of(test={"images": "images", "labels": "labels"})
+    for test in ({"images": "others", "labels": "labels"}, {"images": "images", "labels": "others"}, "raw", None):
+        after = runs_of(test=test)
+        assert redone(before, after) == set(before)
+        assert all(before[name].training_digest == after[name].training_digest for name in before)
+
+
 def test_another_grid_chooses_again() -> None:
     keys = {"pilot": {}, "seeds": [0]}
     before = runs_of(methods={"none": {}, "dcd": {"weights": [0.1, 1.0]}}, **keys)

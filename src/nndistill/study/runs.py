@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..recipes import Recipe
-from .definition import Study, StudyStudent, slug, study_trains
+from .definition import Study, StudyStudent, TestCases, slug, study_trains
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class _Expansion:
             "planner": study.planner,
             "fold": pilot or fold,
         }
-        test = study.test if isinstance(study.test, str) or study.test is None else "folders"
+        test = study.test.model_dump(mode="json") if isinstance(study.test, TestCases) else study.test
         measured = {"protocol": study.protocol, "test": None if fold is None else test}
         definition = {**data, **definition, "measured": measured}
         several = len(study.teachers) > 1
