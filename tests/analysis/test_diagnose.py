@@ -14,6 +14,7 @@ import torch
 
 from deep_teachers import write_deep_teacher
 from nndistill.analysis import diagnosis as analysis
+from nndistill.errors import UserError
 from nndistill.nnunet.data.preprocessed_case import PreprocessedCase, split_of_fold
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
@@ -170,6 +171,24 @@ def test_split_is_nnunets(world):
     assert made_of_file.validation == stored[1]["val"]
     everything = split_of_fold(world.preprocessed, DATA, "all")
     assert everything.train == everything.validation == sorted(stored[1]["train"] + stored[1]["val"])
+
+
+@pytest.mark.parametrize(
+    ("part", "cases", "sentence"),
+    [
+        ("val", [], "has no cases in `val`"),
+        ("train", [], "has no cases in `train`"),
+        ("val", ["nobody", "no_one"], "has 2 of 2 cases in `val`, such as no_one, that"),
+    ],
+)
+def test_a_fold_without_cases_or_with_unknown_ones_is_a_sentence(world, part, cases, sentence):
+    file = world.preprocessed / "splits_final.json"
+    folds = json.loads(file.read_text())
+    folds[1][part] = cases
+    file.write_text(json.dumps(folds))
+    with pytest.raises(UserError, match=f"fold 1 in {file} {sentence}"):
+        split_of_fold(world.preprocessed, DATA, "1")
+    assert split_of_fold(world.preprocessed, DATA, "0").validation
 
 
 def test_a_mistake_is_explained_in_a_sentence(diagnose, student, world, tmp_path):

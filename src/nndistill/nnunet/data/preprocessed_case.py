@@ -100,7 +100,7 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
         fold: A number, or `all`.
 
     Raises:
-        UserError: There is no such fold, or there are no preprocessed cases.
+        UserError: There is no such fold, a part of it has no case or one that is not there, or nothing is preprocessed.
     """
     names = _case_names(folder, data_identifier)
     if fold == "all":
@@ -109,6 +109,15 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
     if not fold.isdigit() or int(fold) >= len(splits):
         raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.", option="fold")
     chosen = splits[int(fold)]
+    for part in ("train", "val"):
+        if not chosen[part]:
+            raise UserError(f"fold {fold} in {folder / SPLIT} has no cases in `{part}`; give it some.", option="fold")
+        if unknown := sorted(set(chosen[part]) - set(names)):
+            raise UserError(
+                f"fold {fold} in {folder / SPLIT} has {len(unknown)} of {len(chosen[part])} cases in `{part}`, such as "
+                f"{unknown[0]}, that {folder / data_identifier} does not hold: correct the names, or preprocess these.",
+                option="fold",
+            )
     return Split(list(chosen["train"]), list(chosen["val"]))
 
 
