@@ -81,6 +81,15 @@ def test_empty_masks(name, both, one):
         assert [found["dice"], found["hd95_mm"], found["nsd"]] == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.parametrize(("both_empty", "dice"), [("leave_out", NAN), ("one", 1), ("nsd_one", NAN)])
+def test_a_protocol_without_surfaces_has_none_of_empty_masks_either(both_empty, dice):
+    chosen = protocol("nnunet").changed(both_empty=both_empty)
+    found = case_metrics(volume(), volume(), (1.0, 1.0, 1.0), chosen.measures({"ET": (3,)}))["ET"]
+    assert [found["dice"], found["hd95_mm"], found["nsd"]] == pytest.approx([dice, NAN, NAN], nan_ok=True)
+    assert ("if both are, Dice is 1" in chosen.description) == (both_empty == "one")
+    assert not {"HD95", "NSD"} & set(chosen.description.replace(",", " ").split())
+
+
 @pytest.mark.parametrize(
     ("reference", "prediction", "hd95", "nsd"),
     [

@@ -31,6 +31,7 @@ _BOTH_EMPTY: dict[BothEmpty, dict[str, float]] = {
     "one": {"dice": 1.0, "hd95_mm": 0.0, "nsd": 1.0},
     "nsd_one": {"dice": np.nan, "hd95_mm": np.nan, "nsd": 1.0},
 }
+_NO_SURFACES = {"hd95_mm": np.nan, "nsd": np.nan}
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def case_metrics(
         cropped = masks[0][close], masks[1][close]
         metrics[name] = _overlap(*cropped, spacing)
         if close is _NOTHING:
-            metrics[name] |= _BOTH_EMPTY[measures.both_empty]
+            metrics[name] |= _BOTH_EMPTY[measures.both_empty] | ({} if measures.distances else _NO_SURFACES)
         else:
             metrics[name] |= _surfaces(*cropped, spacing, diagonal, measures)
         if name in measures.lesions:
@@ -178,7 +179,7 @@ def _surfaces(
     reference: Mask, prediction: Mask, spacing: Sequence[float], diagonal: float, measures: Measures
 ) -> dict[str, float]:
     if not measures.distances:
-        return {"hd95_mm": np.nan, "nsd": np.nan}
+        return _NO_SURFACES
     if reference.any() and prediction.any():
         distances = surface_distances(reference, prediction, spacing, definition=measures.definition)
         return {"hd95_mm": distances.hd95(), "nsd": distances.nsd(measures.tolerance)}

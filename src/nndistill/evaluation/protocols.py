@@ -133,9 +133,11 @@ class Protocol:
                 f"{self.lesion_rules.penalty:g} mm; if there is none, Dice and NSD are 1 and HD95 is 0."
             )
         dice = "Dice: overlap of prediction and reference"
-        both = f"if both are, {_BOTH_EMPTY[self.both_empty]}"
         if not self.distances:
-            return f"{dice}, as in nnU-Net's summary. If only one of the two is empty, Dice is 0; {both}."
+            of_both = "Dice is 1" if self.both_empty == "one" else _BOTH_EMPTY["leave_out"]
+            return (
+                f"{dice}, as in nnU-Net's summary. If only one of the two is empty, Dice is 0; if both are, {of_both}."
+            )
         surfaces = {
             "surface_elements": "surfaces are made of elements weighted by their area (Nikolov et al., 2021)",
             "boundary_voxels": "surfaces are the voxels at the border of a mask, all with the same weight, as in MONAI",
@@ -146,7 +148,7 @@ class Protocol:
             f"{dice}. HD95: the distance in mm within which 95 % of each surface "
             f"is from the other. NSD: the share of both surfaces that is within {self.tolerance:g} mm of the other; "
             f"{surfaces[self.definition]}. If only one of the two is empty, Dice and NSD are 0 and "
-            f"{of_one}; {both}."
+            f"{of_one}; if both are, {_BOTH_EMPTY[self.both_empty]}."
         )
 
 
