@@ -35,6 +35,7 @@ from scipy import ndimage
 
 from nndistill.evaluation.case import Measures, case_metrics
 from nndistill.evaluation.folder import evaluate_folder
+from nndistill.runtime.machine import usable_cores
 
 SHAPE = (182, 218, 182)
 SPACING = (1.0, 1.0, 1.0)
@@ -215,13 +216,13 @@ def measure_folder(shape: tuple[int, ...], cases: int) -> dict[str, float]:
             Path(place, "predictions"),
             Path(place, "references"),
             labels=LABELS,
-            jobs=os.cpu_count() or 1,
+            jobs=usable_cores(),
             progress=look,
         )
         seconds = time.perf_counter() - start
     return {
         "cases": cases,
-        "processes": os.cpu_count() or 1,
+        "processes": usable_cores(),
         "seconds": seconds,
         "megabytes_a_process": max(peaks),
     }

@@ -2,5 +2,7 @@
 
 import os
 
+from ..runtime.machine import usable_cores
+
 # nnU-Net starts eight processes for anything parallel, however few cores there are, and reads this when imported.
-os.environ.setdefault("nnUNet_def_n_proc", str(min(8, os.cpu_count() or 1)))
+os.environ.setdefault("nnUNet_def_n_proc", str(min(8, usable_cores())))
