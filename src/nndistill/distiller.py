@@ -126,6 +126,7 @@ class Distiller(nn.Module):
         task_loss: Callable[[Any, Any], Tensor],
         *,
         report: Callable[[int, int], None] = lambda done, total: None,
+        computing: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         """Let the method learn from the teacher what it needs to know before the student is trained, if anything; once.
 
@@ -133,9 +134,11 @@ class Distiller(nn.Module):
             batches: Inputs and targets of the teacher's task, an endless sequence.
             task_loss: Compares the teacher's output with a target.
             report: Called with the number of steps done and the number of all steps.
+            computing: Makes a context for each forward pass and its loss, such as `partial(torch.autocast, "cuda")`.
         """
         for teacher, part in unprepared_by_teacher(self.method):
-            part.prepare(self.teacher_task(batches, task_loss, report=report, teacher=teacher))
+            task = self.teacher_task(batches, task_loss, report=report, computing=computing, teacher=teacher)
+            part.prepare(task)
 
     def teacher_task(
         self,
@@ -149,7 +152,6 @@ class Distiller(nn.Module):
         """The frozen teacher and its task, from which a method may learn; the other arguments are those of `prepare`.
 
         Args:
-            computing: As in `TeacherTask`.
             teacher: The number of one of several teachers.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import repeat
 
 import pytest
@@ -111,10 +112,8 @@ def test_the_teacher_runs_in_the_precision_asked_for_and_its_backward_pass_outsi
         output.register_hook(lambda _: in_backward.append(torch.is_autocast_enabled("cpu")))
         return mse_loss(output.float(), target)
 
-    task = trained.teacher_task(
-        repeat((x, torch.zeros(2, 2, 8, 12, 8))), task_loss, computing=lambda: torch.autocast("cpu", torch.bfloat16)
-    )
-    trained.method.prepare(task)
+    in_bfloat16 = partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+    trained.prepare(repeat((x, torch.zeros(2, 2, 8, 12, 8))), task_loss, computing=in_bfloat16)
     assert types == [torch.bfloat16]
     assert in_backward == [False]
     assert trained.method.prepared
