@@ -231,7 +231,8 @@ def _halves_of_every_axis(bands: Tensor, ndim: int) -> list[Tensor]:
 def _first(x: Tensor, shape: Sequence[int]) -> Tensor:
     """The first samples along the last axes."""
     for axis, size in zip(range(-len(shape), 0), shape, strict=True):
-        x = x.narrow(axis, 0, size)
+        if size < x.shape[axis]:  # the way back of a slice of everything fills an array with zeros, and copies it
+            x = x.narrow(axis, 0, size)
     return x
 
 
