@@ -52,9 +52,10 @@ benchmark: export OMP_WAIT_POLICY ?= PASSIVE
 benchmark: export GOMP_SPINCOUNT ?= 5000
 benchmark: $(VENV)/.dev  ## tables and JSON of every benchmark
 	mkdir -p benchmarks/results
-	for name in projection methods training_step idle_threads teacher_engine evaluation preparation deployment; do \
+	for name in projection methods training_step teacher_engine evaluation preparation deployment; do \
 		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; \
 	done
+	$(BIN)/python benchmarks/idle_threads.py --rounds 1 --steps 9 --json benchmarks/results/idle_threads.json
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -101,6 +101,7 @@ def test_prompts_that_diverge_are_refused(x):
     with pytest.raises(UserError, match="prompt_learning_rate"):
         trained.prepare(repeat((x, torch.zeros(1))), lambda output, target: output.mean() / 0)
     assert not trained.method.prepared
+    assert not any(prompts.any() for prompts in trained.method.learned_state().values())
 
 
 def test_the_teacher_runs_in_the_precision_asked_for_and_its_backward_pass_outside(x):

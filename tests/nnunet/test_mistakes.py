@@ -96,23 +96,6 @@ def test_normalisation_within_another_mask_is_refused(distill, world):
     assert "within the mask of what is not zero, per channel, [False, False, False, False], but those in" in result.err
 
 
-def test_ct_normalised_with_other_statistics_is_refused(distill, world, caplog):
-    """Of the same scheme: nnU-Net's plans hold the data's own mean and percentiles."""
-    data_plans = next(world.preprocessed.glob("*Plans.json"))
-    ct = {"normalization_schemes": ["CTNormalization"] + ["ZScoreNormalization"] * 3}
-    for plans in (world.teacher / "plans.json", data_plans):
-        _edit(plans, lambda p: _configuration(p).update(ct))
-    assert "CT intensities" not in distill().err
-
-    def shift(plans: dict) -> None:
-        plans["foreground_intensity_properties_per_channel"]["0"]["mean"] += 40
-
-    _edit(world.teacher / "plans.json", shift)
-    result = distill()
-    assert result.status == 2
-    assert "CT intensities (mean, std, percentile_00_5, percentile_99_5 per channel) [" in result.err
-
-
 def test_data_that_are_not_preprocessed_say_how_to(distill, world):
     _edit(world.teacher / "plans.json", lambda p: _configuration(p).update({"data_identifier": "elsewhere"}))
     assert "nnUNetv2_preprocess -d 900" in distill().err

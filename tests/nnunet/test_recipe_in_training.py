@@ -86,6 +86,30 @@ def test_teacher_does_not_run_before_the_ramp_begins(distill, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_run_that_goes_on_from_its_best_checkpoint_equals_the_uninterrupted_one(distill, monkeypatch):
+    setup = {"epochs": 3, "save_every": 50}
+    _, whole = distill("whole", "--no-validate", **setup)
+    start = nnUNetTrainerRecipe.on_epoch_start
+
+    def stop_in_the_second(trainer):
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        start(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_second)
+        stopped, parts = distill("parts", "--no-validate", **setup)
+    assert stopped.status == 130
+    assert [file.name for file in parts.glob("*.pth")] == ["checkpoint_best.pth"]
+    resumed, _ = distill("parts", "--no-validate", "--resume", **setup)
+    assert resumed.status == 0, resumed.err
+    ours, theirs = _final(parts), _final(whole)
+    assert _equal(ours["network_weights"], theirs["network_weights"])
+    lengths = [{key: len(values) for key, values in each["logging"].items()} for each in (ours, theirs)]
+    assert lengths[0] == lengths[1]
+
+
+@pytest.mark.slow
 def test_averaged_weights_are_validated_and_predict_and_the_trained_ones_are_kept(distill, world, tmp_path):
     result, folder = distill("average", epochs=2, weight_averaging={"decay": 0.5}, checkpoint="best")
     assert result.status == 0, result.err

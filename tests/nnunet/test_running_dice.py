@@ -1,4 +1,4 @@
-"""The running validation Dice, through nnU-Net's own logger: epochs without any foreground do not end it."""
+"""The running validation Dice, through nnU-Net's own loggers: epochs without any foreground do not end it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from math import nan
 
 import numpy as np
 import pytest
-from nnunetv2.training.logging.nnunet_logger import MetaLogger
+from nnunetv2.training.logging.nnunet_logger import LocalLogger, MetaLogger
 
-from nndistill.nnunet.training.log import RecipeLogger
+from nndistill.nnunet.training.log import RecipeLoggers
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,11 @@ from nndistill.nnunet.training.log import RecipeLogger
     ],
 )
 def test_the_running_dice_is_that_of_the_epochs_that_have_one(tmp_path, dice, running) -> None:
-    logger = MetaLogger(str(tmp_path), resume=False)
-    logger.local_logger = RecipeLogger()
+    stock, tracker = MetaLogger(str(tmp_path), resume=False), LocalLogger()
+    stock.loggers.append(tracker)
+    logger = RecipeLoggers(stock)
     for epoch, value in enumerate(dice):
         logger.log("mean_fg_dice", value, epoch)
-    np.testing.assert_allclose(logger.get_value("ema_fg_dice", step=None), running)
-    np.testing.assert_equal(logger.get_value("mean_fg_dice", step=None), dice)
+    for seen in (logger, tracker):
+        np.testing.assert_allclose(seen.get_value("ema_fg_dice", step=None), running)
+        np.testing.assert_equal(seen.get_value("mean_fg_dice", step=None), dice)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from nndistill.study import Study, StudyRun, load_study, study_runs
 from nndistill.study.init import write_study
+from nndistill.study.results import is_done, result_file
 
 
 def runs_of(**keys: Any) -> dict[str, StudyRun]:
@@ -113,6 +116,24 @@ def test_other_test_cases_are_measured_and_nothing_is_trained() -> None:
         after = runs_of(test=test)
         assert redone(before, after) == set(before)
         assert all(before[name].training_digest == after[name].training_digest for name in before)
+        assert all(before[name].predictions_name != after[name].predictions_name for name in before)
+
+
+def test_another_protocol_predicts_nothing_again() -> None:
+    for test in ({"images": "images", "labels": "labels"}, "raw"):
+        before, after = runs_of(test=test), runs_of(test=test, protocol="laboratory")
+        assert all(before[name].predictions_name == after[name].predictions_name for name in before)
+
+
+def test_results_from_before_a_setup_named_its_folders_of_test_cases_are_still_those_of_their_runs(tmp_path) -> None:
+    run = runs_of(test={"images": "images", "labels": "labels"})["dcd_f0_s0"]
+    definition = {**run.definition, "measured": {**run.definition["measured"], "test": "folders"}}
+    digest = sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+    file = result_file(tmp_path, run.name)
+    file.parent.mkdir()
+    file.write_text(json.dumps({"digest": digest}))
+    assert is_done([tmp_path], run)
+    assert not is_done([tmp_path], runs_of(test="raw")["dcd_f0_s0"])
 
 
 def test_another_grid_chooses_again() -> None:

@@ -176,6 +176,17 @@ def test_non_contiguous_input_gives_the_same() -> None:
     assert torch.allclose(wavedec3(x.permute(3, 0, 1, 2))[0], wavedec3(x.permute(3, 0, 1, 2).contiguous())[0])
 
 
+def test_a_band_can_be_masked_in_place_and_the_gradient_knows() -> None:
+    x = torch.rand(2, 8, 6, 7, requires_grad=True)
+    approximation, details = wavedec3(x, "haar", level=1)
+    details["aad"].mul_(0)
+    approximation.zero_()
+    (gradient,) = torch.autograd.grad(approximation.sum() + details["aad"].sum() + details["ddd"].square().sum(), x)
+    other = x.detach().requires_grad_()
+    (expected,) = torch.autograd.grad(wavedec3(other, "haar", level=1)[1]["ddd"].square().sum(), other)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_missing_details_count_as_zero() -> None:
     x = volume(9, 10, 11)
     full = wavedec3(x, level=2)

@@ -172,7 +172,7 @@ class Recipe(Strict):
         accumulate: Parts in which a batch is computed, one after the other, before the step: less memory, and the same
             step up to rounding (but see `docs/how-to/resume-and-scale.md` on batch Dice).
         mirroring: Mirror patches in training, and average over mirrored copies in prediction.
-        save_every: A run resumes from `checkpoint_latest.pth`, which is written once per this many epochs.
+        save_every: Epochs between two `checkpoint_latest.pth`. A run resumes from it, or from a newer best one.
         seed: Seed of the initial weights and of sampling. Default: a different training each time, as in nnU-Net.
 
     Example:

@@ -238,7 +238,7 @@ class _Job:
         if self.reports_validation:
             return None, None
         images, labels = _test_cases(self.study, self.places.folder)
-        output = self.places.predictions(f"{self.run.name}_{self.run.digest[:8]}")  # other test cases, another folder
+        output = self.places.predictions(self.run.predictions_name)
         predict_folder(model, images, output, fold=self.fold, device=self.study.device)
         return output, labels
 

@@ -111,7 +111,7 @@ def other_setups(results: Sequence[Path], runs: Sequence[StudyRun]) -> list[Path
 
 
 def _is_of(file: Path, run: StudyRun) -> bool:
-    return file.is_file() and read_json(file).get("digest") == run.digest
+    return file.is_file() and read_json(file).get("digest") in (run.digest, run.earlier_digest)
 
 
 def _read(folder: Path, run: StudyRun) -> RunResult:

@@ -53,6 +53,21 @@ class StudyRun:
         return _digest({key: value for key, value in self.definition.items() if key != "measured"})
 
     @property
+    def earlier_digest(self) -> str:
+        """The digest in results from before a setup named the folders of its test cases."""
+        measured = self.definition["measured"]
+        if not isinstance(measured["test"], dict):
+            return self.digest
+        return _digest({**self.definition, "measured": {**measured, "test": "folders"}})
+
+    @property
+    def predictions_name(self) -> str:
+        """The folder of what it predicts: another one for another training, or for other test cases."""
+        test = self.definition["measured"]["test"]
+        of_test = [_digest(test)[:8]] if isinstance(test, dict) else []
+        return "_".join([self.name, self.training_digest[:8], *of_test])
+
+    @property
     def is_pilot(self) -> bool:
         """Whether it is only there to choose a weight."""
         return self.fold is None

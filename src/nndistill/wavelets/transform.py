@@ -221,10 +221,11 @@ def _halves_of_every_axis(bands: Tensor, ndim: int) -> list[Tensor]:
     """The subbands in PyWavelets' order, where each axis has its low half before its high one.
 
     Halved together, for the backward pass to join them: a slice's would fill a whole array with zeros for each band.
+    Bands may be changed in place, which `chunk` forbids for the sake of its input; nothing reads that again.
     """
     parts = [bands]
     for axis in range(-ndim, 0):
-        parts = [half for part in parts for half in part.chunk(2, dim=axis)]
+        parts = [half for part in parts for half in part.unsafe_chunk(2, dim=axis)]
     return parts
 
 

@@ -134,15 +134,22 @@ def train_prompts(
         for prompts in learned:
             prompts.requires_grad_(False).grad = None
     if not optimizer.state:
+        _forget(learned)
         raise UserError(
             f"none of {iterations} batches gave the frequency prompts a finite gradient, so they have learned nothing: "
-            "train in float32 or bfloat16.",
-            option="option",
+            "train in float32 or bfloat16, or raise prompt_iterations.",
+            option=("precision", "option"),
         )
     if not all(torch.isfinite(prompts).all() for prompts in learned):
+        _forget(learned)
         raise UserError(
             "the frequency prompts are no longer finite numbers; lower prompt_learning_rate.", option="option"
         )
+
+
+def _forget(learned: Iterable[Tensor]) -> None:
+    for prompts in learned:
+        prompts.zero_()
 
 
 def _filter(stage: FrequencyPrompts, overlaps: list[Tensor], x: Tensor) -> Tensor:

@@ -65,21 +65,23 @@ def refuse_incompatible_data(
             f"Copy the {role}'s plans.json there as {model.plans['plans_name']}.json and run `nnUNetv2_preprocess "
             f"-d {dataset_number(folder.name)} -plans_name {model.plans['plans_name']} -c {configuration}`."
         )
-    made_with = _preprocessing_of_data(folder, identifier)
-    if made_with is None:
+    made_with = _plans_of_data(folder, identifier)
+    if not made_with:
         logger.warning(
             "%s does not hold the plans with which its data were preprocessed; it is assumed that they fit the %s.",
             folder,
             role,
         )
         return
-    for what, theirs in _preprocessing(model.plans, configuration).items():
-        if not _equal(theirs, ours := made_with[what]):
-            raise UserError(
-                f"the {role} was trained on data with {what} {theirs}, but those in "
-                f"{folder / wanted['data_identifier']} have {ours}.\n"
-                f"       Preprocess them again with the {role}'s plans, or use another {role}."
-            )
+    taught_on = _preprocessing(model.plans, configuration)
+    differences = [(file, _first_difference(taught_on, theirs)) for file, theirs in made_with]
+    if all(what for _, what in differences):
+        file, what = differences[0]
+        raise UserError(
+            f"the {role} was trained on data with {what} {_shown(taught_on[what])}, but those in "
+            f"{folder / identifier} have {_shown(made_with[0][1][what])}, according to {file.name}.\n"
+            f"       Preprocess them again with the {role}'s plans, or use another {role}."
+        )
 
 
 def _preprocessing(plans: dict[str, Any], configuration: str) -> dict[str, list[Any]]:
@@ -96,12 +98,14 @@ def _preprocessing(plans: dict[str, Any], configuration: str) -> dict[str, list[
     }
 
 
-def _preprocessing_of_data(folder: Path, identifier: str) -> dict[str, list[Any]] | None:
-    """How the data of this name were preprocessed, according to the plans next to them.
+def _plans_of_data(folder: Path, identifier: str) -> list[tuple[Path, dict[str, list[Any]]]]:
+    """The plans with which data of this name may have been preprocessed, and how: of several, one has made them.
 
-    A configuration that names its data itself comes before those that inherit the name.
+    Configurations that name their data themselves come before those that inherit the name, which count if there are no
+    others.
     """
-    found: list[tuple[bool, dict[str, list[Any]]]] = []
+    own: list[tuple[Path, dict[str, list[Any]]]] = []
+    inherited: list[tuple[Path, dict[str, list[Any]]]] = []
     for file in sorted(folder.glob("*.json")):
         if json.dumps(identifier) not in file.read_text(encoding="utf-8", errors="replace"):
             continue  # other plans, or another file, such as that of the folds
@@ -109,13 +113,23 @@ def _preprocessing_of_data(folder: Path, identifier: str) -> dict[str, list[Any]
         if "configurations" not in plans or KEY in plans:
             continue
         check_plans(plans, source=str(file))
-        for name, own in plans["configurations"].items():
+        for name, configuration in plans["configurations"].items():
             if resolved_configuration(plans, name)["data_identifier"] == identifier:
-                found.append(("data_identifier" not in own, _preprocessing(plans, name)))
-    return min(found, key=lambda each: each[0])[1] if found else None
+                found = own if "data_identifier" in configuration else inherited
+                found.append((file, _preprocessing(plans, name)))
+    return own or inherited
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _first_difference(taught_on: dict[str, list[Any]], made_with: dict[str, list[Any]]) -> str:
+    """What differs, or nothing."""
+    return next((what for what, values in taught_on.items() if not _equal(values, made_with[what])), "")
+
+
+def _equal(a: list[Any], b: list[Any]) -> bool:
     if len(a) == len(b) and all(isinstance(value, (int, float)) for value in [*a, *b]):
         return bool(np.allclose(a, b, rtol=1e-3))
     return list(a) == list(b)
+
+
+def _shown(values: list[Any]) -> list[Any]:
+    return [float(f"{value:.4g}") if isinstance(value, float) else value for value in values]

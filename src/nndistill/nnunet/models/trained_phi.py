@@ -60,12 +60,11 @@ def trained_phi(
 
 def _alone_taught_by(teacher: ModelFolder, setup: Distillation, *, fold: str) -> bool:
     """Whether the teacher's network of a fold is the one that taught the student's, and no other did."""
-    taught_by = setup.teacher.networks_for(fold)
-    own = TeacherNetwork(setup.teacher, fold)
+    ours = setup.teacher
     return (
-        taught_by == [own]
-        and _model(own.model.folder) == _model(teacher.path)
-        and own.model.checkpoint == teacher.checkpoint_file(fold).name
+        ours.networks_for(fold) == [TeacherNetwork(ours, fold)]
+        and _model(ours.folder) == _model(teacher.path)
+        and ours.checkpoint == teacher.checkpoint_file(fold).name
     )
 
 

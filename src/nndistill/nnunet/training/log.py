@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from nnunetv2.training.logging.nnunet_logger import LocalLogger
+from nnunetv2.training.logging.nnunet_logger import LocalLogger, MetaLogger
 
 from ...files import atomic_path
 from .distillation_weight import EpochGradients
@@ -30,17 +30,6 @@ class RecipeLogger(LocalLogger):  # type: ignore[misc]
         super().__init__()
         self.my_fantastic_logging.update({key: [] for key in (*LOSSES, *GRADIENTS, *STEPS)})
 
-    def log(self, key: str, value: Any, epoch: int) -> None:
-        """Note an item of an epoch.
-
-        Where no class is in any of the few validation batches, or predicted, there is no Dice; stock nnU-Net's running
-        one would have none from then on. Here it stays what it was, and begins with the first Dice there is.
-        """
-        if key == "ema_fg_dice" and isnan(value):
-            dice, before = self.my_fantastic_logging["mean_fg_dice"][epoch], self.my_fantastic_logging[key][:epoch]
-            value = before[-1] if isnan(dice) and before else dice
-        super().log(key, value, epoch)
-
     def load_checkpoint(self, checkpoint: dict[str, list[Any]]) -> None:
         """Continue a log; in one that an older version began, what it did not measure is zero."""
         epochs = len(checkpoint["train_losses"])
@@ -50,6 +39,28 @@ class RecipeLogger(LocalLogger):  # type: ignore[misc]
         """Draw `progress.png`."""
         with atomic_path(Path(output_folder) / "progress.png") as path:
             draw_progress(self.my_fantastic_logging, path)
+
+
+class RecipeLoggers(MetaLogger):  # type: ignore[misc]
+    """nnU-Net's loggers, the local one a `RecipeLogger`, and a running Dice that epochs without foreground do not end.
+
+    Where no class is in any of the few validation batches, or predicted, an epoch has no Dice. With stock nnU-Net the
+    running Dice would stay NaN from then on. Here it stays what it was, and begins with the first Dice there is.
+
+    Args:
+        stock: What nnU-Net made.
+    """
+
+    def __init__(self, stock: MetaLogger) -> None:
+        self.__dict__ |= vars(stock)  # its own __init__ would begin another run of a tracker
+        self.local_logger = RecipeLogger()
+
+    def log(self, key: str, value: Any, step: int) -> None:
+        """Note an item of an epoch, everywhere."""
+        if key == "ema_fg_dice" and isnan(value):
+            dice, before = self.get_value("mean_fg_dice", step=step), self.get_value(key, step=None)[:step]
+            value = before[-1] if isnan(dice) and before else dice
+        super().log(key, value, step)
 
 
 def draw_progress(log: dict[str, list[Any]], path: Path) -> None:

@@ -33,7 +33,7 @@ from ..models.checkpoints import random_state, read_checkpoint, restore_random_s
 from ..run_setup import KEY, Precision, RunSetup
 from .across_processes import across_processes, gathered, is_first, mean_gradients
 from .batch_parts import parts_of
-from .log import LOSSES, RecipeLogger
+from .log import LOSSES, RecipeLoggers
 from .newest_checkpoint import BEST, LATEST, PREVIOUS, keep_previous
 from .precision import (
     LossInFloat32,
@@ -72,6 +72,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
     is_ddp: bool  # nnU-Net's: one of several processes
     grad_scaler: Any
     output_folder_base: Any
+    logger: Any
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         self.num_iterations_per_epoch = recipe.iterations
         self.num_val_iterations_per_epoch = recipe.validation_iterations
         self.save_every = recipe.save_every
-        self.logger.local_logger = RecipeLogger()
+        self.logger = RecipeLoggers(self.logger)
         described = {"plans": plans, "configuration": configuration, "fold": fold, "dataset": dataset_json}
         if is_first():
             self.logger.loggers += further_trackers(Path(self.output_folder), described, resume=self.logger.resume)
@@ -375,7 +376,8 @@ class nnUNetTrainerRecipe(nnUNetTrainer):  # type: ignore[misc]  # noqa: N801 (n
         super().on_epoch_start()
 
     def on_epoch_end(self) -> None:
-        if self._best_ema is not None and isnan(self._best_ema):  # type: ignore[has-type]
+        best: float | None = self._best_ema  # type: ignore[has-type]
+        if best is not None and isnan(best) and not isnan(self.logger.get_value("ema_fg_dice", step=-1)):
             self._best_ema = None  # every Dice is better than that of epochs without any foreground
         super().on_epoch_end()
 

@@ -132,8 +132,11 @@ def choose_teaching(
     together = way_to_teach(teachers, teacher_fold, chosen)
     configuration = _configuration_of(model, read_checkpoint(chosen[0].checkpoint_file), wanted=configuration)
     refuse_unlike_teachers(chosen, configuration)
-    refuse_incompatible_data(model, configuration, data)
-    split_of_fold(data, resolved_configuration(model.plans, configuration)["data_identifier"], fold)
+    identifier = resolved_configuration(model.plans, configuration)["data_identifier"]
+    for each in models:
+        role = "teacher" if each is model else f"teacher in {each.path}"
+        refuse_incompatible_data(each, configuration, data, identifier=identifier, role=role)
+    split_of_fold(data, identifier, fold)
     return Teaching(chosen, together, configuration, models)
 
 
