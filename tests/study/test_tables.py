@@ -134,6 +134,25 @@ def test_only_rows_with_all_trainings_are_marked_as_the_best(tmp_path: Path) -> 
     assert table.texts.loc["at", "Dice ↑"].endswith("(1)")
 
 
+def test_a_row_with_some_of_its_trainings_says_of_how_many(tmp_path: Path) -> None:
+    places = write_study_file(tmp_path, methods={"none": {}, "dcd": {}}, **KEYS)
+    study = load_study(places.file)
+    runs = study_runs(study, folder=tmp_path)
+    for run in runs:
+        made_result(places, run)
+    whole = results_table(rows_of(study, places), "overall", "Overall")
+    shutil.rmtree(places.results / next(run.name for run in runs if run.method == "dcd"))
+    partial = results_table(rows_of(study, places), "overall", "Overall")
+
+    assert whole is not None
+    assert partial is not None
+    of_dcd = int(whole.texts.loc["dcd", "Trainings"])
+    assert partial.texts.loc["dcd", "Trainings"] == f"{of_dcd - 1} of {of_dcd}"
+    assert partial.texts.loc["none", "Trainings"] == whole.texts.loc["none", "Trainings"]
+    assert "over other patients" in partial.caption
+    assert "over other patients" not in whole.caption
+
+
 def test_files_name_the_deviation_and_the_seeds_and_count_no_seed_that_a_row_lacks(tmp_path: Path) -> None:
     places = write_study_file(tmp_path, methods={"none": {}, "at": {"seeds": [3]}}, **KEYS)
     study = load_study(places.file)

@@ -18,6 +18,10 @@ _OVER_SEEDS = (
     "that has fewer than others, to be compared by the table of differences alone. Teachers are trained with one seed."
 )
 
+_UNFINISHED = (
+    " A row with only some of its trainings can be a mean over fewer folds, and so over other patients than the others."
+)
+
 
 def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Table | None:
     """All labels together (the paper's Tables 1 and 4); `None` if no method is in it."""
@@ -39,10 +43,11 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         name=name,
         title=title,
         caption="Mean of labels: averaged over the cases of all folds, then over the labels, as the paper's overall "
-        f"is. {_OVER_SEEDS} Chosen: by the pilot, the weight μ or the share of the gradient.",
+        f"is. {_OVER_SEEDS} Chosen: by the pilot, the weight μ or the share of the gradient."
+        + (_UNFINISHED if any(row.missing for row in shown) else ""),
         stubs=["Model"],
         columns=columns,
-        rows=[([row.name], [*best[row.name], Cell(row.chosen or "–"), Cell(str(len(row.results)))]) for row in shown],
+        rows=[([row.name], [*best[row.name], Cell(row.chosen or "–"), Cell(_trainings(row))]) for row in shown],
     )
 
 
@@ -108,13 +113,13 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, n
     return Table(
         name=name,
         title=f"Compared with {base}",
-        caption="Paired by case, seed and fold, with the seeds of which both rows have all folds; every patient counts "
-        "the same. The interval is for new patients and new seeds (crossed bootstrap), or for new patients alone "
-        "if there is one seed. p over patients: Wilcoxon's signed-rank test of each patient's mean over seeds. p "
-        "over seeds: t-test of each seed's mean over patients. Both after Holm's correction over the rows of a "
-        "metric. A method that differs over patients but not over seeds has not been shown to be better. Seeds: "
-        "in how many of them the difference, over all patients, has the same direction as the mean. The SD is "
-        "that of the difference between rows; ± in the other tables is that of a row's score.",
+        caption="Paired by case, seed and fold, with the seeds of which both rows have the folds that they have with "
+        "any; every patient counts the same. The interval is for new patients and new seeds (crossed bootstrap), or "
+        "for new patients alone if there is one seed. p over patients: Wilcoxon's signed-rank test of each patient's "
+        "mean over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over "
+        "the rows of a metric. A method that differs over patients but not over seeds has not been shown to be "
+        "better. Seeds: in how many of them the difference, over all patients, has the same direction as the mean. "
+        "The SD is that of the difference between rows; ± in the other tables is that of a row's score.",
         stubs=["Metric", "Model"],
         columns=[
             Column(base, write="{:.3g}".format),
@@ -225,6 +230,12 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
                 cell = marked[name][place]
                 marked[name][place] = Cell(cell.value, cell.error, cell.count, best=True)
     return marked
+
+
+def _trainings(row: StudyRow) -> str:
+    """How many are done, and of how many if some are not."""
+    done, left = len(row.results), len(row.missing)
+    return f"{done} of {done + left}" if left else str(done)
 
 
 def direction(row: pd.Series[float], metric: Metric) -> str:
