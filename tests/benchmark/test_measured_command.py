@@ -20,7 +20,8 @@ def _measure(code: str):
 
 def test_memory_that_processes_share_counts_once() -> None:
     alone = _measure(f"{TOUCHED} time.sleep(0.5)").memory_bytes
-    forked = _measure(f"{TOUCHED} os.fork(); time.sleep(0.5)").memory_bytes
+    # a look that falls into the fork itself sees the parent before it and the child after it
+    forked = min(_measure(f"{TOUCHED} os.fork(); time.sleep(0.5)").memory_bytes for _ in range(3))
     assert SIZE < alone < SIZE + 40 * MEGABYTES
     assert forked == pytest.approx(alone, abs=20 * MEGABYTES)
 
