@@ -30,6 +30,7 @@ from nndistill.nnunet.training.precision import (
 )
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.nnunet.workspace import use_workspace
+from stopped_trainings import stopping_in_epoch
 from tiny import TINY
 
 CPU, CUDA, MPS = (torch.device(kind) for kind in ("cpu", "cuda", "mps"))
@@ -151,15 +152,7 @@ def test_resumed_run_keeps_the_precision_that_was_measured_at_its_start_bit_for_
     monkeypatch.setattr(recipe_trainer, "keep_freed_memory", lambda: kept.append(True))
     result, whole = distill("whole", "--epochs", 2)
     assert result.status == 0, result.err
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop_in_the_second(self):
-        if self.current_epoch == 1:
-            raise KeyboardInterrupt
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_second)
+    with stopping_in_epoch(1):
         stopped, parts = distill("parts", "--epochs", 2)
     assert stopped.status == 130
     assert seen == {torch.bfloat16}

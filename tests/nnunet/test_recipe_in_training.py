@@ -20,6 +20,7 @@ from nndistill.nnunet.training.one_process import _trainer
 from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.nnunet.training.run import Run
 from nndistill.recipes import load_recipe
+from stopped_trainings import stopping_in_epoch
 
 EPOCHS = 4
 
@@ -89,15 +90,7 @@ def test_teacher_does_not_run_before_the_ramp_begins(distill, monkeypatch):
 def test_a_run_that_goes_on_from_its_best_checkpoint_equals_the_uninterrupted_one(distill, monkeypatch):
     setup = {"epochs": 3, "save_every": 50}
     _, whole = distill("whole", "--no-validate", **setup)
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop_in_the_second(trainer):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        start(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_second)
+    with stopping_in_epoch(1):
         stopped, parts = distill("parts", "--no-validate", **setup)
     assert stopped.status == 130
     assert [file.name for file in parts.glob("*.pth")] == ["checkpoint_best.pth"]
@@ -144,15 +137,7 @@ def test_stopped_and_resumed_with_average_and_ramp_equals_uninterrupted(distill,
     }
     _, whole = distill("whole", "--no-validate", **extras)
 
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop_in_the_third(self):
-        if self.current_epoch == 2:
-            raise KeyboardInterrupt
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_third)
+    with stopping_in_epoch(2):
         stopped, parts = distill("parts", "--no-validate", **extras)
     assert stopped.status == 130
     resumed, _ = distill("parts", "--no-validate", "--resume", **extras)

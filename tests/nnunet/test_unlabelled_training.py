@@ -19,9 +19,9 @@ from nndistill.distiller import Distiller
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.history import read_history
 from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
-from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
 from nndistill.recipes import load_recipe
 from several_folds import add_folds
+from stopped_trainings import stopping_in_epoch
 from tiny import TINY
 
 
@@ -156,17 +156,6 @@ def test_labels_of_unlabelled_images_change_nothing(distill, world, monkeypatch)
     _assert_bit_equal(_final(folder), _final(of_other))
 
 
-def stop_in_the_second_epoch(patch: pytest.MonkeyPatch) -> None:
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop(trainer):
-        if trainer.current_epoch == 1:
-            raise KeyboardInterrupt
-        start(trainer)
-
-    patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop)
-
-
 @pytest.mark.slow
 def test_without_a_seed_a_resumed_training_has_the_unlabelled_batches_that_it_began_with(
     distill, world, monkeypatch, tmp_path
@@ -177,8 +166,7 @@ def test_without_a_seed_a_resumed_training_has_the_unlabelled_batches_that_it_be
     arguments += ["--unlabelled-share", 0.6]
     monkeypatch.setattr("secrets.randbits", lambda bits: 5)
     _, _, watched = distill("whole", *arguments)
-    with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch)
+    with stopping_in_epoch(1):
         _, _, before = distill("parts", *arguments)
     monkeypatch.setattr("secrets.randbits", lambda bits: 6)
     resumed, _, after = distill("parts", *arguments, "--resume")
@@ -195,8 +183,7 @@ def test_a_resumed_training_has_the_batches_of_one_that_was_not(distill, world, 
     result, whole, watched = distill("whole", *arguments)
     assert result.status == 0, result.err
     assert len(watched.unlabelled) == 6  # 1.5 batches per step
-    with monkeypatch.context() as patch:
-        stop_in_the_second_epoch(patch)
+    with stopping_in_epoch(1):
         stopped, parts, before = distill("parts", *arguments)
     assert stopped.status == 130
     resumed, _, after = distill("parts", *arguments, "--resume")

@@ -15,7 +15,7 @@ from nndistill.nnunet.run_setup import RunSetup
 from nndistill.nnunet.training.distillation_trainer import nnUNetTrainerDistill
 from nndistill.nnunet.training.distillation_weight import DistillationWeight
 from nndistill.nnunet.training.log import GRADIENTS
-from nndistill.nnunet.training.recipe_trainer import nnUNetTrainerRecipe
+from stopped_trainings import stopping_in_epoch
 from tiny import TINY
 
 WITHOUT_GRADIENT = METHOD.replace("return ", "return 0 * ")
@@ -68,15 +68,7 @@ def test_balanced_training_has_its_share_and_resumes_bit_for_bit(distill, monkey
     result, whole = distill("whole", *arguments)
     assert result.status == 0, result.err
 
-    start = nnUNetTrainerRecipe.on_epoch_start
-
-    def stop_in_the_third(self):
-        if self.current_epoch == 2:
-            raise KeyboardInterrupt
-        start(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(nnUNetTrainerRecipe, "on_epoch_start", stop_in_the_third)
+    with stopping_in_epoch(2):
         stopped, parts = distill("parts", *arguments)
     assert stopped.status == 130
     resumed, _ = distill("parts", *arguments, "--resume")
