@@ -148,6 +148,7 @@ def test_run_of_an_older_version_goes_on_with_the_weight_it_had(distill, world):
     checkpoint["logging"] = {key: values[:1] for key, values in checkpoint["logging"].items()}
     torch.save({**checkpoint, "current_epoch": 1}, folder / "checkpoint_latest.pth")
     final.unlink()
+    (folder / "checkpoint_best.pth").unlink()  # of this version, and newer
     for plans_file in (world.preprocessed / "old.json", folder.parent / "plans.json"):
         plans = json.loads(plans_file.read_text())
         del plans["nndistill"]["distillation"]["weighting"], plans["nndistill"]["recipe"]["balance"]
