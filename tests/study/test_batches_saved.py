@@ -41,6 +41,21 @@ def test_shares_are_of_trainings_with_the_same_seed(tmp_path: Path) -> None:
     assert row["Trainings that reach it"] == "2 of 3"
 
 
+def test_a_share_is_of_the_batches_that_the_other_training_has(tmp_path: Path) -> None:
+    slower = {"method": "none", "changes": {"epochs": 6, "iterations": 125}}
+    _, places, _ = made_study(
+        tmp_path, methods={"none": {}, "slower": slower}, changes={"epochs": 4, "iterations": 250}, folds=[0], seeds=[0]
+    )
+    with_curve(places, "none_f0_s0", [0.1, 0.2, 0.3, 0.4])
+    with_curve(places, "slower_f0_s0", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+
+    table = saved_table(places)
+
+    assert table is not None
+    [row] = table.records
+    assert row["Median share"] == "0.50"
+
+
 def test_without_a_row_to_compare_there_is_no_table(tmp_path: Path) -> None:
     _, places, _ = made_study(tmp_path, methods={"none": {}}, **KEYS)
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from math import inf, isfinite
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ..reporting.tables.table import Cell, Column, Table
+from .results import RunResult
 from .rows import StudyRow
 
 _RESAMPLES = 10_000
 
 
 def batches_saved_table(groups: Mapping[str, Sequence[StudyRow]]) -> Table | None:
-    """The share of the batches after which trainings reach the last pseudo Dice of those that they are compared with.
+    """After which share of the batches of those that they are compared with trainings reach their last pseudo Dice.
 
     Args:
         groups: The students' rows by the name of the row that they are compared with, which is among them.
@@ -28,7 +28,7 @@ def batches_saved_table(groups: Mapping[str, Sequence[StudyRow]]) -> Table | Non
     for base, group in groups.items():
         [compared] = [row for row in group if row.name == base]
         for row in (each for each in group if each is not compared):
-            shares = np.array([share_to_reach(own, other) for own, other in _pairs(row, compared)])
+            shares = np.array([_share_to_reach(own, other) for own, other in _pairs(row, compared)])
             if not shares.size:
                 continue
             low, high = _interval(shares)
@@ -40,32 +40,28 @@ def batches_saved_table(groups: Mapping[str, Sequence[StudyRow]]) -> Table | Non
     return Table(
         name="batches-saved",
         title=f"Batches to the last pseudo Dice of {' or '.join(groups)}",
-        caption="Share of all batches after which nnU-Net's pseudo Dice (moving average) first reaches the one that "
-        "the training it is compared with, of the same seed and fold, ends at: median over trainings, with its 95 % "
-        "interval for new trainings (bootstrap). The learning rate falls to zero over all batches in either, so a "
-        "training planned for fewer batches may do better.",
+        caption="Batches after which nnU-Net's pseudo Dice (moving average) first reaches the one that the training "
+        "compared with, of the same seed and fold, ends at, as a share of all batches of that training: median over "
+        "trainings, with its 95 % interval for new trainings (bootstrap). The learning rate falls to zero over all "
+        "batches of a training, so one planned for fewer batches may do better.",
         stubs=["Model"],
         columns=[Column("Median share"), Column("95 % from"), Column("to"), Column("Trainings that reach it")],
         rows=rows,
     )
 
 
-def share_to_reach(curve: pd.DataFrame, other: pd.DataFrame) -> float:
-    """Return the share of epochs after which a training's pseudo Dice reaches another one's last; infinite if never.
-
-    Example:
-        >>> fast, slow = (pd.DataFrame({"dice": dice}) for dice in ([0.2, 0.5, 0.7, 0.8], [0.1, 0.2, 0.4, 0.6]))
-        >>> share_to_reach(fast, slow), share_to_reach(slow, fast)
-        (0.75, inf)
-    """
-    reached = np.flatnonzero(curve["dice"].to_numpy() >= other["dice"].iloc[-1])
-    return float(reached[0] + 1) / len(curve) if reached.size else inf
+def _share_to_reach(own: RunResult, other: RunResult) -> float:
+    """Infinite if the last pseudo Dice of the other training is never reached."""
+    reached = np.flatnonzero(own.curves["dice"].to_numpy() >= other.curves["dice"].iloc[-1])
+    if not reached.size:
+        return inf
+    return float(reached[0] + 1) * own.batches_per_epoch / (len(other.curves) * other.batches_per_epoch)
 
 
-def _pairs(row: StudyRow, compared: StudyRow) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    others = {(each.run.seed, each.run.fold): each.curves for each in compared.results}
+def _pairs(row: StudyRow, compared: StudyRow) -> list[tuple[RunResult, RunResult]]:
+    others = {(each.run.seed, each.run.fold): each for each in compared.results}
     keys = [(each, (each.run.seed, each.run.fold)) for each in row.results]
-    return [(each.curves, others[key]) for each, key in keys if key in others]
+    return [(each, others[key]) for each, key in keys if key in others]
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:

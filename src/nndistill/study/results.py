@@ -39,6 +39,11 @@ class RunResult:
     metrics: pd.DataFrame
     curves: pd.DataFrame
 
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches between two rows of `curves`."""
+        return int(self.run.definition["recipe"]["iterations"])
+
 
 def result_file(results: Path, name: str) -> Path:
     """The file that says that a run is done."""

@@ -140,7 +140,7 @@ def budget_table(rows: Sequence[StudyRow]) -> Table | None:
     if len(students) < 2:
         return None
     curves = {row.name: row.curves for row in students}
-    per_epoch = {row.name: int(row.results[0].run.definition["recipe"]["iterations"]) for row in students}
+    per_epoch = {row.name: row.results[0].batches_per_epoch for row in students}
     batches = min(per_epoch[name] * len(curve) for name, curve in curves.items())
     seconds = min(float(curve["seconds"].sum()) for curve in curves.values())
     shares = (0.25, 0.5, 1.0)
