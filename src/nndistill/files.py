@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -98,6 +99,23 @@ def locked(
         raise UserError(busy, option=option) from None
     except OSError:
         return nullcontext()
+
+
+def check_writable(path: Path, *, option: str | tuple[str, ...] = ()) -> None:
+    """Refuse a place where no file can be made, before anything is computed for it. Nothing is left there.
+
+    Args:
+        path: A file or a folder that is to be made; folders above it may be missing, too.
+        option: As in `UserError`.
+
+    Raises:
+        UserError: The disk is full, or nothing can be written there.
+    """
+    try:
+        with TemporaryFile(dir=next((folder for folder in path.absolute().parents if folder.exists()), path)):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}.", option=option) from error
 
 
 def write_file(path: Path, content: bytes | memoryview) -> None:

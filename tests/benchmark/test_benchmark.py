@@ -16,6 +16,7 @@ import psutil
 import pytest
 import SimpleITK
 
+from nndistill.benchmark import commands
 from nndistill.benchmark import models as module
 from nndistill.benchmark.candidates import Candidate, find_candidates
 from nndistill.benchmark.models import benchmark
@@ -215,6 +216,31 @@ def test_mistake_in_an_option_is_a_sentence(nndistill, onnx, case, tmp_path, opt
     assert result.status == 2
     assert sentence in result.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(nndistill, onnx, case, monkeypatch):
+    monkeypatch.setattr(module, "benchmark", lambda *_, **__: pytest.fail("it measures"))
+    result = nndistill("benchmark", onnx, "--input", case, "--out", "/dev/null/results")
+    assert result.status == 2
+    assert "cannot write /dev/null/results/benchmark.json: Not a directory" in result.err
+
+
+def test_what_is_measured_is_kept_if_a_command_fails(nndistill, onnx, case, tmp_path, monkeypatch):
+    failing = commands.Command("A, stock nnU-Net", ("false",))
+    monkeypatch.setattr(commands, "commands_for", lambda *_, **__: [failing])
+    options = ("--rounds", 1, "--no-case", "--stock", "--out", tmp_path)
+    result = nndistill("benchmark", f"A={onnx}", "--input", case, *options)
+    assert result.status == 2
+    assert "false failed with status 1" in result.err
+    assert json.loads((tmp_path / "benchmark.json").read_text())["A"]["patch_latency_s"] > 0
+
+
+def test_stock_nnunet_that_is_not_installed_is_a_sentence(nndistill, world, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "STOCK", "nnUNetv3_predict")
+    student = world.results / "nnUNetTrainerDistill__student__3d_fullres"
+    result = nndistill("benchmark", student, "--input", world.dataset / "imagesTs", "--out", tmp_path, "--stock")
+    assert result.status == 2
+    assert "nnUNetv3_predict is not found, which stock nnU-Net predicts with: install nnunetv2." in result.err
 
 
 def test_one_case_is_measured_and_several_are_refused(onnx, case, tmp_path):

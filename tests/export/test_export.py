@@ -195,6 +195,33 @@ def test_folder_that_is_no_export_is_left_alone(nndistill, student, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.name != "workspace"] == ["thesis.tex"]
 
 
+def test_what_lies_in_an_export_is_left_alone(nndistill, student, tmp_path):
+    out = tmp_path / "out"
+    assert nndistill("export", student, "--format", "safetensors", "--out", out).status == 0
+    label_map = out / "labels" / "a.nii.gz"
+    label_map.parent.mkdir()
+    label_map.write_text("hours of work")
+    result = nndistill("export", student, "--format", "safetensors", "--out", out)
+    assert result.status == 2
+    assert f"{label_map} is no part of the export" in result.err
+    assert label_map.read_text() == "hours of work"
+
+
+def test_the_current_folder_is_not_replaced(nndistill, student, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    result = nndistill("export", student.resolve(), "--format", "safetensors", "--out", ".")
+    assert result.status == 2
+    assert "an export replaces its folder, and . is the current one: name a new folder." in result.err
+
+
+def test_an_export_knows_the_orientations_where_the_data_set_is_not(nndistill, world, student, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert nndistill("export", student, "--format", "nnunet", "--out", out, "--workspace", world.workspace).status == 0
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "nowhere"))
+    assert ModelDescription.read(out).orientations == load_model(out).description.orientations == ("RAS",)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence", "flags"),
     [

@@ -96,6 +96,26 @@ def test_a_link_to_a_file_that_says_another_channel_is_a_sentence(tmp_path):
     assert channel_files(swapped, describe("T1", "FLAIR")) == [links[1], links[0]]
 
 
+@pytest.mark.parametrize("channel", ["T1-Gd", "T1Gd", "t1 gd"])
+@pytest.mark.parametrize("ending", ["t1-gd", "T1Gd", "t1_gd"])
+def test_a_channel_of_several_words_is_not_the_one_of_its_first_word(tmp_path, channel, ending):
+    originals = touch(tmp_path, "s_t1.nii.gz", f"s_{ending}.nii.gz", "s_flair.nii.gz")
+    files = [originals / "s_t1.nii.gz", originals / f"s_{ending}.nii.gz", originals / "s_flair.nii.gz"]
+    links = {number: tmp_path / f"a_{number:04d}.nii.gz" for number in range(3)}
+    for link, file in zip(links.values(), files, strict=True):
+        link.symlink_to(file)
+    described = describe("T1", channel, "FLAIR")
+    assert channel_files(InputCase("a", links), described) == list(links.values())
+    swapped = InputCase("a", {0: links[1], 1: links[0], 2: links[2]})
+    with pytest.raises(UserError, match="says t1gd, which is _0001 and not _0000"):
+        channel_files(swapped, described)
+
+
+def test_the_image_on_whose_grid_a_file_is_says_nothing(tmp_path):
+    names = ["s_space-FLAIR_trace_0000.nii.gz", "s_flair_0001.nii.gz"]
+    assert len(channel_files(case_of(tmp_path, *names), describe("DWI", "FLAIR"))) == 2
+
+
 def test_a_word_that_all_channels_share_says_nothing(tmp_path):
     names = [f"study_T2_{number:04d}.nii.gz" for number in range(4)]
     assert len(channel_files(case_of(tmp_path, *names), FOUR)) == 4

@@ -103,13 +103,14 @@ def test_a_missing_file_is_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 0.2, 0.6, 0.999])
-@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd", ".mha", ".gipl"])
 def test_a_file_cut_short_is_a_sentence(tmp_path, ending, kept):
     file = write(tmp_path / f"case_0000{ending}", shape=(40, 30, 20), dtype=np.float32)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * kept)])
-    with pytest.raises(UserError, match=f"case_0000{ending} (is cut short|cannot be read as an image)"):
+    with pytest.raises(UserError, match=f"case_0000{ending} (is cut short|cannot be read as an image)") as refused:
         read_image([file], describe(file_ending=ending))
+    assert "No such file" not in str(refused.value)
 
 
 def test_a_damaged_file_is_a_sentence(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 import time
 import weakref
@@ -30,6 +31,7 @@ class Thresholds:
     """A network of three labels without any weights; `before` is called with each window."""
 
     name = "fake"
+    precision = "float32"
     device = "this processor"
 
     def __init__(self, before=lambda window: None) -> None:
@@ -41,7 +43,9 @@ class Thresholds:
 
 
 def fake_model(before=lambda window: None, **changes) -> LoadedModel:
-    return LoadedModel(small_description(**changes), Thresholds(before))
+    network = Thresholds(before)
+    network.precision = changes.get("precision", "float32")
+    return LoadedModel(small_description(**changes), network)
 
 
 @pytest.fixture
@@ -385,6 +389,24 @@ def test_leftovers_of_a_killed_process_are_cleared(images, tmp_path):
     (out / f".{RECORD}.1.tmp").touch()
     predict(fake_model(), images, out)
     assert temporary_files(out) == []
+
+
+def test_hidden_files_of_others_are_left_alone(images, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".notes.tmp").write_text("years of work")
+    (out / ".metrics.csv.17.tmp").write_text("being written")
+    predict(fake_model(), images, out)
+    assert {file.name for file in temporary_files(out)} == {".metrics.csv.17.tmp", ".notes.tmp"}
+
+
+def test_a_record_of_an_earlier_version_is_continued(images, tmp_path):
+    out = tmp_path / "out"
+    predict(fake_model(), images, out)
+    record = json.loads((out / RECORD).read_text())
+    record["made_with"]["model"]["orientations"] = ["LPS"]
+    (out / RECORD).write_text(json.dumps(record))
+    assert predict(fake_model(), images, out).kept == ["a", "b", "c", "d"]
 
 
 def test_place_that_is_none_for_label_maps_is_told(images, tmp_path):

@@ -28,6 +28,7 @@ class Thresholds:
     """A network of three labels without any weights."""
 
     name = device = "fake"
+    precision = "float32"
 
     def logits(self, window, mirrorings=((),)):
         return np.stack([0 * window[0] + 0.5, window[0], 2 * window[1] - 1])
@@ -41,6 +42,7 @@ class Undecided:
     """A network whose outputs are all likely wherever it computes."""
 
     name = device = "fake"
+    precision = "float32"
 
     def logits(self, window, mirrorings=((),)):
         return np.stack([0 * window[0] + 3] * 3)

@@ -11,6 +11,7 @@ class FakeBackend:
     """Computes mirrorings in the plainest way, and keeps the windows that it was given."""
 
     name = "fake"
+    precision = "float32"
     device = "processor"
 
     def __init__(self, network: nn.Module) -> None:

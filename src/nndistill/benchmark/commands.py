@@ -80,7 +80,7 @@ def commands_for(
         mirror, device, fold: As in `benchmark`.
 
     Raises:
-        UserError: No candidate is an nnU-Net model folder.
+        UserError: No candidate is an nnU-Net model folder, or nnU-Net's command is not installed beside this Python.
     """
     folders = [candidate for candidate in candidates if not candidate.is_export]
     if not folders:
@@ -164,11 +164,14 @@ def _stock(candidate: Candidate, *, mirror: bool, device: str, fold: str | Seque
     from ..runtime.backends.torch import find_device
 
     checkpoints = checkpoints_of_folds(ModelFolder.read(candidate.path), fold)
-    program = [str(Path(sys.executable).with_name(STOCK)), "-m", str(candidate.path)]
+    beside_python = Path(sys.executable).with_name(STOCK)
+    program = str(beside_python) if beside_python.is_file() else shutil.which(STOCK)
+    if program is None:
+        raise UserError(f"{STOCK} is not found, which stock nnU-Net predicts with: install nnunetv2.", option="stock")
     folds = [checkpoint.parent.name.removeprefix("fold_") for checkpoint in checkpoints]
     weights = ["-f", *folds, "-chk", checkpoints[0].name]
     lean = ["-npp", "1", "-nps", "1", "--disable_progress_bar", "-device", find_device(device).type]
-    arguments = [*program, *weights, *lean, *([] if mirror else ["--disable_tta"])]
+    arguments = [program, "-m", str(candidate.path), *weights, *lean, *([] if mirror else ["--disable_tta"])]
     return Command(f"{candidate.name}, stock nnU-Net", tuple(arguments), ("-i",), ("-o",))
 
 

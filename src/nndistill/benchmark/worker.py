@@ -203,7 +203,7 @@ class _Model:
                 "model": description.name,
                 "format": description.format,
                 "backend": self._model.backend.name,
-                "precision": description.precision,
+                "precision": self._model.backend.precision,
                 "device": self._model.backend.device,
                 "patch": list(description.patch_size),
                 "load_s": seconds,

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import pandas as pd
 
 from ..errors import UserError
-from ..files import read_json, write_file, write_json
+from ..files import check_writable, read_json, write_file, write_json
 from . import protocols
 
 COLUMNS = ("case", "label", "dice", "hd95_mm", "nsd", "reference_voxels", "predicted_voxels")
@@ -107,12 +106,8 @@ def check_place(out: Path) -> None:
     Raises:
         UserError: The path is a folder or cannot be written, or there is a summary of another program.
     """
-    try:
-        _check_what_is_there(out)
-        with TemporaryFile(dir=next(folder for folder in out.absolute().parents if folder.exists())):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}.", option="out") from error
+    check_writable(out, option="out")
+    _check_what_is_there(out)
 
 
 def _check_what_is_there(out: Path) -> None:

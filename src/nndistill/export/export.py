@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import UnknownName, UserError
-from ..files import atomic_folder, digest
+from ..files import atomic_folder, digest, read_json
 from ..nnunet.models.describe import NotDescribable
 from ..nnunet.models.folds import checkpoints_of_folds
 from ..nnunet.models.model_folder import ModelFolder
@@ -108,6 +108,7 @@ def export_model(
             check = {
                 "backend": exported.name,
                 "device": exported.device,
+                "precision": exported.precision,
                 **_check(job, exported, reference).as_json(),
                 **_measure(job, exported, reference, labels=labels, tolerance=tolerance, progress=progress),
             }
@@ -167,11 +168,24 @@ def _format_and_precision(format: str, precision: str) -> tuple[ModelFormat, Pre
 
 
 def _refuse_other_folder(place: Path) -> None:
-    if place.is_dir() and (not any(place.iterdir()) or (place / FILE_NAME).is_file()):
+    """Refuse a place whose replacement would delete anything but an earlier export."""
+    if place.resolve() == Path.cwd():
+        raise UserError(
+            f"an export replaces its folder, and {place} is the current one: name a new folder.", option="out"
+        )
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
-    if place.exists():
+    if not (place / FILE_NAME).is_file():
         raise UserError(
             f"{place} exists already and is not an export; choose another place, or remove it.", option="out"
+        )
+    exported = {FILE_NAME, *read_json(place / FILE_NAME).get("files", {})}
+    others = sorted(str(file.relative_to(place)) for file in place.rglob("*") if not file.is_dir())
+    if kept := next((file for file in others if file not in exported), None):
+        raise UserError(
+            f"{place / kept} is no part of the export in {place}, which a new one replaces: move it elsewhere, or "
+            "choose another place.",
+            option="out",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,9 @@ from .description import ModelDescription
 
 ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".gipl", ".mhd", ".dcm")
 """Of images, for the message about a folder that holds others than the model's."""
+
+_ON_A_GRID_OF = re.compile(r"space-[a-z0-9]+", re.IGNORECASE)
+"""BIDS's name for the image on whose grid a file is, which is another channel often."""
 
 
 @dataclass(frozen=True)
@@ -129,27 +132,46 @@ def _nothing_found(input: Path, description: ModelDescription) -> str:
 def _hints(case: InputCase, names: list[str]) -> str:
     """What contradicts the files' numbers in their names, and in the names of what they link to.
 
-    A word in the names of all channels, such as the case's own name, says nothing.
+    What the names of all channels have, such as the case's own name, says nothing.
     """
-    words = {number: _words(file) for number, file in case.files.items()}
-    if len(words) > 1 and len(words) >= len(names):
-        shared = set.intersection(*words.values())
-        words = {number: found - shared for number, found in words.items()}
-    channels = {name.casefold(): number for number, name in enumerate(names) if not name.isdigit()}
-    for number, found in words.items():
-        own = names[number].casefold() if number < len(names) else None
-        others = sorted(word for word in found if word in channels)
-        if others and own not in found:
+    channels = {_joined(name): number for number, name in enumerate(names) if _joined(name) and not name.isdigit()}
+    said = {number: _channels_said(file, channels) for number, file in case.files.items()}
+    if len(said) > 1 and len(said) >= len(names):
+        shared = set.intersection(*said.values())
+        said = {number: found - shared for number, found in said.items()}
+    for number, found in said.items():
+        if found and number not in {channels[channel] for channel in found}:
+            first = min(found)
             return (
-                f" The name of {case.files[number].resolve().name} says {others[0]}, "
-                f"which is _{channels[others[0]]:04d} and not _{number:04d}: check the order, and rename the files."
+                f" The name of {case.files[number].resolve().name} says {first}, "
+                f"which is _{channels[first]:04d} and not _{number:04d}: check the order, and rename the files."
             )
     return ""
 
 
-def _words(file: Path) -> set[str]:
-    names = f"{file.name} {file.resolve().name}".casefold()
-    return set(re.split(r"[^a-z0-9]+", names))
+def _channels_said(file: Path, channels: Collection[str]) -> set[str]:
+    """The channels in the name of a file, or of what it links to; of two in one place the longer: `t1-gd` is not T1."""
+    said = set()
+    for name in {file.name, file.resolve().name}:
+        words = _words(_ON_A_GRID_OF.sub("", name))
+        places = {
+            (first, last): joined
+            for first in range(len(words))
+            for last in range(first + 1, len(words) + 1)
+            if (joined := "".join(words[first:last])) in channels
+        }
+        for (first, last), channel in places.items():
+            if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in places):
+                said.add(channel)
+    return said
+
+
+def _joined(name: str) -> str:
+    return "".join(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    return re.findall("[a-z0-9]+", name.casefold())
 
 
 def _folder(case: InputCase) -> Path | str:

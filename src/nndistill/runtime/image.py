@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -224,6 +225,8 @@ def _read_geometry(file: Path) -> tuple[Geometry, str | None]:
             raise UserError(f"{file} is cut short: it has {length} of {header.length} bytes; copy it again.")
         remark = header.remark
     reader = _call(file, _read_header)
+    if named.endswith(".gipl") and length < (needed := _gipl_length(reader)):  # ITK reads whatever is in memory there
+        raise UserError(f"{file} is cut short: it has {length} of {needed} bytes; copy it again.")
     if reader.GetNumberOfComponents() > 1:
         raise UserError(
             f"{file} holds {reader.GetNumberOfComponents()} values per voxel (colours or vectors): "
@@ -250,6 +253,13 @@ def _length(file: Path) -> tuple[int, bool]:
             return sum(map(len, iter(lambda: content.read(1 << 20), b""))), True
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{file} is cut short or damaged ({error}); copy it again.") from error
+
+
+def _gipl_length(reader: Any) -> int:
+    """Bytes that a GIPL file has according to its header, which is 256 bytes long."""
+    voxel = SimpleITK.Image([1] * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    bytes_per_value: int = voxel.GetSizeOfPixelComponent()
+    return 256 + prod(map(int, reader.GetSize())) * int(reader.GetNumberOfComponents()) * bytes_per_value
 
 
 def _read_header(name: str) -> Any:
@@ -305,8 +315,9 @@ def _call(file: Path, function: Callable[[str], Any]) -> Any:
 
 
 def _reason(error: RuntimeError) -> str:
-    """The last line of what ITK says."""
-    return str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ").rstrip(".")
+    """The last line of what ITK says, but for the state of the system, which often has nothing to do with it."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("Reason: ")]
+    return lines[-1].removeprefix("sitk::ERROR: ").rstrip(".")
 
 
 def _listed(numbers: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from ..errors import UserError
+from .control_groups import memory_left
 from .description import ModelDescription
 from .resampling import compute_shape
 
@@ -70,8 +71,9 @@ def case_bytes(
 
 
 def available_bytes() -> int:
-    """Memory that is available without swapping."""
-    return int(psutil.virtual_memory().available)
+    """Memory that is available without swapping, within the limit of a container or of a cluster's job."""
+    of_machine, of_groups = int(psutil.virtual_memory().available), memory_left()
+    return of_machine if of_groups is None else min(of_machine, of_groups)
 
 
 def gib(count: int) -> str:

@@ -84,6 +84,7 @@ def predict_cases(
             probabilities=settings.probabilities,
             overwrite=overwrite,
         )
+        record.remove_leftovers()
         waiting = [case for case in cases if record.made(case.name) is None]
         check_disk(output, waiting, model.description, settings.probabilities)
         record.begin()

@@ -54,8 +54,8 @@ class CaseRecord:
 class PredictionRecord:
     """The file `nndistill_prediction.json` in a folder of label maps, which says how each was made.
 
-    Until `begin`, nothing in the folder changes. Then each case goes through `put` and `finish`, or `put_failure`. The
-    files of an earlier run stay until a case's new ones are complete.
+    Until `remove_leftovers` and `begin`, nothing in the folder changes. Then each case goes through `put` and `finish`,
+    or `put_failure`. The files of an earlier run stay until a case's new ones are complete.
 
     Args:
         folder: The folder; it exists.
@@ -81,6 +81,7 @@ class PredictionRecord:
     ) -> None:
         self.path = folder / RECORD
         self._made_with = made_with
+        self._wanted = cases
         self._dataset_json = dataset_json(description)
         self._ending = description.file_ending
         self._probabilities = probabilities
@@ -114,6 +115,18 @@ class PredictionRecord:
             **{case: how for case, how in made.items() if case not in lacking},
             **{case: {OUTDATED: files} for case, files in replaced.items() if files},
         }
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed prediction of these cases, or of those in the record, left half written."""
+        folder = self.path.parent
+        files = [self.path, self.path.with_name("dataset.json")]
+        for case in {*self._wanted, *self._cases}:
+            files += [self.label_map(case), *probability_files(folder, case, PROBABILITY_FORMATS)]
+        names = {file.name for file in files}
+        for leftover in (*folder.glob(".*.tmp"), *(folder / NIFTI_FOLDER).glob(".*.tmp")):
+            name, _, _ = leftover.name.removeprefix(".").removesuffix(".tmp").rpartition(".")
+            if name in names:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def begin(self) -> None:
         """Write down what the label maps are made with, and which files are going to be replaced."""
@@ -208,7 +221,7 @@ def dataset_json(description: ModelDescription) -> dict[str, Any]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other predictions out of a folder, created if missing; remove what a killed one left half written.
+    """Keep other predictions out of a folder, created if missing.
 
     Raises:
         UserError: Another process predicts into it, or it cannot be created.
@@ -219,8 +232,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder} cannot hold the label maps: {error.strerror}.") from error
     busy = f"another nndistill predict is writing into {folder}: wait until it ends, or choose another folder."
     with locked(folder / LOCK, busy):
-        for leftover in (*folder.glob(".*.tmp"), *(folder / NIFTI_FOLDER).glob(".*.tmp")):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         yield
 
 
@@ -231,6 +242,8 @@ def _read(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content.get("made_with"), dict) or not isinstance(content.get("cases"), dict):
         raise UserError(f"{path} is not a record of nndistill predict: choose another folder.")
+    if isinstance(model := content["made_with"].get("model"), dict):
+        model.pop("orientations", None)  # which earlier versions wrote
     return content
 
 

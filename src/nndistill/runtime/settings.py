@@ -21,12 +21,16 @@ class PredictionSettings:
     probabilities: tuple[ProbabilityFormat, ...] = ()
 
     def made_with(self, model: LoadedModel) -> dict[str, Any]:
-        """Model, runtime and settings, as `nndistill_prediction.json` holds them."""
+        """Model, runtime and settings, as `nndistill_prediction.json` holds them.
+
+        The orientations of the training images are not among them: they refuse images, and a model folder of nnU-Net
+        knows them only where the data set is.
+        """
         description = model.description
         return {
-            "model": description.model_dump(mode="json", exclude={"check", "versions"}),
+            "model": description.model_dump(mode="json", exclude={"check", "versions", "orientations"}),
             "backend": model.backend.name,
-            "precision": description.precision,
+            "precision": model.backend.precision,
             "overlap": self.overlap,
             "mirroring_axes": list(description.mirroring_axes) if self.mirror else [],
             "all_windows": not self.skip_air,

@@ -75,24 +75,26 @@ def benchmark(
     from ...benchmark.candidates import find_candidates
     from ...benchmark.models import benchmark as measure
     from ...benchmark.result import MEASUREMENT
-    from ...files import write_json
+    from ...files import check_writable, write_json
 
     candidates = find_candidates(models, backend or ())
     measures = _metrics(metrics or [], [candidate.name for candidate in candidates])
     common: dict[str, Any] = {"mirror": mirror, "device": device, "fold": fold}
     commands = _commands(candidates, **common) if stock else []
+    check_writable(out / "benchmark.json", option="out")
     with StepProgress("models") as progress:
         measured = measure(
             candidates, input, rounds=rounds, case=case, case_seconds=case_seconds, progress=progress, **common
         )
     numbers = measured.numbers()
+    write_json(out / "benchmark.json", numbers)  # kept even if a command fails
     limits = {"rounds": rounds, "case_seconds": case_seconds}
     command_results = _measure_commands(commands, measured, **limits) if commands else []
     if command_results:
         numbers[MEASUREMENT]["commands"] = {
             result.command.name: result.numbers(command_results[0]) for result in command_results
         }
-    write_json(out / "benchmark.json", numbers)
+        write_json(out / "benchmark.json", numbers)
     files = ["benchmark.json", *_write_report(measured, measures, out)]
     if as_json:
         print_json(numbers)

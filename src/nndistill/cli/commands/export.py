@@ -80,6 +80,8 @@ def export(
         )
     if "accuracy" in check:
         _show_accuracy(check["accuracy"], precision)
+    if check and check["precision"] != precision:
+        print(f"Measured in {check['precision']}, since {check['device']} cannot compute in {precision}.")
     print(f"\nExport: {exported.folder} ({exported.bytes / 1e6:.1f} MB)")
     print_next(*_next_step(exported, results=results, workspace=workspace), heading="Next:   ")
 

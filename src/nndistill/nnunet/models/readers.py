@@ -25,7 +25,7 @@ def read_trained(
 
     Args:
         model: Its folder, or an export in the format `nnunet`, which holds such a folder.
-        description: The export's; `None` for the trained nnU-Net.
+        description: The export's, which is returned; `None` for the trained nnU-Net.
         fold: One or several. Default: the only one; of an export all that it holds.
 
     Raises:
@@ -34,9 +34,10 @@ def read_trained(
     path = model if description is None else next(model.glob("*/*/plans.json")).parent
     folder = ModelFolder.read(path)
     checkpoint_files = checkpoints_of_folds(folder, fold if description is None else folder.folds)
-    files = {str(file.relative_to(path)): digest(file) for file in checkpoint_files}
-    described = describe_folds(folder, checkpoint_files).model_copy(update={"files": files})
-    return described, network_of_folds(folder, checkpoint_files)
+    if description is None:
+        files = {str(file.relative_to(path)): digest(file) for file in checkpoint_files}
+        description = describe_folds(folder, checkpoint_files).model_copy(update={"files": files})
+    return description, network_of_folds(folder, checkpoint_files)
 
 
 def read_safetensors(

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import UserError
-from ..description import ModelDescription
+from ..description import FILE_NAME, ModelDescription
+from ..formats import Precision
 
 Array = npt.NDArray[np.float32]
 Mirroring = tuple[int, ...]
@@ -23,10 +24,12 @@ class Backend(Protocol):
     Attributes:
         name: The runtime's, such as `openvino`.
         device: The processor's or the GPU's name, for people.
+        precision: The model's, or `float32` where the device cannot compute in it.
     """
 
     name: str
     device: str
+    precision: Precision
 
     def logits(self, window: Array, mirrorings: Sequence[Mirroring] = ((),)) -> Array:
         """The network's output for a window, averaged over mirrorings that are undone again.
@@ -61,6 +64,10 @@ def refuse_other_dimensions(file: Path, axes: int, description: ModelDescription
 
 
 def unreadable(file: Path, runtime: str, error: Exception) -> UserError:
-    """The error for a network's file that a runtime refuses."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return UserError(f"{runtime} cannot read {file} ({reason}); it is damaged. Copy it again, or export again.")
+    """The error for a network's file that a runtime refuses, although it is the one that was exported."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reason = next((line for line in lines if line and not line.startswith("Exception from ")), type(error).__name__)
+    return UserError(
+        f"{runtime} cannot load {file} ({reason.rstrip('.')}), which is as it was exported: install the version of "
+        f"{runtime} that {FILE_NAME} names, choose another device or runtime, or export the model again."
+    )

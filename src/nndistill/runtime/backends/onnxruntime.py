@@ -55,6 +55,7 @@ class OnnxRuntimeBackend:
                 option="device",
             )
         self.device = "NVIDIA GPU" if on_gpu else processor_name()
+        self.precision = description.precision
         self._input = np.empty((1, len(description.channels), *description.patch_size), np.float32)
         self._output = np.empty((1, description.heads, *description.patch_size), np.float32)
         self._session = session

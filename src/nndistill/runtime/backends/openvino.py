@@ -12,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..description import ModelDescription
+from ..formats import Precision
 from .base import Array, Mirroring, refuse_other_dimensions, unreadable
 from .mirroring import MirroringAverage
 
@@ -41,6 +42,8 @@ class OpenVinoBackend:
         core = openvino.Core()
         place = _find_device(device, core.available_devices)
         self.device = str(core.get_property(place, "FULL_DEVICE_NAME"))
+        hint = _precision_hint(description.precision, core, place, self.device)
+        self.precision: Precision = "float32" if hint is None else description.precision
         window = (1, len(description.channels), *description.patch_size)
         try:
             network = core.read_model(file)
@@ -51,7 +54,7 @@ class OpenVinoBackend:
                 place,
                 {
                     "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_PRECISION_HINT": _precision(description, core, place, self.device),
+                    "INFERENCE_PRECISION_HINT": hint or "f32",
                 },
             )
         except RuntimeError as error:
@@ -88,11 +91,14 @@ def _find_device(device: str, available: Sequence[str]) -> str:
     return wanted
 
 
-def _precision(description: ModelDescription, core: Any, place: str, device: str) -> str:
-    """Explicit, because by default OpenVINO computes even a float32 network in bfloat16 if the processor can."""
-    wanted = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}[description.precision]
+def _precision_hint(precision: Precision, core: Any, place: str, device: str) -> str | None:
+    """OpenVINO's name of a precision; `None` if the device cannot compute in it.
+
+    Explicit, because by default OpenVINO computes even a float32 network in bfloat16 if the processor can.
+    """
+    wanted = {"float32": "f32", "bfloat16": "bf16", "float16": "f16", "int8": "f32"}[precision]
     if wanted == "f32" or _CAPABILITIES[wanted] in core.get_property(place, "OPTIMIZATION_CAPABILITIES"):
         return wanted
     if wanted == "bf16":
         logger.warning("%s cannot compute in bfloat16: this model is computed in float32, which takes longer.", device)
-    return "f32"
+    return None

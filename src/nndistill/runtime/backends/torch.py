@@ -13,6 +13,7 @@ from torch.nn.functional import conv_transpose3d
 
 from ...errors import UserError
 from ..description import ModelDescription
+from ..formats import Precision
 from ..machine import processor_name
 from .base import Array, Mirroring
 
@@ -28,6 +29,7 @@ class TorchBackend:
     """
 
     name = "torch"
+    precision: Precision = "float32"
 
     def __init__(self, network: nn.Module, *, device: torch.device) -> None:
         self._network = network.eval().to(device)
