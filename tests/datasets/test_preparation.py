@@ -390,6 +390,15 @@ def test_the_summary_is_also_one_json_object(nndistill, brats, tmp_path):
     assert f"nndistill teach 226 --workspace {tmp_path}" in table
 
 
+def test_with_too_few_patients_for_folds_all_cases_are_to_be_trained_on(nndistill, brats, tmp_path):
+    shutil.rmtree(brats(5))
+    command = ["prepare", "brats2024", brats.root, "--dataset-id", 226, "--workspace", tmp_path]
+    printed = nndistill(*command).out
+    assert "too few patients, or cases, for five folds: train on all cases." in printed
+    assert f"nndistill teach 226 --fold all --workspace {tmp_path}" in printed
+    assert "patients on both sides of a fold" not in json.loads(nndistill(*command, "--json").out)
+
+
 def test_the_split_is_written_where_nnunet_takes_it_from(brats, tmp_path):
     for split in ("patient", "nnunet"):
         report = prepare(find_brats2024([brats.root]), tmp_path / "raw", dataset_id=226, split=split)

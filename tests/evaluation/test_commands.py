@@ -299,6 +299,9 @@ def test_patients_are_taken_from_a_table(nndistill, csvs, tmp_path):
     found = json.loads(nndistill("compare", *csvs, "--patients", table, "--json").out)
     assert found["comparisons"]["dcd"]["patients"] == 3
     assert any(note.startswith("3 patients, 6 cases") for note in found["notes"])
+    printed = " ".join(nndistill("compare", *csvs, "--patients", table).out.split())
+    assert "Tests and effects compare patients, each the mean of its cases; intervals draw patients." in printed
+
     table.write_text("case,patient\nc0,p0\n")
     result = nndistill("compare", *csvs, "--patients", table)
     assert result.status == 2

@@ -9,6 +9,7 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,6 +20,7 @@ from nndistill.errors import UserError
 from nndistill.reporting import ReportedCases, write_report
 from nndistill.reporting.figures.case_comparison import draw_case
 from nndistill.reporting.figures.palette import INK
+from nndistill.reporting.label_maps import label_maps_of
 from nndistill.reporting.page.html_file import inline_svg
 from nndistill.study import write_study_report
 
@@ -147,15 +149,53 @@ def test_drawn_case_is_where_the_students_differ_most_unless_one_is_asked_for(tm
     ("options", "reason"),
     [
         ({}, "the slice on which the models differ most"),
-        ({"is_most_different": True}, "the case and slice on which the models differ most"),
+        ({"chosen_because": "the worst case"}, "the worst case, the slice on which the models differ most"),
         ({"slice_index": 5}, "axial slice 5"),
-        ({"slice_index": 5, "is_most_different": True}, "the case on which the models differ most, axial slice 5"),
+        ({"slice_index": 5, "chosen_because": "the worst case"}, "the worst case, axial slice 5"),
     ],
 )
 def test_caption_says_why_this_case_and_slice_are_shown(tmp_path: Path, options, reason) -> None:
     drawing = draw_case(*with_pictures(tmp_path), "case_1", **options)
     assert drawing.title == "Image, reference and predictions of case_1"
     assert drawing.caption.startswith(f"case_1, {reason}. Below: the dashed box enlarged")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ([0, 1, 2], "the case on which the students differ most, the slice on which the models differ most"),
+        ([0, 1], "the case on which the models differ most, the slice on which the models differ most"),
+        ([1], "the case with the lowest Dice, the slice on which most is wrong"),
+    ],
+)
+def test_the_drawn_case_is_explained(tmp_path: Path, chosen, reason) -> None:
+    models, cases = with_pictures(tmp_path)
+    made = write_report([models[number] for number in chosen], cases, tmp_path / "out")
+    assert f"{made.case}, {reason}." in unescape(made.page.read_text())
+
+
+def test_what_is_not_annotated_is_not_shown_as_wrong(tmp_path: Path) -> None:
+    models, cases = with_pictures(tmp_path)
+    whole, all_found = label_maps_of("case_0", models, cases)
+    reference, found = label_maps_of("case_0", models, replace(cases, ignore=2))
+    np.testing.assert_array_equal(reference, np.where(whole == 2, 0, whole))
+    for name, labels in all_found.items():
+        np.testing.assert_array_equal(found[name], np.where(whole == 2, 0, labels))
+        assert (labels[whole == 2] != 0).any()
+    caption = draw_case(models, replace(cases, ignore=2), "case_0").caption
+    assert caption.endswith("What is not annotated is shown as background.")
+
+
+def test_tables_and_figures_that_a_report_no_longer_has_are_deleted(tmp_path: Path) -> None:
+    models, cases = with_pictures(tmp_path)
+    out = tmp_path / "out"
+    write_report(models, cases, out)
+    (out / "notes.txt").touch()
+    assert (out / "tables" / "comparison.tex").exists()
+    write_report(models[1:2], ReportedCases({}, {1: "core"}), out)
+    names = {file.stem for file in out.rglob("*") if file.is_file()}
+    assert not names & {"comparison", "differences"}
+    assert {"notes", "overall", "dice"} <= names
 
 
 def test_every_figure_and_table_on_the_page_has_its_caption(made) -> None:

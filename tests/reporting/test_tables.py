@@ -243,3 +243,18 @@ def test_columns_of_words_are_written_as_they_are() -> None:
 def test_a_model_without_the_columns_of_metrics_is_refused() -> None:
     with pytest.raises(UserError, match="'a' have no column hd95_mm, nsd"):
         ReportedModel("a", pd.DataFrame({"case": ["c"], "label": ["l"], "dice": [1.0]}))
+
+
+def test_the_caption_of_a_comparison_says_whether_its_tests_are_over_cases_or_patients() -> None:
+    base, other = (
+        metrics({"core": values}) for values in ([0.5, 0.6, 0.7, 0.6, 0.8, 0.5], [0.6, 0.6, 0.8, 0.7, 0.9, 0.7])
+    )
+    cases = list(base["case"])
+    for patients, unit in (
+        (None, "over cases"),
+        ({case: f"p{number // 2}" for number, case in enumerate(cases)}, "over patients, each the mean of its cases"),
+    ):
+        comparison = compare(base, {"other": other}, patients=patients)
+        caption = comparison_table({DICE: comparison}, "base").caption
+        assert f"two-sided p-values {unit}, with" in caption
+        assert ("which draws patients" in caption) == (patients is not None)

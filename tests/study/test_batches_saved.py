@@ -56,6 +56,28 @@ def test_a_share_is_of_the_batches_that_the_other_training_has(tmp_path: Path) -
     assert row["Median share"] == "0.50"
 
 
+def test_half_of_two_is_reached_when_both_are(tmp_path: Path) -> None:
+    _, places, _ = made_study(tmp_path, folds=[0], seeds=[0, 1])
+    for seed, curve in enumerate([[0.1, 0.5], [0.1, 0.2]]):
+        with_curve(places, f"none_f0_s{seed}", [0.1, 0.4])
+        with_curve(places, f"dcd_f0_s{seed}", curve)
+
+    table = saved_table(places)
+
+    assert table is not None
+    assert table.records[0]["Median share"] == "never"
+
+
+def test_one_training_has_no_interval(tmp_path: Path) -> None:
+    _, places, _ = made_study(tmp_path, folds=[0], seeds=[0])
+
+    table = saved_table(places)
+
+    assert table is not None
+    [row] = table.records
+    assert (row["95 % from"], row["to"]) == ("–", "–")
+
+
 def test_without_a_row_to_compare_there_is_no_table(tmp_path: Path) -> None:
     _, places, _ = made_study(tmp_path, methods={"none": {}}, **KEYS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -72,6 +73,32 @@ def test_the_smaller_of_two_equal_weights_is_chosen(tmp_path: Path) -> None:
     assert chosen_weight(results_with(tmp_path, dice), "dice") == 0.1
 
 
+def test_no_weight_is_chosen_by_a_metric_that_a_run_lacks(tmp_path: Path) -> None:
+    dice = dict.fromkeys(((weight, seed) for weight in (0.1, 1.0, 10.0) for seed in (0, 1)), 0.5)
+    dice[0.1, 1] = float("nan")
+
+    with pytest.raises(UserError, match=r"no weight can be chosen: dcd_pilot_w0\.1_s1, which tries one, has no dice"):
+        chosen_weight(results_with(tmp_path, dice), "dice")
+
+
+def test_a_metric_that_the_protocol_does_not_measure_is_refused(tmp_path: Path) -> None:
+    places = write_study_file(tmp_path, pilot={"metric": "nsd"}, protocol="nnunet")
+
+    with pytest.raises(UserError, match="the pilot chooses by nsd, which the protocol nnunet does not measure"):
+        load_study(places.file)
+
+
+def test_another_metric_of_the_pilot_is_another_setup_of_what_it_chooses_for(tmp_path: Path) -> None:
+    def digests(metric: str) -> dict[str, str]:
+        methods = {"none": {}, "dcd": {"weights": [0.1, 1.0]}}
+        file = write_study_file(tmp_path, methods=methods, pilot={"metric": metric}).file
+        return {run.name: run.digest for run in study_runs(load_study(file), folder=tmp_path)}
+
+    by_dice, by_nsd = digests("dice"), digests("nsd")
+
+    assert {name for name in by_dice if by_dice[name] != by_nsd[name]} == {"dcd_f0_s0"}
+
+
 def test_a_pilot_is_in_no_table(tmp_path: Path) -> None:
     from nndistill.study import write_study_report
 
@@ -121,6 +148,41 @@ def test_the_split_of_the_pilot_is_no_fold_of_the_study(tmp_path: Path, monkeypa
     assert len(stored_folds(data) or []) == 6
     places = write_study_file(tmp_path, folds=[4], pilot={})
     assert prepare_data(load_study(places.file), folder=tmp_path) == data / "plans.json"
+
+
+def test_a_fold_that_validates_on_patients_of_its_training_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_of_five_folds(tmp_path, monkeypatch)
+    rows = "".join(f"c{case},p{case % 9}\n" for case in range(10))  # c0 and c9 are of one patient
+    (tmp_path / "patients.csv").write_text(f"case,patient\n{rows}")
+    keys: dict[str, Any] = {"patients": "patients.csv"}
+
+    prepare_data(load_study(write_study_file(tmp_path, folds=[2], **keys).file), folder=tmp_path)
+    study = load_study(write_study_file(tmp_path, folds=[2, 1], **keys).file)
+    with pytest.raises(UserError, match="fold 1 of Dataset004_Hippocampus trains and validates on cases of one"):
+        prepare_data(study, folder=tmp_path)
+    prepare_data(load_study(write_study_file(tmp_path, folds=[1], test="raw", **keys).file), folder=tmp_path)
+
+
+@pytest.mark.parametrize("patients", [5, 4])
+def test_folds_that_are_not_there_are_made_by_patient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patients: int
+) -> None:
+    data = data_of_five_folds(tmp_path, monkeypatch)
+    (data / "splits_final.json").unlink()
+    monkeypatch.setattr(
+        "nndistill.study.data.raw_cases", lambda _: [SimpleNamespace(name=f"c{case}") for case in range(10)]
+    )
+    rows = "".join(f"c{case},p{case % patients}\n" for case in range(10))
+    (tmp_path / "patients.csv").write_text(f"case,patient\n{rows}")
+    study = load_study(write_study_file(tmp_path, patients="patients.csv").file)
+
+    refused = pytest.raises(UserError, match="the 10 training cases are of 4 patients, too few for five folds")
+    with nullcontext() if patients == 5 else refused:
+        prepare_data(study, folder=tmp_path)
+        held_out = [fold["val"] for fold in stored_folds(data) or []]
+        assert sorted(held_out) == [[f"c{case}", f"c{case + 5}"] for case in range(5)]
 
 
 @pytest.mark.parametrize(

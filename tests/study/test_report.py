@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
 from made_studies import made_study
 from nndistill.study import write_study_report
 
@@ -59,3 +61,28 @@ def test_one_of_a_kind_is_in_the_singular(tmp_path: Path) -> None:
     assert "2 of 3 runs, 1 seed, 1 fold, protocol" in page
     assert "1 run has no result yet." in page
     assert "2 runs on p, 2 cores" in page
+
+
+def test_patients_that_one_machine_knew_are_those_of_all_results(tmp_path: Path) -> None:
+    study, places, runs = made_study(tmp_path, seeds=[0, 1])
+    expected = write_study_report(study, places).tables["differences"].records
+
+    for run in runs:
+        if run.seed == 1:
+            file = places.results / run.name / "metrics.csv"
+            pd.read_csv(file).drop(columns="patient").to_csv(file, index=False)
+
+    assert expected[0]["Patients"] == "3"
+    assert write_study_report(study, places).tables["differences"].records == expected
+
+
+def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    study, places, runs = made_study(tmp_path, methods={"none": {}, "at": {}, "dcd": {}}, seeds=[0])
+    [run] = [run for run in runs if run.method == "at"]
+    file = places.results / run.name / "metrics.csv"
+    metrics = pd.read_csv(file)
+    metrics.assign(case="other " + metrics["case"], patient="other " + metrics["patient"]).to_csv(file, index=False)
+
+    page = write_study_report(study, places).page.read_text()
+
+    assert "Not compared with none, with which they share no case and seed: at." in page

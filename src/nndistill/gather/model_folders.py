@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..analysis.costs import model_costs
 from ..errors import UserError
+from ..evaluation.dataset_labels import ignored_value
 from ..evaluation.patients import check_patients, known_patients
 from ..methods.registry import title_of
 from ..nnunet.data.stored_folds import stored_folds
@@ -19,6 +19,7 @@ from ..nnunet.workspace import preprocessed_folder, raw_folder
 from ..reporting.model_results import Cost, ReportedCases, ReportedModel
 from .case_files import images_in, images_next_to, label_names, prediction_files, training_images
 from .kept_metrics import EvaluationSettings, kept_metrics
+from .measured_costs import MeasuredCost, read_costs
 
 
 def gather_results(
@@ -31,7 +32,7 @@ def gather_results(
     images: Path | None = None,
     measured: EvaluationSettings | None = None,
     patients: Mapping[str, str] | None = None,
-    benchmark: Mapping[str, Mapping[str, Any]] | None = None,
+    benchmark: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[list[ReportedModel], ReportedCases]:
     """Read models and measure what they predicted.
@@ -49,7 +50,8 @@ def gather_results(
             `labelsTs`.
         measured: How to measure; default: as `nndistill evaluate` does.
         patients: The patient of each case; default: from the data set's report, where there is one.
-        benchmark: Measured `latency_s`, `memory_bytes` and `measured_on`, by name of the model or of its folder.
+        benchmark: File with measured `latency_s`, `memory_bytes` and `measured_on`, by name of the model or of its
+            folder.
         progress: Called with the number of measured cases and of all cases, for one model after the other.
 
     Raises:
@@ -80,6 +82,7 @@ def gather_results(
         references = preprocessed_folder() / dataset / "gt_segmentations"
         raw = raw_folder() / dataset
 
+    measured_costs = read_costs(benchmark, [*names, *(run.resolve().name for run in runs)]) if benchmark else {}
     known = known_patients([references.parent] if raw is None else [raw]) if patients is None else patients
     repeats = _repeats(names, folders, histories, fold)
     models = []
@@ -92,7 +95,7 @@ def gather_results(
         if known:
             metrics = metrics.assign(patient=metrics["case"].map(dict(known)))
         costs = model_costs(run)
-        timing = (benchmark or {}).get(name) or (benchmark or {}).get(run.resolve().name) or {}
+        timing = measured_costs.get(name) or measured_costs.get(run.resolve().name) or MeasuredCost()
         models.append(
             ReportedModel(
                 name=name,
@@ -105,7 +108,7 @@ def gather_results(
                     parameters=costs["parameters"],
                     flops_patch=costs["flops_patch"],
                     flops_case=costs["flops_case"],
-                    **{key: timing[key] for key in ("latency_s", "memory_bytes", "measured_on") if key in timing},
+                    **timing.model_dump(),
                 ),
                 curves=history.log,
                 provenance=history.facts,
@@ -116,6 +119,7 @@ def gather_results(
     return models, ReportedCases(
         references={case: references / f"{case}{dataset_json['file_ending']}" for case in cases},
         label_names=label_names(dataset_json),
+        ignore=ignored_value(dataset_json),
         images=images_in(images, cases, dataset_json) if images else training_images(raw, cases) if raw else {},
         measured=measured.description,
     )

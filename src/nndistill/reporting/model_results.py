@@ -78,12 +78,14 @@ class ReportedCases:
         references: Label map of each case.
         label_names: Name of each label value; 0 is not shown.
         images: Image of each channel of each case.
+        ignore: Value of reference voxels that are not annotated, and therefore not shown as wrong.
         measured: How the metrics were measured, as a text for the reader.
     """
 
     references: Mapping[str, Path]
     label_names: Mapping[int, str]
     images: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    ignore: int | None = None
     measured: str = ""
 
 

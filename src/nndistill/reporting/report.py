@@ -17,9 +17,10 @@ from .figures.distributions import draw_distributions
 from .figures.training_curves import draw_training_curves
 from .metrics import METRICS
 from .model_results import ReportedCases, ReportedModel, check_models
+from .outdated import delete_outdated
 from .page.browser import browsable_cases
 from .page.page import Page, Statistics, write_page
-from .shown_cases import choose_case, rank_cases
+from .shown_cases import choose_case, rank_cases, reason_for_first
 from .statistics import choose_baseline, compare_with_baseline
 from .tables.result_tables import (
     ablation_table,
@@ -91,7 +92,7 @@ def write_report(
         baseline: Name of the model that the others are compared with; default: the student without distillation,
             otherwise the teacher.
         case: Case of the comparison figure; default: the one on which the students differ most.
-        slice_index: Axial slice of that figure; default: the one on which they differ most.
+        slice_index: Axial slice of that figure; default: the one on which the models differ most.
         channel: Channel of the image in that figure; default: the first.
 
     Raises:
@@ -134,9 +135,8 @@ def write_report(
             drawing=draw_differences(models, comparisons, baseline=base.name),
         )
     if shown is not None:
-        pictures = [
-            draw_case(models, cases, shown, slice_index=slice_index, channel=channel, is_most_different=case is None)
-        ]
+        why = reason_for_first(models) if case is None else ""
+        pictures = [draw_case(models, cases, shown, slice_index=slice_index, channel=channel, chosen_because=why)]
         order = [shown, *(other for other in ranked if other != shown)]
         browser = browsable_cases(order, models, cases, first_channel=channel)
 
@@ -158,6 +158,7 @@ def write_report(
     written = [file for table in page.tables for file in table.write(out / "tables")]
     written += [file for drawing in page.drawings for file in drawing.write(out / "figures")]
     write_page(page, out / "report.html", figures=out / "figures")
+    delete_outdated(out, ("mean_of_cases", "ablations", "costs", "comparison", "differences", "training"), written)
     return Report(
         page=out / "report.html",
         tables={table.name: table for table in page.tables},

@@ -17,7 +17,7 @@ def rank_cases(models: Sequence[ReportedModel], cases: ReportedCases) -> list[st
     With a single model, its worst case comes first. A case can be shown if it has an image, a reference and a
     prediction of every model.
     """
-    compared = students_of(models) if len(students_of(models)) > 1 else list(models)
+    compared = _compared(models)
     dice = pd.DataFrame({model.name: case_means(model.metrics)[DICE.column] for model in compared})
     spread = dice.max(axis=1) - dice.min(axis=1) if len(compared) > 1 else 1 - dice.iloc[:, 0]
     order = [str(case) for case in spread.fillna(0).sort_values(ascending=False, kind="stable").index]
@@ -26,6 +26,19 @@ def rank_cases(models: Sequence[ReportedModel], cases: ReportedCases) -> list[st
         for case in order
         if case in cases.images and case in cases.references and all(case in model.predictions for model in models)
     ]
+
+
+def reason_for_first(models: Sequence[ReportedModel]) -> str:
+    """Why `rank_cases` puts a case first, as a part of a sentence."""
+    compared = _compared(models)
+    if len(compared) == 1:
+        return "the case with the lowest Dice"
+    return f"the case on which the {'students' if len(compared) < len(models) else 'models'} differ most"
+
+
+def _compared(models: Sequence[ReportedModel]) -> list[ReportedModel]:
+    students = students_of(models)
+    return students if len(students) > 1 else list(models)
 
 
 def choose_case(ranked: Sequence[str], *, case: str | None = None) -> str | None:

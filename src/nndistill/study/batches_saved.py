@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import inf, isfinite, isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,8 @@ def batches_saved_table(groups: Mapping[str, Sequence[StudyRow]]) -> Table | Non
         title=f"Batches to the last pseudo Dice of {' or '.join(groups)}",
         caption="Batches after which nnU-Net's pseudo Dice (moving average) first reaches the one that the training "
         "compared with, of the same seed and fold, ends at, as a share of all batches of that training: median over "
-        "trainings, with its 95 % interval for new trainings (bootstrap). The learning rate falls to zero over all "
-        "batches of a training, so one planned for fewer batches may do better.",
+        "trainings (of two in the middle the later one), with its 95 % interval for new trainings (bootstrap). The "
+        "learning rate falls to zero over all batches of a training, so one planned for fewer batches may do better.",
         stubs=["Model"],
         columns=[Column("Median share"), Column("95 % from"), Column("to"), Column("Trainings that reach it")],
         rows=rows,
@@ -65,16 +65,18 @@ def _pairs(row: StudyRow, compared: StudyRow) -> list[tuple[RunResult, RunResult
 
 
 def _median(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the last axis: one of the values, so that it is defined where some are infinite."""
-    return np.quantile(values, 0.5, axis=-1, method="inverted_cdf")
+    """Along the last axis: one of the values, since some may be infinite; of two in the middle the later one."""
+    return np.quantile(values, 0.5, axis=-1, method="higher")
 
 
 def _interval(shares: NDArray[np.float64]) -> tuple[float, float]:
     """The 95 % interval of the median; by hand, since SciPy's bootstrap interpolates, which infinite values forbid."""
+    if len(shares) < 2:
+        return nan, nan
     drawn = np.random.default_rng(0).choice(shares, (_RESAMPLES, len(shares)))
     low, high = np.quantile(_median(drawn), [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
 
 
 def _share(value: float) -> str:
-    return f"{value:.2f}" if isfinite(value) else "never"
+    return "–" if isnan(value) else f"{value:.2f}" if isfinite(value) else "never"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets import generate_phantom
+from ..datasets.preparation.splits import patient_split
 from ..errors import UserError
 from ..evaluation.patients import known_patients, read_patients
 from ..files import write_file
@@ -18,7 +19,7 @@ from ..nnunet.data.splits import stock_split
 from ..nnunet.data.stored_folds import SPLIT, stored_folds
 from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder
 from .definition import Pilot, Study
-from .needed_data import refuse_missing_images, refuse_unknown_folds
+from .needed_data import refuse_missing_images, refuse_shared_patients, refuse_unknown_folds
 
 PHANTOM_ID = 900
 
@@ -34,8 +35,8 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         The plans file of the planner.
 
     Raises:
-        UserError: There is no such data set, it does not have the folds that the study names, or there are no
-            unlabelled images where a row names them.
+        UserError: There is no such data set, it does not have the folds that the study names, a fold validates on
+            patients of its training, or there are no unlabelled images where a row names them.
     """
     refuse_missing_images(study, folder=folder)
     if study.phantom is not None:
@@ -51,12 +52,13 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
     dataset = study_dataset(study)
     plans_file = plan_and_preprocess(dataset, planner=study.planner, processes=study.resources.cpus)
     folds = stored_folds(preprocessed_folder() / dataset)
+    patients = study_patients(study, folder=folder)
     if folds is None:
-        cases = [case.name for case in raw_cases(raw_folder() / dataset)]
-        folds = stock_split(cases)
+        folds = _made_folds([case.name for case in raw_cases(raw_folder() / dataset)], patients)
         _store(dataset, folds)
     own = len(folds) if study.pilot is None else pilot_fold(study, folder=folder)
     refuse_unknown_folds(study, dataset, own)
+    refuse_shared_patients(study, dataset, folds, patients)
     return plans_file
 
 
@@ -121,6 +123,19 @@ def study_patients(study: Study, *, folder: Path) -> dict[str, str]:
     if study.patients is not None:
         return read_patients(folder / study.patients)
     return known_patients([raw_folder() / study_dataset(study)])
+
+
+def _made_folds(cases: Sequence[str], patients: Mapping[str, str]) -> list[dict[str, list[str]]]:
+    """Stock nnU-Net's folds, or folds by patient if a patient has several cases."""
+    of = {case: patients.get(case, case) for case in cases}
+    if len(set(of.values())) == len(of):
+        return stock_split(cases)
+    if folds := patient_split(of):
+        return folds
+    raise UserError(
+        f"the {len(of)} training cases are of {len(set(of.values()))} patients, too few for five folds by patient; put "
+        "a splits_final.json of your own into the data set's folder."
+    )
 
 
 def _store(dataset: str, folds: Sequence[Mapping[str, Sequence[str]]]) -> None:

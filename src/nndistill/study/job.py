@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from ..analysis.costs import model_costs
@@ -249,12 +251,19 @@ def _named_folds(teacher_fold: list[int] | str | None) -> list[str] | str | None
 
 
 def chosen_weight(tried: list[RunResult], metric: str) -> float:
-    """The weight whose runs have the best mean of labels, averaged over their seeds; the smaller one of two equals."""
+    """The weight whose runs have the best mean of labels, averaged over their seeds; the smaller one of two equals.
+
+    Raises:
+        UserError: A run has no value of the metric.
+    """
     values: dict[float, list[float]] = {}
     for result in tried:
         assert result.run.weight is not None
-        values.setdefault(result.run.weight, []).append(mean_of_labels(result.metrics, metric).value)
-    return max(sorted(values), key=lambda weight: sum(values[weight]) / len(values[weight]))
+        value = mean_of_labels(result.metrics, metric).value
+        if not isfinite(value):
+            raise UserError(f"no weight can be chosen: {result.run.name}, which tries one, has no {metric}.")
+        values.setdefault(result.run.weight, []).append(value)
+    return max(sorted(values), key=lambda weight: fmean(values[weight]))
 
 
 def _machine() -> dict[str, Any]:

@@ -48,7 +48,9 @@ def _check(study: Study, folder: Path) -> None:
     for numbers, what in ((study.seeds, "seed"), (study.folds, "fold")):
         if len(set(numbers)) < len(numbers) or min(numbers) < 0:
             raise UserError(f"every {what} has to be a number from 0 on, given once: {numbers}.")
-    protocol(study.protocol)
+    measured = protocol(study.protocol)
+    if study.pilot and study.pilot.metric == "nsd" and not measured.distances:
+        raise UserError(f"the pilot chooses by nsd, which the protocol {study.protocol} does not measure: take dice.")
     for name, teacher in study.teachers.items():
         _check_teacher(name, teacher, folder)
         study.teacher_recipe(name, 0, folder=folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -83,3 +84,29 @@ def refuse_unknown_folds(study: Study, dataset: str, number: int) -> None:
     for what, folds in named.items():
         if missing := [fold for fold in folds if fold >= number]:
             raise UserError(f"{dataset} has {number} folds, from 0 on; the {what} names fold {missing[0]}.")
+
+
+def refuse_shared_patients(
+    study: Study, dataset: str, folds: Sequence[Mapping[str, Sequence[str]]], patients: Mapping[str, str]
+) -> None:
+    """Refuse a study that reports validation cases of patients of whom networks have seen other cases.
+
+    Args:
+        study: The study.
+        dataset: Name of its data set.
+        folds: The data set's folds, with `train` and `val`.
+        patients: The patient of each case, where known.
+
+    Raises:
+        UserError: There is such a patient.
+    """
+    if study.test is not None:
+        return
+    for number in study.folds:
+        train, val = ({patients.get(case, case) for case in folds[number][part]} for part in ("train", "val"))
+        if shared := sorted(train & val):
+            raise UserError(
+                f"fold {number} of {dataset} trains and validates on cases of one patient, such as {shared[0]}, so "
+                "the figures would be too good; make folds by patient, as `nndistill prepare` does, or report test "
+                "cases."
+            )

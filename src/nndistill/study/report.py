@@ -10,12 +10,14 @@ import pandas as pd
 
 from ..errors import UserError
 from ..evaluation.few_pairs import too_few
+from ..evaluation.paired_units import patients_in
 from ..evaluation.patients import read_patients
 from ..files import write_file
 from ..reporting.figures.palette import model_styles
 from ..reporting.figures.training_curves import draw_training_curves
 from ..reporting.metrics import METRICS, Metric
 from ..reporting.model_results import ReportedModel
+from ..reporting.outdated import delete_outdated
 from ..reporting.page.sections_page import Section, write_sections_page
 from ..reporting.tables.table import Table
 from ..reporting.text.numbers import counted, signed
@@ -28,6 +30,8 @@ from .rows import StudyRow, base_of, row_name, study_rows
 from .runs import StudyRun, study_runs
 from .statistics import differences_of_rows
 from .tables import budget_table, class_table, cost_table, difference_table, direction, results_table, seed_table
+
+_NOT_IN_EVERY_REPORT = ("seeds", "ablations", "differences*", "missed", "budget", "batches-saved", "training")
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,11 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     """
     runs = study_runs(study, folder=places.folder)
     found = read_results([places.results, *results], runs)
+    patients = patients_in([result.metrics for result in found.values()])  # not every machine may have known them
     if study.patients:
-        found = with_patients(found, read_patients(places.folder / study.patients))
+        patients |= read_patients(places.folder / study.patients)
+    if patients:
+        found = with_patients(found, patients)
     rows = study_rows(study, runs, found)
     students = [row for row in rows if not row.is_teacher]
     if not students:
@@ -85,7 +92,7 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     training_tables = [budget_table(rows), batches_saved_table(groups)]
     costs = cost_table(rows)
     sections = [
-        Section("summary", "Summary", sentences=_summary(rows, comparisons, missing, not_begun)),
+        Section("summary", "Summary", sentences=_summary(rows, groups, comparisons, missing, not_begun)),
         Section("results", "Results", tables=[table for table in results_tables if table]),
         Section("ablation", "Ablations", tables=[ablations] if ablations else []),
         Section("statistics", "Method or seed?", tables=statistics),
@@ -108,7 +115,7 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
         figures=places.report / "figures",
     )
     write_file(places.report / "runs.csv", _run_table(found).to_csv(index=False).encode())
-    _delete_outdated(places.report, written)
+    delete_outdated(places.report, _NOT_IN_EVERY_REPORT, written)
     return StudyReport(page, {table.name: table for table in tables}, missing)
 
 
@@ -145,16 +152,10 @@ def _table_name(study: Study, base: str) -> str:
     return "differences" if len(study.students) == len(study.teachers) == 1 else f"differences-{slug(base)}"
 
 
-def _delete_outdated(report: Path, written: Sequence[Path]) -> None:
-    """Delete the tables and figures that an earlier report had and this one has not."""
-    for name in ("seeds", "ablations", "differences*", "missed", "budget", "batches-saved", "training"):
-        for file in set(report.glob(f"*/{name}.*")).difference(written):
-            file.unlink()
-
-
 def _summary(
     rows: Sequence[StudyRow],
-    comparisons: dict[str, dict[Metric, pd.DataFrame]],
+    groups: Mapping[str, Sequence[StudyRow]],
+    comparisons: Mapping[str, Mapping[Metric, pd.DataFrame]],
     missing: Sequence[str],
     not_begun: Sequence[str],
 ) -> list[str]:
@@ -162,6 +163,8 @@ def _summary(
     for base, differences in comparisons.items():
         dice = differences[METRICS[0]]
         sentences += [_sentence(str(name), base, row) for name, row in dice.iterrows()]
+        if apart := [row.name for row in groups[base] if row.name != base and row.name not in dice.index]:
+            sentences.append(f"Not compared with {base}, with which they share no case and seed: {'; '.join(apart)}.")
         few = [str(name) for name, row in dice.iterrows() if row["seeds"] < 3]
         if few:
             sentences.append(f"Fewer than three seeds are too few to tell a method from luck: {'; '.join(few)}.")

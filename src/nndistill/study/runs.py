@@ -189,7 +189,7 @@ class _Expansion:
         if row.teacher_fold:
             definition["taught_by"] = {"fold": row.teacher_fold, "together": row.teachers or "mean"}
         if row.tried and weight is None:
-            definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by]}
+            definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by], **self._metric()}
         several = [
             slug(name)
             for name, names in ((teacher, self.study.teachers), (student, self.study.students))
@@ -200,6 +200,12 @@ class _Expansion:
         needs = tuple(run.name for run in [*trained, *chosen_by])
         name = "_".join([*parts, f"s{seed}"])
         return self._run(name, teacher, student, method, fold, seed, weight, needs, definition)
+
+    def _metric(self) -> dict[str, str]:
+        """The metric by which the pilot chooses, as results from before it was part of a setup have it."""
+        pilot = self.study.pilot
+        assert pilot is not None
+        return {} if pilot.metric == "dice" else {"by": pilot.metric}
 
     def _run(
         self,

@@ -30,7 +30,7 @@ class StudyDifference:
         base: Mean of the other row over the same cases and trainings.
         difference: Mean of the differences; every patient counts the same.
         low: Lower end of its 95 % interval, for new patients and new seeds; with one seed, for new patients alone.
-        high: Upper end.
+        high: Upper end; both are NaN with one patient and one seed.
         p_patients: Wilcoxon's signed-rank test over patients, each the mean of its cases and seeds: is the difference
             there in new patients, with these very trainings?
         p_seeds: t-test over seeds, each the mean of its patients: would it be there with other seeds? NaN with one
@@ -140,6 +140,8 @@ def _by_case(frame: pd.DataFrame, metric: str) -> pd.Series[float]:
 
 def _crossed_bootstrap(matrix: NDArray[np.float64], resamples: int) -> tuple[float, float]:
     """The 95 % percentile interval of the mean over patients under drawn patients (rows) and seeds (columns)."""
+    if matrix.size < 2:
+        return np.nan, np.nan
     random = np.random.default_rng(0)
     patients, seeds = matrix.shape
     drawn_patients = random.multinomial(patients, np.full(patients, 1 / patients), resamples)

@@ -71,7 +71,10 @@ def compare(
             if len(cases):
                 listed = ", ".join(f"{case} {value:+.4g}" for case, value in cases.items())
                 print(f"{name}: {what}: {listed}")
-    print("Tests, effects and the gap compare means over the labels of each case.")
+    if label is None:
+        print("Tests, effects and the gap compare means over the labels of each case.")
+    if comparison.table["patients"].lt(comparison.table["pairs"]).any():
+        print("Tests and effects compare patients, each the mean of its cases; intervals draw patients.")
     print(*notes, sep="\n")
     print(
         "Intervals and p-values are about cases, or patients where they are known; another seed of the same method may "

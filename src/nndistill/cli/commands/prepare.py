@@ -114,7 +114,10 @@ def _prepare(found: Source, dataset_id: int, workspace: Path | None, as_json: bo
         return
     _show(report)
     print(f"{report.folder} is ready; {report.path.name} in it has the details.")
-    print_next("nndistill", "teach", dataset_id, *workspace_option(workspace))
+    if not report.folds:
+        print("There are too few patients, or cases, for five folds: train on all cases.")
+    fold = [] if report.folds else ["--fold", "all"]
+    print_next("nndistill", "teach", dataset_id, *fold, *workspace_option(workspace))
 
 
 def _list_damage(report: Report) -> None:

@@ -45,7 +45,8 @@ def report(
         str | None, typer.Option(help="Case to draw. Default: the one on which the students differ most.")
     ] = None,
     slice_index: Annotated[
-        int | None, typer.Option("--slice", help="Axial slice to draw. Default: the one on which they differ most.")
+        int | None,
+        typer.Option("--slice", help="Axial slice to draw. Default: the one on which the models differ most."),
     ] = None,
     channel: Annotated[
         str | None, typer.Option(help="Channel to draw, by its name in dataset.json. Default: the first.")
@@ -93,7 +94,6 @@ def report(
         refuse_several_folds(runs, predictions=bool(predictions))  # before the imports below, which take long
 
     from ...evaluation.patients import read_patients
-    from ...files import read_json
     from ...gather import EvaluationSettings, gather_results
     from ...nnunet.workspace import use_workspace
     from ...progress import StepProgress
@@ -117,7 +117,7 @@ def report(
                 jobs=jobs or usable_cores(),
             ),
             patients=read_patients(patients) if patients else None,
-            benchmark=read_json(benchmark) if benchmark else None,
+            benchmark=benchmark,
             progress=progress,
         )
     made = write_report(

@@ -100,7 +100,9 @@ class Report:
             "files made": self.made,
             "split": self.split,
             "folds": [{part: len(fold[part]) for part in ("train", "val")} for fold in self.folds],
-            "patients on both sides of a fold": patients_on_both_sides(self.folds, patients),
+            **(
+                {"patients on both sides of a fold": patients_on_both_sides(self.folds, patients)} if self.folds else {}
+            ),
         }
 
     def save(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import UnknownName
+from ..label_maps import label_maps_of
 from ..metrics import case_dice
 from ..model_results import ReportedCases, ReportedModel
-from ..volume import read_image, read_labels
+from ..volume import read_image
 from .drawing import Drawing
 from .qualitative import draw_comparison
 
@@ -19,7 +20,7 @@ def draw_case(
     *,
     slice_index: int | None = None,
     channel: str | None = None,
-    is_most_different: bool = False,
+    chosen_because: str = "",
 ) -> Drawing:
     """Read the files of a case and draw them with `draw_comparison`.
 
@@ -27,9 +28,9 @@ def draw_case(
         models: Models with a prediction of the case.
         cases: The cases, with an image and a reference of this one.
         case: Name of the case.
-        slice_index: Axial slice to show; default: the one on which the models differ most.
+        slice_index: Axial slice to show; default: the one on which the models differ most, or a single one is worst.
         channel: Channel of the image; default: the first.
-        is_most_different: Whether the case was chosen because the models differ most on it; the caption says so.
+        chosen_because: What the caption says of a case that was chosen by `rank_cases`.
 
     Raises:
         UserError: There is no such channel or slice, or a file is missing or damaged.
@@ -39,28 +40,31 @@ def draw_case(
         raise UnknownName("channel", channel, files, option="channel")
     shown = channel or next(iter(files))
     image = read_image(files[shown])
+    reference, predictions = label_maps_of(case, models, cases)
     figure = draw_comparison(
         image=image.voxels,
-        reference=read_labels(cases.references[case]),
-        predictions={model.name: read_labels(model.predictions[case]) for model in models},
+        reference=reference,
+        predictions=predictions,
         label_names=cases.label_names,
         spacing=image.spacing,
         title=f"{case}, {shown}" if len(files) > 1 else case,
         scores={model.name: case_dice(model.metrics, case) for model in models},
         slice_index=slice_index,
     )
+    choice = ", ".join(part for part in (case, chosen_because, _slice(slice_index, models)) if part)
     return Drawing(
         name="comparison",
         title=f"Image, reference and predictions of {case}",
-        caption=f"{case}, {_choice(slice_index, is_most_different)}. Below: the dashed box enlarged, with every wrong "
-        "voxel marked. Dice is the mean over all labels, in the whole case.",
+        caption=f"{choice}. Below: the dashed box enlarged, with every wrong voxel marked. Dice is the mean over all "
+        "labels, in the whole case."
+        + (" What is not annotated is shown as background." if cases.ignore is not None else ""),
         figure=figure,
         dpi=300,
     )
 
 
-def _choice(slice_index: int | None, is_most_different: bool) -> str:
-    """Why this case and this slice are shown."""
-    if slice_index is None:
-        return f"the {'case and slice' if is_most_different else 'slice'} on which the models differ most"
-    return f"{'the case on which the models differ most, ' if is_most_different else ''}axial slice {slice_index}"
+def _slice(slice_index: int | None, models: Sequence[ReportedModel]) -> str:
+    """Which slice is shown, and why."""
+    if slice_index is not None:
+        return f"axial slice {slice_index}"
+    return f"the slice on which {'the models differ most' if len(models) > 1 else 'most is wrong'}"

@@ -20,9 +20,10 @@ from scipy import ndimage
 
 from ...volumes.bounding_box import Box, bounding_box, whole_box
 from ..figures.view_selection import AIR, Volume, choose_slice, display_window, interest_weights
+from ..label_maps import label_maps_of
 from ..metrics import DICE, case_dice
 from ..model_results import ReportedCases, ReportedModel
-from ..volume import read_image, read_labels
+from ..volume import read_image
 
 MOST_CASES = 3
 """No more cases than this are put into a page."""
@@ -53,11 +54,12 @@ def browsable_cases(
     for case in order[:MOST_CASES]:
         files = sorted(cases.images[case].items(), key=lambda named: named[0] != first_channel)
         images = {name: read_image(file) for name, file in files}
+        reference, predictions = label_maps_of(case, models, cases)
         data = browsable_case(
             case,
             channels={name: image.voxels for name, image in images.items()},
-            reference=read_labels(cases.references[case]),
-            predictions={model.name: read_labels(model.predictions[case]) for model in models},
+            reference=reference,
+            predictions=predictions,
             spacing=next(iter(images.values())).spacing,
             scores={model.name: f"Dice {DICE.text(case_dice(model.metrics, case))}" for model in models},
         )

@@ -152,13 +152,15 @@ def comparison_table(comparisons: Mapping[Metric, Comparison], baseline: str) ->
     present = [key for key in columns if any(table[key].notna().any() for table in tables.values())]
     if all(np.allclose(t["difference"], t["difference_of_labels"], rtol=1e-9, atol=1e-12) for t in tables.values()):
         present.remove("difference_of_labels")
+    by_patient = any(table["patients"].lt(table["pairs"]).any() for table in tables.values())
+    drawn, unit = (", which draws patients", "patients, each the mean of its cases") if by_patient else ("", "cases")
     return Table(
         name="comparison",
         title=f"Compared with {baseline}",
         caption="Mean of cases: paired by case, each model averaged over the labels for which it has a value. In one "
         "only: values (case and label) that only the first and only the second of the two has. 95 % bootstrap "
-        "interval of the mean difference; two-sided p-values over cases, with Holm's correction if several models are "
-        "compared; effect: mean over standard deviation of the differences.",
+        f"interval of the mean difference{drawn}; two-sided p-values over {unit}, with Holm's correction if several "
+        f"models are compared; effect: mean over standard deviation of the differences of {unit}.",
         stubs=["Measure", "Model"],
         columns=[columns[key] for key in present],
         rows=[
