@@ -43,6 +43,15 @@ def test_no_checkpoint_for_the_fold_lists_the_folds_that_have_one(distill):
     assert "See the option --fold." in result.err
 
 
+@pytest.mark.parametrize("fold", ["01", "²"])
+def test_a_number_of_a_fold_is_written_in_one_way(nndistill, world, fold):
+    """The network of the fold 01 would be kept as that of fold 1, past its checkpoints and its lock."""
+    teach = ["teach", world.dataset.name, "--workspace", world.workspace, "--recipe", "quick", "--fold", fold]
+    result = nndistill(*teach, "--features", "4", "8", "--name", "padded")
+    assert result.status == 2
+    assert f"there is no fold {fold}: " in result.err
+
+
 def test_folder_that_is_no_model_says_what_to_give(nndistill, world):
     result = nndistill("distill", world.workspace, "--workspace", world.workspace)
     assert result.status == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import zipfile
@@ -107,5 +108,30 @@ def test_the_newest_that_is_whole_is_chosen_and_the_others_are_named(tmp_path, c
 def test_nothing_but_damaged_ones_is_a_sentence(tmp_path):
     for name in ("latest", "best"):
         damage(written(tmp_path, name, 1))
-    with pytest.raises(UserError, match=r"no checkpoint of this training can be read: .*Delete .* to train from"):
-        newest_checkpoint(tmp_path)
+    for _ in range(2):  # a second start does not train from the start silently
+        with pytest.raises(UserError, match=r"no checkpoint in .* can be read: .*damaged.*Delete .* to train from"):
+            newest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("anything, in a file that has its digest"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError(),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_read_at_the_moment_is_not_damaged(tmp_path, monkeypatch, error):
+    files = {written(tmp_path, name, epoch) for epoch, name in enumerate(("best", "previous", "latest"))}
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", fail)
+        with pytest.raises(UserError, match=r"checkpoint_latest\.pth .*cannot be read"):
+            newest_checkpoint(tmp_path)
+    assert set(tmp_path.iterdir()) == files
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint_latest.pth"

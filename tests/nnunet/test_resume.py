@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import signal
 import subprocess
@@ -135,3 +136,13 @@ def test_checkpoint_restores_optimiser_phi_and_random_state(uninterrupted):
     student = {value.data_ptr() for value in uninterrupted["network_weights"].values()}  # some have two names
     phi = [key for key in extra["method"] if key.startswith("phi")]
     assert len(uninterrupted["optimizer_state"]["param_groups"][0]["params"]) == len(student) + len(phi)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_trained_anew_is_validated_anew(nndistill, world):
+    summary = _folder(world, "anew") / "validation" / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text("{}")
+    arguments = [argument for argument in _arguments(world, "anew") if argument != "--no-validate"]
+    assert nndistill(*arguments, "--epochs", 1).status == 0
+    assert "foreground_mean" in json.loads(summary.read_text())

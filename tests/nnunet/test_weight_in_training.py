@@ -179,3 +179,20 @@ def test_wrong_balance_is_one_sentence(distill, arguments, complaint):
     assert result.status == 2
     assert complaint in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.slow
+def test_a_teacher_that_was_replaced_meanwhile_is_refused(distill, world):
+    with stopping_in_epoch(1):
+        distill("replaced", "--epochs", 2)
+    file = world.teacher / "fold_0" / "checkpoint_final.pth"
+    before, checkpoint = file.read_bytes(), torch.load(file, weights_only=False)
+    next(iter(checkpoint["network_weights"].values()))[:] += 1
+    torch.save(checkpoint, file)
+
+    refused, _ = distill("replaced", "--epochs", 2, "--resume")
+
+    assert refused.status == 2
+    assert f"{file} is not the teacher with which this training began" in " ".join(refused.err.split())
+    file.write_bytes(before)
+    assert distill("replaced", "--epochs", 2, "--resume")[0].status == 0

@@ -106,7 +106,7 @@ def split_of_fold(folder: Path, data_identifier: str, fold: str) -> Split:
     if fold == "all":
         return Split(names, names)
     splits = stored_folds(folder) or stock_split(names)
-    if not fold.isdigit() or int(fold) >= len(splits):
+    if fold not in map(str, range(len(splits))):  # 01 would be the fold 1, in another folder
         raise UserError(f"there is no fold {fold}: {folder / SPLIT} has folds 0 to {len(splits) - 1}.", option="fold")
     chosen = splits[int(fold)]
     for part in ("train", "val"):

@@ -31,6 +31,10 @@ _LENGTH = 2
 _BLOCK = 1 << 20
 
 
+class DamagedCheckpoint(UserError):
+    """The file does not hold what was written."""
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read an nnU-Net checkpoint onto the CPU.
 
@@ -39,28 +43,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     system is read as what it is, a pure path.
 
     Raises:
-        UserError: The file is missing or damaged, contains other objects, or is not an nnU-Net checkpoint.
+        DamagedCheckpoint: The file is empty, cut short or changed.
+        UserError: The file is missing or cannot be read at the moment, contains other objects, or is not an nnU-Net
+            checkpoint.
     """
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}.")
     _refuse_other_file(path)
-    if not _is_as_written(path):
-        raise UserError(f"{path} is damaged: its content does not have the digest that it was written with.")
+    try:
+        whole = _has_its_digest(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    if whole is False:
+        raise DamagedCheckpoint(f"{path} is damaged: its content does not have the digest that it was written with.")
+    unreadable = UserError if whole else DamagedCheckpoint
     try:
         with torch.serialization.safe_globals([*_numpy_values(), *_paths()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message goes on to advise loading the file without this check
         found = re.search(r"GLOBAL (\S+)", str(error))
-        raise UserError(
-            f"{path} contains the Python object {found[1]}, which could run code when it is loaded; it was not loaded. "
-            "Save it again with nothing but tensors, numbers, text, lists and dictionaries."
-            if found
-            else f"{path} is damaged, or contains Python objects that could run code; it was not loaded."
+        if found:
+            raise UserError(
+                f"{path} contains the Python object {found[1]}, which could run code when it is loaded; it was not "
+                "loaded. Save it again with nothing but tensors, numbers, text, lists and dictionaries."
+            ) from error
+        raise unreadable(
+            f"{path} is damaged, or contains Python objects that could run code; it was not loaded."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path} is damaged and cannot be read ({reason}).") from error
+    except (OSError, MemoryError) as error:
+        raise UserError(f"{path} cannot be read at the moment ({_reason(error)}).") from error
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if "allocate memory" in str(error):
+            raise UserError(f"{path} cannot be read at the moment ({_reason(error)}).") from error
+        raise unreadable(f"{path} is damaged and cannot be read ({_reason(error)}).") from error
     _refuse_other_content(path, checkpoint)
     return dict(checkpoint)
 
@@ -129,18 +145,22 @@ def _refuse_other_file(path: Path) -> None:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     if not start:
-        raise UserError(f"{path} is empty; copy it again.")
+        raise DamagedCheckpoint(f"{path} is empty; copy it again.")
     if start.startswith(b"version https://git-lfs"):
         raise UserError(f"{path} is Git LFS's stand-in for the checkpoint; fetch the checkpoint with git lfs pull.")
     if start.isascii() and min(start) >= ord("\t"):  # a zip archive and a pickle hold other bytes soon
         raise UserError(f"{path} is a text, not a checkpoint; download it again.")
 
 
-def _is_as_written(path: Path) -> bool:
-    """Whether a file has the content of which it holds the digest; one that holds none is taken to be whole."""
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _has_its_digest(path: Path) -> bool | None:
+    """Whether a file has the content of which it holds the digest; `None` if it holds none."""
     size = path.stat().st_size - _COMMENT
     if size < _LAST_RECORD:
-        return True
+        return None
     digest = sha256()
     with path.open("rb") as file:
         left = size
@@ -152,7 +172,9 @@ def _is_as_written(path: Path) -> bool:
         record = file.read(_LAST_RECORD)
     expected = _MARK + digest.hexdigest().encode()
     announced = record.startswith(b"PK\5\6") and record.endswith(_COMMENT.to_bytes(_LENGTH, "little"))
-    return comment == expected or not (announced or comment.startswith(_MARK))
+    if comment == expected:
+        return True
+    return False if announced or comment.startswith(_MARK) else None
 
 
 def _refuse_other_content(path: Path, checkpoint: Any) -> None:

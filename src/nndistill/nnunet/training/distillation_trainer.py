@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         self.teacher_networks = self.distillation.teacher.networks_for(fold)
         self.teacher_engines: list[TeacherEngine] = []
         self._resumed_engines = [UNDECIDED] * len(self.teacher_networks)
+        self._teacher_digests: list[str] = []
+        self._resumed_teacher_digests: list[str] | None = None
         self._weight_of_batch = 0.0
         self._who_teaches: WhoTeaches | None = None
         self._batches_of_epoch = 0
@@ -360,6 +362,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         state = {**super().extra_state(), "method": self.method.state_dict()}
         if weight := self.distillation_weight.state():
             state["weight"] = weight
+        if self.method.needs:
+            state["teachers"] = self._teacher_digests
         if self._unlabelled_seed != self.recipe.seed:
             state["unlabelled_seed"] = self._unlabelled_seed
         engines = [engine.name for engine in self.teacher_engines]
@@ -373,6 +377,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if "weight" in state:
             self.distillation_weight.load_state(state["weight"])
         self._unlabelled_seed = state.get("unlabelled_seed", self._unlabelled_seed)
+        self._resumed_teacher_digests = state.get("teachers")
         kept = state.get("teacher_engine", TorchEngine.name)
         self._resumed_engines = kept if isinstance(kept, list) else [kept] * len(self.teacher_networks)
 
@@ -400,10 +405,23 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def _load_teachers(self) -> list[torch.nn.Module]:
         count = len(self.teacher_networks) if self.method.needs else int(self._starts_from_teacher)
         files = [self._teacher_file(number) for number in range(count)]
+        self._teacher_digests = [digest(file) for file in files]
+        self._refuse_other_teachers(files)
         for number, file in enumerate(files):
             self.print_to_log_file(f"the teacher: {file}" if count == 1 else f"teacher {number + 1} of {count}: {file}")
         folders = [ModelFolder.read(Path(network.model.folder)) for network in self.teacher_networks[:count]]
         return [folder.network(file).to(self.device) for folder, file in zip(folders, files, strict=True)]
+
+    def _refuse_other_teachers(self, files: Sequence[Path]) -> None:
+        """Refuse to go on with a teacher that was trained further, or again, since the run began: φ is of the other."""
+        if not self.method.needs or self._resumed_teacher_digests is None:
+            return
+        for file, now, before in zip(files, self._teacher_digests, self._resumed_teacher_digests, strict=True):
+            if now != before:
+                raise UserError(
+                    f"{file} is not the teacher with which this training began: it was replaced meanwhile. Put the old "
+                    "one back, or begin a training under another name."
+                )
 
     def _teacher_file(self, number: int = 0) -> Path:
         """A teacher's checkpoint for this fold; stock nnU-Net may train another fold than the plans were made for."""

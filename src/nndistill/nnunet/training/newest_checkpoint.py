@@ -8,11 +8,13 @@ import shutil
 from pathlib import Path
 
 from ...errors import UserError
-from ..models.checkpoints import read_checkpoint
+from ..models.checkpoints import DamagedCheckpoint, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
 FINAL, LATEST, PREVIOUS, BEST = (f"checkpoint_{name}.pth" for name in ("final", "latest", "previous", "best"))
+
+_DAMAGED = ".damaged"
 
 
 def keep_previous(latest: Path) -> None:
@@ -41,7 +43,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
         folder: Of the training's fold.
 
     Raises:
-        UserError: There are checkpoints, and all of them are damaged.
+        UserError: There are checkpoints, and all of them are damaged, or were when a training started before; or one
+            cannot be read at the moment, and may be whole.
     """
     damaged: list[str] = []
     if _epoch(folder / FINAL, damaged) is not None:
@@ -52,10 +55,9 @@ def newest_checkpoint(folder: Path) -> Path | None:
     known = {name: epoch for name, epoch in epochs.items() if epoch is not None}
     if known:
         return _chosen(folder / max(known, key=lambda name: known[name]), damaged)
-    if damaged:
-        raise UserError(
-            f"no checkpoint of this training can be read: {' '.join(damaged)} Delete {folder} to train from the start."
-        )
+    if damaged or any(folder.glob(f"checkpoint_*.pth{_DAMAGED}")):
+        reasons = " ".join(damaged) or "all are damaged."
+        raise UserError(f"no checkpoint in {folder} can be read: {reasons} Delete {folder} to train from the start.")
     return None
 
 
@@ -65,8 +67,8 @@ def _epoch(file: Path, damaged: list[str]) -> int | None:
         return None
     try:
         return int(read_checkpoint(file)["current_epoch"])
-    except (UserError, KeyError, ValueError, TypeError) as error:
-        file.replace(file.with_name(f"{file.name}.damaged"))
+    except (DamagedCheckpoint, KeyError, ValueError, TypeError) as error:
+        file.replace(file.with_name(f"{file.name}{_DAMAGED}"))
         damaged.append(str(error) if isinstance(error, UserError) else f"{file} names no epoch.")
         return None
 

@@ -15,7 +15,7 @@ from ...suppress_output import suppress_output
 from ..data.preprocessed_case import PreprocessedCase, split_of_fold
 from ..plans import resolved_configuration
 from ..run_setup import RunSetup
-from .across_processes import made_by_first
+from .across_processes import is_first, made_by_first
 from .distillation_trainer import nnUNetTrainerDistill
 from .newest_checkpoint import newest_checkpoint
 from .recipe_trainer import nnUNetTrainerRecipe
@@ -102,9 +102,12 @@ def _train(run: Run, device: torch.device, *, validate: bool, observers: Observe
     observers.on_start(batches * max(0, trainer.num_epochs - trainer.current_epoch))
     trainer.on_iteration = observers.on_iteration
     trainer.on_preparation = observers.on_preparation
+    validated = run.fold_folder / "validation" / "summary.json"
     if not run.finished:
+        if is_first():
+            validated.unlink(missing_ok=True)  # of an earlier final network, whose checkpoint is gone or damaged
         trainer.run_training()
-    if validate and not (run.fold_folder / "validation" / "summary.json").is_file():
+    if validate and not validated.is_file():
         observers.on_validation()
         trainer.perform_actual_validation()
 
