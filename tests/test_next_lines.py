@@ -74,7 +74,7 @@ def test_from_a_challenge_s_phantom_to_teach(nndistill, place, tmp_path, monkeyp
     prepared = nndistill(*paste(next_line(result.out), tmp_path).words[1:], "--split", "nnunet")
     assert prepared.status == 0, prepared.err
     words = paste(next_line(prepared.out), tmp_path).words
-    assert words == ["nndistill", "teach", "229", "--workspace", "nndistill-workspace"]
+    assert words == ["nndistill", "teach", "229", "--fold", "all", "--workspace", "nndistill-workspace"]
     assert list(Path("nndistill-workspace/nnUNet_raw").glob("Dataset229_*"))
 
 

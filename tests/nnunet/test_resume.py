@@ -131,7 +131,7 @@ def _stock_training() -> list[str | Path]:
 
 def test_checkpoint_restores_optimiser_phi_and_random_state(uninterrupted):
     extra = uninterrupted["nndistill"]
-    assert set(extra) == {"random_state", "method"}
+    assert set(extra) == {"random_state", "method", "teachers"}
     assert {key.split(".")[0] for key in extra["method"]} >= {"phi"}
     student = {value.data_ptr() for value in uninterrupted["network_weights"].values()}  # some have two names
     phi = [key for key in extra["method"] if key.startswith("phi")]

@@ -405,8 +405,9 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
     def _load_teachers(self) -> list[torch.nn.Module]:
         count = len(self.teacher_networks) if self.method.needs else int(self._starts_from_teacher)
         files = [self._teacher_file(number) for number in range(count)]
-        self._teacher_digests = [digest(file) for file in files]
-        self._refuse_other_teachers(files)
+        if self.method.needs:
+            self._teacher_digests = [digest(file) for file in files]
+            self._refuse_other_teachers(files)
         for number, file in enumerate(files):
             self.print_to_log_file(f"the teacher: {file}" if count == 1 else f"teacher {number + 1} of {count}: {file}")
         folders = [ModelFolder.read(Path(network.model.folder)) for network in self.teacher_networks[:count]]
@@ -414,7 +415,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
 
     def _refuse_other_teachers(self, files: Sequence[Path]) -> None:
         """Refuse to go on with a teacher that was trained further, or again, since the run began: φ is of the other."""
-        if not self.method.needs or self._resumed_teacher_digests is None:
+        if self._resumed_teacher_digests is None:
             return
         for file, now, before in zip(files, self._teacher_digests, self._resumed_teacher_digests, strict=True):
             if now != before:
