@@ -56,7 +56,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     if whole is False:
         raise DamagedCheckpoint(f"{path} is damaged: its content does not have the digest that it was written with.")
-    unreadable = UserError if whole else DamagedCheckpoint
     try:
         with torch.serialization.safe_globals([*_numpy_values(), *_paths()]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -68,15 +67,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 f"{path} contains the Python object {found[1]}, which could run code when it is loaded; it was not "
                 "loaded. Save it again with nothing but tensors, numbers, text, lists and dictionaries."
             ) from error
-        raise unreadable(
-            f"{path} is damaged, or contains Python objects that could run code; it was not loaded."
-        ) from error
-    except (OSError, MemoryError) as error:
-        raise UserError(f"{path} cannot be read at the moment ({_reason(error)}).") from error
-    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if "allocate memory" in str(error):
-            raise UserError(f"{path} cannot be read at the moment ({_reason(error)}).") from error
-        raise unreadable(f"{path} is damaged and cannot be read ({_reason(error)}).") from error
+        kind = UserError if whole else DamagedCheckpoint
+        raise kind(f"{path} is damaged, or contains Python objects that could run code; it was not loaded.") from error
+    except (RuntimeError, EOFError, OSError, MemoryError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if whole or isinstance(error, (OSError, MemoryError)) or "allocate memory" in str(error):
+            raise UserError(f"{path} cannot be read ({reason}).") from error
+        raise DamagedCheckpoint(f"{path} is damaged and cannot be read ({reason}).") from error
     _refuse_other_content(path, checkpoint)
     return dict(checkpoint)
 
@@ -150,10 +147,6 @@ def _refuse_other_file(path: Path) -> None:
         raise UserError(f"{path} is Git LFS's stand-in for the checkpoint; fetch the checkpoint with git lfs pull.")
     if start.isascii() and min(start) >= ord("\t"):  # a zip archive and a pickle hold other bytes soon
         raise UserError(f"{path} is a text, not a checkpoint; download it again.")
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _has_its_digest(path: Path) -> bool | None:

@@ -180,7 +180,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
             found = provide_learned_state(
                 part,
                 facts={
-                    "teacher": digest(teacher_file),
+                    "teacher": self._teacher_digests[teacher],
                     "dataset": self.plans_manager.dataset_name,
                     "fold": self.fold,
                     "batch_size": self.batch_size,
