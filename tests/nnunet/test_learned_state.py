@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -94,7 +95,10 @@ def test_prompts_are_learned_in_the_precision_of_the_run(nndistill, world, monke
     assert done.status == 0, done.err
     assert set(types) == {torch.bfloat16}
     (kept,) = (world.teacher / "fold_0").glob("learned_by_freekd_*.pt")
-    assert torch.load(kept, weights_only=True)["learned_from"]["precision"] == "bfloat16"
+    learned_from = torch.load(kept, weights_only=True)["learned_from"]
+    assert learned_from["precision"] == "bfloat16"
+    splits = json.loads((world.preprocessed / "splits_final.json").read_text())
+    assert learned_from["cases"] == sorted(splits[0]["train"])
 
 
 def test_where_the_teacher_cannot_be_written_the_run_keeps_the_prompts(nndistill, world, monkeypatch, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from torch import Tensor
 
-from nndistill import load_recipe, prepare_student
+from nndistill import load_recipe, prepare_student, train
 from nndistill.errors import UserError
 from nndistill.files import read_json, write_json
 from nndistill.nnunet.models.checkpoints import read_checkpoint, write_checkpoint
@@ -78,8 +79,8 @@ def prepare(world):
     """Make the plans of a student without training it."""
     use_workspace(world.workspace)
 
-    def call(*, fold="0", method="dcd+logits", **options):
-        recipe = load_recipe("quick").adjusted(method=method)
+    def call(*, fold="0", method="dcd+logits", changes=MappingProxyType({}), **options):
+        recipe = load_recipe("quick").adjusted(method=method, **changes)
         return prepare_student(world.teacher, fold=fold, recipe=recipe, **options)
 
     return call
@@ -119,6 +120,20 @@ def test_a_student_trained_fold_by_fold_keeps_the_teachers_of_each_fold(prepare,
         prepare(name="mine", teacher_fold=["0", "2"])
     with pytest.raises(UserError, match="together mean, now rotate"):
         prepare(name="mine", fold="2", teacher_fold=["0", "2"], teachers="rotate")
+
+
+def test_folds_that_train_at_the_same_time_keep_the_teachers_of_each(prepare, world):
+    add_folds(world.teacher, [1, 2])
+    recipe = {"epochs": 1, "iterations": 1, "validation_iterations": 1}
+    one = prepare(name="both", teacher_fold=["0", "1"], changes=recipe)
+
+    def meanwhile(batches: int) -> None:  # the first has read its plans, and trains after the second is done
+        other = prepare(name="both", fold="1", teacher_fold=["1", "2"], changes=recipe)
+        train(other, device="cpu", validate=False)
+
+    train(one, device="cpu", validate=False, on_start=meanwhile)
+    in_model = read_json(one.model_folder / "plans.json")[KEY]["distillation"]["teacher"]
+    assert in_model["folds"] == {"0": ["0", "1"], "1": ["1", "2"]}
 
 
 def test_a_fold_that_nothing_is_said_of_is_refused_if_others_have_several_teachers():

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,52 @@ def test_environment_says_what_tracks_until_a_further_process_stops_it(monkeypat
     tracking.stop_tracking()
     assert os.environ["nnUNet_wandb_enabled"] == "0"
     assert tracking.further_trackers(Path(), {}, resume=False) == []
+
+
+class _Server:
+    """Stands for MLflow's client, and for a server that goes away."""
+
+    def __init__(self) -> None:
+        self.there, self.values, self.asked = True, [], 0
+
+    def get_experiment_by_name(self, name: str) -> None:
+        return None
+
+    def create_experiment(self, name: str) -> str:
+        return "1"
+
+    def create_run(self, experiment: str, run_name: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(run_id="run"))
+
+    def log_dict(self, run: str, content: dict, file: str) -> None:
+        self.log_metric(run, file, 0.0, step=0)
+
+    def set_terminated(self, run: str) -> None:
+        self.log_metric(run, "ended", 1.0, step=0)
+
+    def log_metric(self, run: str, key: str, value: float, *, step: int) -> None:
+        self.asked += 1
+        if not self.there:
+            raise ConnectionError("max retries exceeded")
+        self.values.append((key, value, step))
+
+
+def test_a_server_that_goes_away_does_not_end_the_training(tmp_path, monkeypatch, caplog):
+    server = _Server()
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda: server))
+    monkeypatch.setattr(tracking.atexit, "register", lambda *call: at_exit.append(call))
+    at_exit: list = []
+    run = tracking.MlflowRun(tmp_path, {}, resume=False)
+    run.log("lrs", 0.5, 0)
+    server.there = False
+    for epoch in (1, 2, 3):
+        run.log("lrs", 0.5, epoch)
+    ((end, *arguments),) = at_exit
+    end(*arguments)
+    assert server.values == [("lrs", 0.5, 0)]
+    assert server.asked == 2, "each further value would wait for as long"
+    assert len(caplog.records) == 1
+    assert "can no longer be reached (max retries exceeded); the training continues without it" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from ...teacher_engines.choice import UNDECIDED
 from ..data.out_of_fold import out_of_fold
 from ..data.preprocessed_case import split_of_fold, splits_by_fold
 from ..models.model_folder import ModelFolder
-from .across_processes import across_processes, gathered
+from .across_processes import across_processes, gathered, is_first
 from .distillation_weight import (
     TOO_LARGE,
     TOO_SMALL,
@@ -39,6 +39,7 @@ from .initialization import initialize_from_teacher
 from .leak import leak_of
 from .learned_state import provide_learned_state
 from .recipe_trainer import GRADIENT_NORM, nnUNetTrainerRecipe
+from .stored_plans import name_teachers_of_all_folds
 from .teacher_engine import ensemble_of, teacher_engine
 from .unlabelled_batches import UnlabelledBatches
 from .unlabelled_images import UnlabelledImages
@@ -122,6 +123,8 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         if self.is_ddp:  # nnU-Net wraps the student only
             self.distiller.method = across_processes(self.method, self.device)  # type: ignore[assignment]
         super().on_train_start()
+        if is_first():
+            name_teachers_of_all_folds(Path(self.output_folder_base), self._plans_file)
         self._prepare_method()
         self._provide_unlabelled_batches()
         if self.method.needs:
@@ -144,8 +147,18 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
         return Path(self.preprocessed_dataset_folder_base)
 
     @property
+    def _plans_file(self) -> Path:
+        return self._data_folder / f"{self.plans_manager.plans_name}.json"
+
+    @property
     def _out_of_fold(self) -> bool:
         return self.distillation.teacher.together == "out-of-fold"
+
+    @property
+    def _training_cases(self) -> list[str]:
+        return sorted(
+            split_of_fold(self._data_folder, self.configuration_manager.data_identifier, str(self.fold)).train
+        )
 
     def _timetable(self) -> WhoTeaches:
         together = self.distillation.teacher.together
@@ -183,6 +196,7 @@ class nnUNetTrainerDistill(nnUNetTrainerRecipe):  # noqa: N801
                     "teacher": self._teacher_digests[teacher],
                     "dataset": self.plans_manager.dataset_name,
                     "fold": self.fold,
+                    "cases": self._training_cases,
                     "batch_size": self.batch_size,
                     "mirroring": self.recipe.mirroring,
                     "precision": self.precision,

@@ -25,8 +25,7 @@ from .distillation_trainer import nnUNetTrainerDistill
 from .one_process import Observers, train_here
 from .same_setup import differences, with_folds_of
 from .several_processes import train_together
-
-_SECONDS_TO_WRITE = 10.0
+from .stored_plans import writing_plans
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ class Run:
             UserError: There are results already and `resume` is not set, or there is another setup; or the name is
                 taken by plans that nnDistill did not write.
         """
-        busy = f"another process is writing {self.plans_file}; wait until it ends."
-        with locked(self.plans_file.with_name(f".{self.plans_name}.lock"), busy, wait=_SECONDS_TO_WRITE):
+        with writing_plans(self.plans_file):
             trained = any(self.model_folder.glob("fold_*/checkpoint_*.pth"))
             kept = self.model_folder / "plans.json"  # by nnU-Net, which copies them there
             files = [self.plans_file, *([kept] if trained else [])]

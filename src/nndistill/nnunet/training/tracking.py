@@ -6,7 +6,9 @@ Environment variables choose them, so that the processes of a training or study 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 from ...errors import UnknownName, UserError
 from ...files import write_file
+
+logger = logging.getLogger(__name__)
 
 WANDB, MLFLOW = "nnUNet_wandb_enabled", "nnDistill_mlflow_enabled"
 """Environment variables that are 1 if a training reports to the tracker."""
@@ -68,7 +72,8 @@ def further_trackers(output_folder: Path, config: dict[str, Any], *, resume: boo
 class MlflowRun:
     """A training as one run of MLflow, with the interface of nnU-Net's loggers.
 
-    The number of the run is kept next to the checkpoints, so that a resumed training continues it.
+    The number of the run is kept next to the checkpoints, so that a resumed training continues it. If MLflow can no
+    longer be reached, the training continues without it.
 
     Args:
         output_folder: Of the training.
@@ -96,13 +101,13 @@ class MlflowRun:
                 self._run = self._client.create_run(number, run_name=title).info.run_id
             self.update_config(config)
         except Exception as error:  # of MLflow, or of whatever it reaches its server with
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
-                f"MLflow at {os.environ.get(_URI, 'its default place')} cannot keep this training: {reason}",
+                f"MLflow at {_place()} cannot keep this training: {_reason(error)}",
                 option="track",
             ) from error
         write_file(kept, f"{self._run}\n".encode())
-        atexit.register(self._client.set_terminated, self._run)
+        self._reached = True
+        atexit.register(self._report, self._client.set_terminated, self._run)
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Keep what describes the training, one file per entry."""
@@ -112,8 +117,30 @@ class MlflowRun:
     def log(self, key: str, value: Any, step: int) -> None:
         """Keep the value of an epoch."""
         if isfinite(value):
-            self._client.log_metric(self._run, key, float(value), step=step)
+            self._report(self._client.log_metric, self._run, key, float(value), step=step)
 
     def log_summary(self, key: str, value: Any) -> None:
         """Keep a value that belongs to no epoch."""
         self.log(key, value, 0)
+
+    def _report(self, send: Callable[..., Any], *values: Any, **more: Any) -> None:
+        if not self._reached:
+            return
+        try:
+            send(*values, **more)
+        except Exception as error:  # as above
+            self._reached = False  # each further value would wait for as long
+            logger.warning(
+                "MLflow at %s can no longer be reached (%s); the training continues without it. The checkpoints keep the "
+                "values.",
+                _place(),
+                _reason(error),
+            )
+
+
+def _place() -> str:
+    return os.environ.get(_URI, "its default place")
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -2,7 +2,8 @@
 
 nnU-Net's validation stays what it is, from its sliding window to its `summary.json`; only what computes a window may
 be exchanged. The exchange has to pay and to be checked: on the first cases, without mirroring, which evens out what a
-precision costs, the label maps may differ from those of PyTorch in float32 in at most one voxel of a thousand.
+precision costs, the label maps may differ from those of PyTorch in float32 in at most one voxel of a thousand, and each
+label's Dice with them must be 0.98 or more, so that a small structure is not lost among the voxels of the others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from numpy.typing import NDArray
+from scipy.spatial.distance import dice as dice_distance
 from torch import Tensor, autocast, nn
 
 from ...runtime.sliding_window import windows
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 LARGEST_DIFFERENCE = 1e-3
 """Share of voxels whose label may be another one."""
+
+SMALLEST_DICE = 0.98
+"""Of each label, with PyTorch's label maps."""
 
 CHECKED_CASES = 2
 
@@ -125,9 +130,12 @@ def choose_validation_network(network: nn.Module, others: Builders, work: Valida
     cost = (of_network + seconds[name]) * work.checked_windows
     if speed < PAYS or saved < spent + cost:
         return ValidationNetwork(network, f"PyTorch: {measured}, which does not pay for these cases")
-    difference = _difference(work.labels, network, built[name], work.checked)
-    compared = f"its label maps of the first cases differ from PyTorch's in {difference:.2g} of the voxels"
-    if difference > LARGEST_DIFFERENCE:
+    agreement = _agreement(work.labels, network, built[name], work.checked)
+    compared = (
+        f"its label maps of the first cases differ from PyTorch's in {agreement.difference:.2g} of the voxels, with a "
+        f"Dice of at least {agreement.dice:.3f} for every label"
+    )
+    if agreement.difference > LARGEST_DIFFERENCE or agreement.dice < SMALLEST_DICE:
         return ValidationNetwork(network, f"PyTorch: {measured}, but {compared}")
     return ValidationNetwork(built[name], f"{name}: it computes a window {speed:.2g} times as fast, and {compared}")
 
@@ -164,16 +172,25 @@ def _seconds(network: nn.Module, patch: Tensor) -> float:
         return time.perf_counter() - start
 
 
-def _difference(
+class _Agreement(NamedTuple):
+    """Of two networks' label maps: the share of voxels that differ, and the smallest Dice of a label in an image."""
+
+    difference: float
+    dice: float
+
+
+def _agreement(
     labels: Callable[[nn.Module, Tensor], NDArray[Any]], network: nn.Module, other: nn.Module, images: Sequence[Tensor]
-) -> float:
-    """Share of voxels, over all images together."""
+) -> _Agreement:
     unequal = voxels = 0
+    dice = [1.0]
     for image in images:
-        expected = labels(network, image)
-        unequal += int(np.count_nonzero(labels(other, image) != expected))
+        expected, found = labels(network, image), labels(other, image)
+        unequal += int(np.count_nonzero(found != expected))
         voxels += expected.size
-    return unequal / max(1, voxels)
+        present = np.union1d(expected, found)
+        dice += [1 - dice_distance((expected == k).ravel(), (found == k).ravel()) for k in present[present > 0]]
+    return _Agreement(unequal / max(1, voxels), min(dice))
 
 
 class _Replacement(nn.Module):
