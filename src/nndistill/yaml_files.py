@@ -23,7 +23,8 @@ def validated_yaml(text: str, model: type[_Model], *, source: str) -> _Model:
         source: What messages call the text, such as its file.
 
     Raises:
-        UserError: It is not YAML, gives a key twice, or is no such model; the message names the key and its line.
+        UserError: It is not YAML, gives a key twice, has a number such as 010, or is no such model; the message names
+            the key and its line.
 
     Example:
         >>> from nndistill.validation import Strict
@@ -43,6 +44,7 @@ an integer (given: 'left').
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     _refuse_repeated_keys(document, source)
+    _refuse_octal_numbers(document, source)
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -60,6 +62,24 @@ def _refuse_repeated_keys(document: yaml.Node | None, source: str) -> None:
             raise UserError(f"{source}, line {key.start_mark.line + 1}: the key {key.value} is given twice.")
         seen.add(key.value)
         _refuse_repeated_keys(value, source)
+
+
+def _refuse_octal_numbers(node: yaml.Node | None, source: str) -> None:
+    """In YAML 1.1, 010 is 8, and nobody means that."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _refuse_octal_numbers(key, source)
+            _refuse_octal_numbers(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_octal_numbers(value, source)
+    elif isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:int":
+        digits = node.value.lstrip("+-")
+        if len(digits) > 1 and digits[0] == "0" and digits.isdecimal():
+            raise UserError(
+                f"{source}, line {node.start_mark.line + 1}: YAML reads {node.value} as the octal number "
+                f"{int(node.value, 8)}; write {int(node.value)}."
+            )
 
 
 def _line(document: yaml.Node | None, keys: Sequence[str]) -> int:

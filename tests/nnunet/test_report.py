@@ -102,6 +102,17 @@ def test_images_are_found_where_the_data_set_says_they_are(world, student, tmp_p
     assert after.images == moved
 
 
+def test_validation_cases_of_another_split_are_refused(world, student):
+    """A network may have been trained on the further ones."""
+    use_workspace(world.workspace)
+    place = student / "fold_0" / "validation"
+    [case, *_] = sorted(place.glob("*.nii.gz"))
+    shutil.copy(case, place / "Phantom_0099.nii.gz")
+
+    with pytest.raises(UserError, match="cases that fold 0 does not validate on, such as Phantom_0099: they are of an"):
+        gather_results([student])
+
+
 def test_a_student_that_differs_in_the_seed_alone_repeats_another(world, student):
     use_workspace(world.workspace)
     again = student.with_name(student.name.replace("__student__", "__again__"))

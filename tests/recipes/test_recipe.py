@@ -148,6 +148,7 @@ validation_iterations: 1
         ("epochs: 1", "epoch: 1", "line 5: there is no key 'epoch'. Did you mean 'epochs'"),
         ("epochs: 1", "", "the key epochs is missing"),
         ("epochs: 1", "epochs: 1\nepochs: 2", "line 6: the key epochs is given twice"),
+        ("epochs: 1", "epochs: 010", "line 5: YAML reads 010 as the octal number 8; write 10"),
         ("name: sgd", "name: adam", "line 2: optimizer.name has to be one of 'sgd', 'adamw'"),
         ("name: sgd", "momentum: 0.9", "line 2: optimizer.name has to be one of 'sgd', 'adamw'"),
         ("learning_rate: 0.01", "learning_rate: -1", "line 4: optimizer.learning_rate: .*greater than 0.*-1"),

@@ -58,9 +58,8 @@ def test_one_run_is_carried_out_at_a_time(tmp_path: Path, monkeypatch) -> None:
     job = tmp_path / "job.py"
     job.write_text(
         "import sys, time\n"
-        f"times, results = open({str(times)!r}, 'a', buffering=1), {str(places.results)!r}\n"
+        f"times = open({str(times)!r}, 'a', buffering=1)\n"
         "times.write('1\\n'); time.sleep(0.2); times.write('-1\\n')\n"
-        "sys.argv[1] == 'data' or open(f'{results}/{sys.argv[1]}/run.json', 'w')\n"
     )
     monkeypatch.setattr("nndistill.study.workflow._job_command", lambda *_: [sys.executable, str(job)])
     monkeypatch.setattr("nndistill.study.workflow.is_done", lambda *_: False)
@@ -70,6 +69,27 @@ def test_one_run_is_carried_out_at_a_time(tmp_path: Path, monkeypatch) -> None:
     changes = [int(line) for line in times.read_text().split()]
     assert len(changes) == 2 * (1 + 7), "the data, a teacher and six students"
     assert max(accumulate(changes)) == 1
+
+
+@needs_snakemake
+def test_a_result_that_arrives_from_elsewhere_meanwhile_is_kept(tmp_path: Path, monkeypatch) -> None:
+    """Snakemake deletes the outputs of a job before it starts, and if it fails."""
+    places = StudyPlaces(tmp_path / "study.yaml")
+    write_study("phantom", places.file)
+    *_, last = study_runs(load_study(places.file), folder=tmp_path)
+    copied = places.results / last.name / "run.json"
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        f"copied = Path({str(copied)!r})\n"
+        "if sys.argv[1] == 'data': copied.parent.mkdir(parents=True); copied.write_text('{}')\n"
+        f"sys.exit(sys.argv[1] == {last.name!r})\n"
+    )
+    monkeypatch.setattr("nndistill.study.workflow._job_command", lambda *_: [sys.executable, str(job)])
+
+    workflow.run_study(load_study(places.file), places, workspace=tmp_path, jobs=1)
+
+    assert copied.read_text() == "{}"
 
 
 @needs_snakemake

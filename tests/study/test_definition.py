@@ -82,6 +82,14 @@ def test_missing_file_says_what_writes_one(nndistill, tmp_path: Path) -> None:
     assert "nndistill study init" in finished.err
 
 
+def test_a_number_of_a_data_set_may_be_written_as_nnunet_writes_it(nndistill, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+
+    assert nndistill("study", "init", "decathlon", "--dataset", "010", "--out", file).status == 0
+
+    assert load_study(file).dataset == 10  # in YAML, 010 is 8
+
+
 def test_a_mistake_names_its_line(nndistill, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text("dataset: 4\nmethods:\n  none: {}\n  dcd: {wait: 3}\n")

@@ -150,6 +150,24 @@ def test_the_split_of_the_pilot_is_no_fold_of_the_study(tmp_path: Path, monkeypa
     assert prepare_data(load_study(places.file), folder=tmp_path) == data / "plans.json"
 
 
+def test_another_phantom_is_not_trained_on_the_images_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    monkeypatch.setattr("nndistill.study.data.generate_phantom", lambda *_, **phantom: made.append(phantom["seed"]))
+    data_of_five_folds(tmp_path, monkeypatch, name="Dataset900_Phantom")
+
+    def prepare(**phantom: int) -> None:
+        places = write_study_file(tmp_path, dataset=None, phantom={"cases": 10, **phantom})
+        prepare_data(load_study(places.file), folder=tmp_path)
+
+    prepare()
+    prepare()
+    with pytest.raises(UserError, match=r"images of another phantom \(cases 10, now 12; seed 0, now 1\)\. Delete this"):
+        prepare(cases=12, seed=1)
+    assert made == [0, 0], "the raw images of the first are not replaced either"
+
+
 def test_a_fold_that_validates_on_patients_of_its_training_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,14 +229,14 @@ def test_patients_of_all_measured_cases_are_known_before_any_training(
         carry_out(study, StudyPlaces(tmp_path / "study.yaml"), DATA)
 
 
-def data_of_five_folds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data_of_five_folds(folder: Path, monkeypatch: pytest.MonkeyPatch, *, name: str = "Dataset004_Hippocampus") -> Path:
     """A preprocessed data set of ten cases, of which fold 0 validates c0 and c5, and fold 1 the cases c1 and c9."""
     pairs = [("c0", "c5"), ("c1", "c9"), ("c2", "c6"), ("c3", "c7"), ("c4", "c8")]
     cases = [case for pair in pairs for case in pair]
-    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-        monkeypatch.setenv(name, str(folder / name))
-    (folder / "nnUNet_raw" / "Dataset004_Hippocampus").mkdir(parents=True)
-    data = folder / "nnUNet_preprocessed" / "Dataset004_Hippocampus"
+    for place in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(place, str(folder / place))
+    (folder / "nnUNet_raw" / name).mkdir(parents=True)
+    data = folder / "nnUNet_preprocessed" / name
     data.mkdir(parents=True)
     folds = [{"train": [case for case in cases if case not in pair], "val": list(pair)} for pair in pairs]
     (data / "splits_final.json").write_text(json.dumps(folds))

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
-from made_studies import made_study
-from nndistill.study import write_study_report
+from made_studies import made_result, made_study, write_study_file
+from nndistill.errors import UserError
+from nndistill.study import load_study, write_study_report
 
 KEYS = {"folds": [0, 1], "seeds": [0, 3]}
 
@@ -77,12 +79,64 @@ def test_patients_that_one_machine_knew_are_those_of_all_results(tmp_path: Path)
 
 
 def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path) -> None:
-    study, places, runs = made_study(tmp_path, methods={"none": {}, "at": {}, "dcd": {}}, seeds=[0])
-    [run] = [run for run in runs if run.method == "at"]
-    file = places.results / run.name / "metrics.csv"
-    metrics = pd.read_csv(file)
-    metrics.assign(case="other " + metrics["case"], patient="other " + metrics["patient"]).to_csv(file, index=False)
+    rows = {"none": {}, "at": {"seeds": [1]}, "dcd": {}}
+    study, places, _ = made_study(tmp_path, methods=rows, seeds=[0, 1])
+    shutil.rmtree(places.results / "none_f0_s1")
 
     page = write_study_report(study, places).page.read_text()
 
     assert "Not compared with none, with which they share no case and seed: at." in page
+
+
+def test_results_of_other_folds_are_not_reported_together(tmp_path: Path) -> None:
+    study, places, _ = made_study(tmp_path, **KEYS)
+    one, other = (places.results / f"dcd_f{fold}_s3" / "metrics.csv" for fold in (0, 1))
+    content = one.read_text()
+    one.write_text(other.read_text())
+    other.write_text(content)
+
+    with pytest.raises(UserError, match="teacher_f0 and dcd_f0_s3 have different validation cases in fold 0"):
+        write_study_report(study, places)
+
+
+def test_results_of_another_setup_are_named(tmp_path: Path) -> None:
+    _, places, _ = made_study(tmp_path, **KEYS)
+    changed = {"methods": {"none": {}, "dcd": {"changes": {"epochs": 7}}}, **KEYS}
+    study = load_study(write_study_file(tmp_path, **changed).file)
+
+    page = write_study_report(study, places).page.read_text()
+
+    assert "4 results of another setup than this do not count: dcd_f0_s0, " in page
+
+
+def test_an_interval_of_few_seeds_is_no_proof(tmp_path: Path) -> None:
+    """The interval does not include zero, since three seeds cannot show how much seeds differ."""
+    study, places, runs = made_study(tmp_path, folds=[0, 1, 2], seeds=[0, 1, 2])
+    for run in runs:
+        if run.method:
+            made_result(places, run, dice=0.7 + (0.01, 0.02, 0.09)[run.seed] * (run.method == "dcd"))
+
+    page = write_study_report(study, places).page.read_text()
+
+    assert "(95 % interval +0.010 to +0.090); over seeds, none has been shown (p = 0.253)." in page
+
+
+def test_values_that_one_row_lacks_are_counted_and_nothing_is_marked(tmp_path: Path) -> None:
+    """A distance is smaller without the labels that were missed."""
+    study, places, runs = made_study(tmp_path, seeds=[0])
+    [run] = [run for run in runs if run.method == "dcd"]
+    file = places.results / run.name / "metrics.csv"
+    metrics = pd.read_csv(file)
+    before = write_study_report(study, places).tables["overall"].markdown()
+    metrics.loc[metrics["label"] == "rim", "hd95_mm"] = float("nan")
+    metrics.to_csv(file, index=False)
+
+    written = write_study_report(study, places)
+
+    assert "dcd: 4 values of HD95 (case, label and training) are defined in one row only, 4 in none" in (
+        written.page.read_text()
+    )
+    marks = [[cell.best for cell in cells] for _, cells in written.tables["overall"].rows]
+    assert "**" in before
+    assert not any(row[1] for row in marks)
+    assert any(row[0] for row in marks)

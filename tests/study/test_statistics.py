@@ -180,3 +180,29 @@ def test_interval_and_difference_are_of_one_statistic_where_a_patient_lacks_a_se
     assert found is not None
     assert found.difference == pytest.approx(matrix.mean(axis=1).mean())
     assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.006)
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [(2, 0.15, 0.35), (3, 0.12, 0.3), (20, 0.0, 0.1)])
+def test_intervals_of_few_seeds_are_too_narrow(seeds: int, least: float, most: float) -> None:
+    """How often an interval excludes zero where seeds differ as in `studies/subcortical`, and rows do not."""
+    random = np.random.default_rng(seeds)
+    excluded = []
+    for _ in range(300):
+        noise = (
+            random.normal(0, 0.03, (1, seeds)) + random.normal(0, 0.02, (20, 1)) + random.normal(0, 0.03, (20, seeds))
+        )
+        found = difference(table((noise * 0).tolist()), table(noise.tolist()), resamples=400)
+        assert found is not None
+        excluded.append(not found.low <= 0 <= found.high)
+
+    assert least < np.mean(excluded) < most
+
+
+def test_values_of_one_row_alone_are_counted() -> None:
+    base = rows_with({("a", 0, 0): 0.5, ("b", 0, 0): np.nan, ("c", 0, 0): 0.4, ("d", 0, 1): np.nan})
+    other = rows_with({("a", 0, 0): np.inf, ("b", 0, 0): 0.6, ("c", 0, 0): 0.4, ("e", 0, 0): 0.1})
+
+    found = differences_of_rows({"none": base, "dcd": other}, "none", "dice")
+
+    assert found.loc["dcd", "only_base"] == 1
+    assert found.loc["dcd", "only_other"] == 1

@@ -81,6 +81,7 @@ def test_direction_of_a_difference(difference, metric, said) -> None:
 @pytest.mark.parametrize("patients", [5, 6])
 def test_few_patients_allow_no_conclusion(patients: int) -> None:
     found = {"difference": 0.1, "low": 0.05, "high": 0.2, "seeds_in_favour": 2, "seeds": 2, "patients": patients}
+    found |= {"p_seeds_holm": 0.01}
 
     sentence = _sentence("dcd", "none", pd.Series(found, dtype=float))
 

@@ -201,4 +201,10 @@ def _validation(folder: ModelFolder, fold: str) -> Path:
             "predictions and references.",
             option=("predictions", "labels"),
         )
+    if expected and (others := sorted(present - set(expected))):
+        raise UserError(
+            f"{place} has predictions of cases that fold {fold} does not validate on, such as {others[0]}: they are of "
+            "another splits_final.json, and its network may have been trained on them. Move them elsewhere.",
+            option=("predictions", "labels"),
+        )
     return place

@@ -12,16 +12,17 @@ from ..datasets import generate_phantom
 from ..datasets.preparation.splits import patient_split
 from ..errors import UserError
 from ..evaluation.patients import known_patients, read_patients
-from ..files import write_file
+from ..files import read_json, write_file, write_json
 from ..nnunet.data.preprocessing import plan_and_preprocess
 from ..nnunet.data.raw_cases import raw_cases
 from ..nnunet.data.splits import stock_split
 from ..nnunet.data.stored_folds import SPLIT, stored_folds
 from ..nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder
-from .definition import Pilot, Study
+from .definition import PhantomData, Pilot, Study
 from .needed_data import refuse_missing_images, refuse_shared_patients, refuse_unknown_folds
 
 PHANTOM_ID = 900
+_PHANTOM = "phantom.json"
 
 
 def prepare_data(study: Study, *, folder: Path) -> Path:
@@ -36,10 +37,12 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
 
     Raises:
         UserError: There is no such data set, it does not have the folds that the study names, a fold validates on
-            patients of its training, or there are no unlabelled images where a row names them.
+            patients of its training, what is preprocessed is another phantom, or there are no unlabelled images where a
+            row names them.
     """
     refuse_missing_images(study, folder=folder)
     if study.phantom is not None:
+        _refuse_another_phantom(study.phantom)
         generate_phantom(
             raw_folder(),
             cases=study.phantom.cases,
@@ -51,6 +54,8 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
         )
     dataset = study_dataset(study)
     plans_file = plan_and_preprocess(dataset, planner=study.planner, processes=study.resources.cpus)
+    if study.phantom is not None:
+        write_json(plans_file.with_name(_PHANTOM), study.phantom.model_dump(mode="json"))
     folds = stored_folds(preprocessed_folder() / dataset)
     patients = study_patients(study, folder=folder)
     if folds is None:
@@ -60,6 +65,21 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
     refuse_unknown_folds(study, dataset, own)
     refuse_shared_patients(study, dataset, folds, patients)
     return plans_file
+
+
+def _refuse_another_phantom(phantom: PhantomData) -> None:
+    """Images are not preprocessed a second time, so networks would be trained on those of the earlier phantom."""
+    now = phantom.model_dump(mode="json")
+    for file in preprocessed_folder().glob(f"Dataset{PHANTOM_ID:03d}_*/{_PHANTOM}"):
+        before = read_json(file)
+        if differing := [
+            f"{key} {before.get(key)}, now {value}" for key, value in now.items() if before.get(key) != value
+        ]:
+            raise UserError(
+                f"{file.parent} holds the preprocessed images of another phantom ({'; '.join(differing)}). Delete this "
+                "folder, name another workspace, or change the phantom back.",
+                option="workspace",
+            )
 
 
 def study_dataset(study: Study) -> str:

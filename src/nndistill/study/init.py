@@ -38,7 +38,7 @@ def write_study(name: str, out: Path, *, dataset: str | None = None) -> None:
     if "DATASET" in text:
         if dataset is None:
             raise UserError(f"the study {name} needs a data set: its name or number in nnU-Net.", option="dataset")
-        text = text.replace("DATASET", dataset)
+        text = text.replace("DATASET", str(int(dataset)) if dataset.isdecimal() else dataset)  # 010 is 8 in YAML
     elif dataset is not None:
         raise UserError(f"the study {name} names its data set already.", option="dataset")
     write_file(out, text.encode())

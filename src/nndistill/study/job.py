@@ -29,8 +29,9 @@ from ..nnunet.training.teacher import prepare_teacher
 from ..nnunet.workspace import raw_folder
 from ..progress import TrainingState
 from ..runtime.machine import describe_machine
-from .data import pilot_fold, prepare_data, study_dataset
+from .data import pilot_fold, prepare_data, study_dataset, study_patients
 from .definition import Study, TestCases
+from .needed_data import refuse_known_test_cases
 from .places import DATA, StudyPlaces
 from .possible_students import refuse_impossible_students, refuse_untaught_cases
 from .results import RunResult, keep_result, read_results
@@ -92,6 +93,14 @@ def _prepare(study: Study, *, folder: Path) -> None:
     """The first job: the data, and whether every training can be made of them, before any begins."""
     plans_file = prepare_data(study, folder=folder)
     _refuse_unknown_patients(study, folder=folder, data=plans_file.parent)
+    if study.test:
+        refuse_known_test_cases(
+            study,
+            plans_file.parent.name,
+            stored_folds(plans_file.parent) or [],
+            study_patients(study, folder=folder),
+            _test_case_names(study, folder=folder, data=plans_file.parent),
+        )
     refuse_untaught_cases(study, folder=folder, data=plans_file.parent)
     refuse_impossible_students(study, folder=folder, plans_file=plans_file)
 
@@ -104,12 +113,16 @@ def _refuse_unknown_patients(study: Study, *, folder: Path, data: Path) -> None:
     folds = stored_folds(data) or []
     cases = [case for fold in validated for case in folds[fold]["val"]]
     if study.test:
-        ending = read_json(data / "dataset.json")["file_ending"]
-        cases += [label.name.removesuffix(ending) for label in _test_cases(study, folder)[1].glob(f"*{ending}")]
+        cases += _test_case_names(study, folder=folder, data=data)
     try:
         check_patients(read_patients(folder / study.patients), cases)
     except UserError as error:
         raise UserError(f"{folder / study.patients}: {error}", option=error.option) from error
+
+
+def _test_case_names(study: Study, *, folder: Path, data: Path) -> list[str]:
+    ending = read_json(data / "dataset.json")["file_ending"]
+    return sorted(label.name.removesuffix(ending) for label in _test_cases(study, folder)[1].glob(f"*{ending}"))
 
 
 def _test_cases(study: Study, folder: Path) -> tuple[Path, Path]:
@@ -240,7 +253,10 @@ class _Job:
         if self.reports_validation:
             return None, None
         images, labels = _test_cases(self.study, self.places.folder)
-        output = self.places.predictions(self.run.predictions_name)
+        name = self.run.predictions_name
+        if self.run.is_given:  # another network may be in its folder by now
+            name += f"_{digest(ModelFolder.read(model).checkpoint_file(self.fold))[:8]}"
+        output = self.places.predictions(name)
         predict_folder(model, images, output, fold=self.fold, device=self.study.device)
         return output, labels
 

@@ -86,6 +86,36 @@ def refuse_unknown_folds(study: Study, dataset: str, number: int) -> None:
             raise UserError(f"{dataset} has {number} folds, from 0 on; the {what} names fold {missing[0]}.")
 
 
+def refuse_known_test_cases(
+    study: Study,
+    dataset: str,
+    folds: Sequence[Mapping[str, Sequence[str]]],
+    patients: Mapping[str, str],
+    cases: Sequence[str],
+) -> None:
+    """Refuse test cases that a network of the study is trained on, or whose patient it has seen in another case.
+
+    Args:
+        study: A study that reports test cases.
+        dataset: Name of its data set.
+        folds: The data set's folds, with `train` and `val`.
+        patients: The patient of each case, where known.
+        cases: The test cases.
+
+    Raises:
+        UserError: There is such a case.
+    """
+    for number in study.folds:
+        seen = {patients.get(case, case) for case in folds[number]["train"]}
+        if known := sorted(case for case in cases if patients.get(case, case) in seen):
+            what = "is a training case" if known[0] in folds[number]["train"] else "is of a patient of the training"
+            raise UserError(
+                f"{len(known)} of {len(cases)} test cases are not new to the networks: {known[0]} {what} of {dataset}, "
+                f"fold {number}. Name folders of other cases as `test`; if these only have the same names, rename "
+                "their files."
+            )
+
+
 def refuse_shared_patients(
     study: Study, dataset: str, folds: Sequence[Mapping[str, Sequence[str]]], patients: Mapping[str, str]
 ) -> None:

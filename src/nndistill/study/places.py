@@ -67,6 +67,10 @@ class StudyPlaces:
         """What a job says about itself while it runs and when it fails."""
         return self.work / "states" / f"{name}.json"
 
+    def done(self, name: str) -> Path:
+        """An empty file that tells the workflow that a job has ended well."""
+        return self.work / "done" / name
+
     def predictions(self, name: str) -> Path:
         """Label maps of the test cases."""
         return self.work / "predictions" / name

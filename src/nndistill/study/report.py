@@ -20,16 +20,18 @@ from ..reporting.model_results import ReportedModel
 from ..reporting.outdated import delete_outdated
 from ..reporting.page.sections_page import Section, write_sections_page
 from ..reporting.tables.table import Table
-from ..reporting.text.numbers import counted, signed
+from ..reporting.text.numbers import counted, p_text, signed
 from .batches_saved import batches_saved_table
 from .definition import Study, slug
 from .missed_labels import missed_label_table
 from .places import StudyPlaces
-from .results import RunResult, read_results, with_patients
+from .results import RunResult, other_setups, read_results, refuse_other_folds, with_patients
 from .rows import StudyRow, base_of, row_name, study_rows
 from .runs import StudyRun, study_runs
 from .statistics import differences_of_rows
 from .tables import budget_table, class_table, cost_table, difference_table, direction, results_table, seed_table
+
+_SIGNIFICANT = 0.05
 
 _NOT_IN_EVERY_REPORT = ("seeds", "ablations", "differences*", "missed", "budget", "batches-saved", "training")
 
@@ -69,10 +71,17 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
         patients |= read_patients(places.folder / study.patients)
     if patients:
         found = with_patients(found, patients)
+    others = other_setups([places.results, *results], [run for run in runs if run.name not in found])
+    if study.test is None:
+        refuse_other_folds(found)
     rows = study_rows(study, runs, found)
     students = [row for row in rows if not row.is_teacher]
     if not students:
-        raise UserError(f"no student of the study {places.file} is done yet; `nndistill study run` trains them.")
+        of_others = _of_other_setups(others)
+        raise UserError(
+            f"no student of the study {places.file} is done yet; `nndistill study run` trains them."
+            + (f" {of_others}" if of_others else "")
+        )
     missing = [run.name for run in runs if run.name not in found]
     not_begun = _not_begun(study, runs, rows)
     groups = _groups(study, rows)
@@ -92,7 +101,7 @@ def write_study_report(study: Study, places: StudyPlaces, *, results: Sequence[P
     training_tables = [budget_table(rows), batches_saved_table(groups)]
     costs = cost_table(rows)
     sections = [
-        Section("summary", "Summary", sentences=_summary(rows, groups, comparisons, missing, not_begun)),
+        Section("summary", "Summary", sentences=_summary(rows, groups, comparisons, missing, not_begun, others)),
         Section("results", "Results", tables=[table for table in results_tables if table]),
         Section("ablation", "Ablations", tables=[ablations] if ablations else []),
         Section("statistics", "Method or seed?", tables=statistics),
@@ -158,6 +167,7 @@ def _summary(
     comparisons: Mapping[str, Mapping[Metric, pd.DataFrame]],
     missing: Sequence[str],
     not_begun: Sequence[str],
+    others: Sequence[Path],
 ) -> list[str]:
     sentences = []
     for base, differences in comparisons.items():
@@ -165,6 +175,12 @@ def _summary(
         sentences += [_sentence(str(name), base, row) for name, row in dice.iterrows()]
         if apart := [row.name for row in groups[base] if row.name != base and row.name not in dice.index]:
             sentences.append(f"Not compared with {base}, with which they share no case and seed: {'; '.join(apart)}.")
+        sentences += [
+            _of_one_row(str(name), base, metric, row)
+            for metric, table in differences.items()
+            for name, row in table.iterrows()
+            if row["only_base"] or row["only_other"]
+        ]
         few = [str(name) for name, row in dice.iterrows() if row["seeds"] < 3]
         if few:
             sentences.append(f"Fewer than three seeds are too few to tell a method from luck: {'; '.join(few)}.")
@@ -174,7 +190,17 @@ def _summary(
         sentences.append(f"No training is done of: {'; '.join(not_begun)}.")
     if missing:
         sentences.append(f"{counted(len(missing), 'run')} {'has' if len(missing) == 1 else 'have'} no result yet.")
-    return sentences
+    return [*sentences, *filter(None, [_of_other_setups(others)])]
+
+
+def _of_other_setups(results: Sequence[Path]) -> str:
+    """A sentence on results that are there and do not count; empty if there are none."""
+    if not results:
+        return ""
+    names = ", ".join(folder.name for folder in results[:5]) + (", …" if len(results) > 5 else "")
+    number = counted(len(results), "result")
+    one = len(results) == 1
+    return f"{number} of another setup than this {'does' if one else 'do'} not count: {names}."
 
 
 def _sentence(name: str, base: str, row: pd.Series[float]) -> str:
@@ -185,7 +211,21 @@ def _sentence(name: str, base: str, row: pd.Series[float]) -> str:
         return f"{text} ({few})."
     patients_alone = ", for new patients alone" if row["seeds"] == 1 else ""
     interval = f"{text} (95 % interval {low} to {high}{patients_alone})"
-    return f"{interval}; no difference has been shown." if row["low"] <= 0 <= row["high"] else f"{interval}."
+    if row["low"] <= 0 <= row["high"]:
+        return f"{interval}; no difference has been shown."
+    if row["p_seeds_holm"] >= _SIGNIFICANT:
+        return f"{interval}; over seeds, none has been shown (p = {p_text(row['p_seeds_holm'])})."
+    return f"{interval}."
+
+
+def _of_one_row(name: str, base: str, metric: Metric, row: pd.Series[float]) -> str:
+    """A mean over fewer labels can be better because the difficult ones are missing."""
+    only_base, only_other = int(row["only_base"]), int(row["only_other"])
+    return (
+        f"{name}: {counted(only_base + only_other, 'value')} of {metric.name} (case, label and training) "
+        f"{'is' if only_base + only_other == 1 else 'are'} defined in one row only, {only_base} in {base} and "
+        f"{only_other} in {name}; each row is averaged over its own, so a label that a row has missed can improve it."
+    )
 
 
 def _reported(row: StudyRow) -> ReportedModel:

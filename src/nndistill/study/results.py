@@ -115,6 +115,29 @@ def other_setups(results: Sequence[Path], runs: Sequence[StudyRun]) -> list[Path
     ]
 
 
+def refuse_other_folds(results: Mapping[str, RunResult]) -> None:
+    """Refuse results of one fold that were measured on different validation cases.
+
+    Args:
+        results: Results that report validation cases, by the names of their runs.
+
+    Raises:
+        UserError: There are such results: the trainings had other folds, so a network may have seen what another
+            is measured on.
+    """
+    first: dict[int | None, str] = {}
+    for name, result in results.items():
+        to = first.setdefault(result.run.fold, name)
+        one, other = (set(results[run].metrics["case"]) for run in (to, name))
+        if differing := sorted(one ^ other):
+            where = "the pilot" if result.run.fold is None else f"fold {result.run.fold}"
+            raise UserError(
+                f"the results {to} and {name} have different validation cases in {where}, such as {differing[0]}: "
+                "they were trained with different folds (splits_final.json), and cannot be reported together. Move "
+                "those of the wrong folds elsewhere."
+            )
+
+
 def _is_of(file: Path, run: StudyRun) -> bool:
     return file.is_file() and read_json(file).get("digest") in (run.digest, run.earlier_digest)
 

@@ -9,7 +9,7 @@ folds with it: a seed of some folds has other patients than the others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,8 @@ class StudyDifference:
         seeds_in_favour: Number of seeds whose mean difference has the sign of `difference`.
         patients: Number of patients.
         spread: Standard deviation of the difference between seeds; NaN with one seed.
+        only_base: Values (case, label, seed and fold) that only the other row has; each row is averaged over its own.
+        only_other: Values that only this row has.
     """
 
     base: float
@@ -51,6 +53,8 @@ class StudyDifference:
     seeds_in_favour: int
     patients: int
     spread: float
+    only_base: int = 0
+    only_other: int = 0
 
 
 def differences_of_rows(
@@ -65,12 +69,14 @@ def differences_of_rows(
         metric: The column to compare.
         resamples: Resamples of the bootstrap.
     """
-    found = {
-        name: difference(*_paired(rows[base], frame, metric), resamples=resamples)
-        for name, frame in rows.items()
-        if name != base
-    }
-    table = pd.DataFrame.from_dict({name: vars(each) for name, each in found.items() if each}, orient="index")
+    found = {}
+    for name, frame in rows.items():
+        if name == base:
+            continue
+        if compared := difference(*_paired(rows[base], frame, metric), resamples=resamples):
+            only_base, only_other = _of_one_row(rows[base], frame, metric)
+            found[name] = vars(replace(compared, only_base=only_base, only_other=only_other))
+    table = pd.DataFrame.from_dict(found, orient="index")
     for test in ("p_patients", "p_seeds"):
         if test in table:
             table[f"{test}_holm"] = holm(table[test].to_numpy(np.float64))
@@ -120,6 +126,19 @@ def _paired(base: pd.DataFrame, other: pd.DataFrame, metric: str) -> tuple[pd.Da
     cases = first.dropna().index.intersection(second.dropna().index)
     one, two = (values[cases].groupby(["patient", "seed"]).mean().unstack("seed") for values in (first, second))
     return one, two
+
+
+def _of_one_row(base: pd.DataFrame, other: pd.DataFrame, metric: str) -> tuple[int, int]:
+    """How many values only the first row has, and only the second, of the seeds and cases that both have."""
+    keys = ["case", "label", "seed", "fold"]
+    seeds = _complete_seeds(base, other)
+    one, two = (
+        finite(frame[metric]).set_axis(pd.MultiIndex.from_frame(frame[keys]))[frame["seed"].isin(seeds).to_numpy()]
+        for frame in (base, other)
+    )
+    common = one.index.intersection(two.index)
+    has_one, has_two = one[common].notna(), two[common].notna()
+    return int((has_one & ~has_two).sum()), int((has_two & ~has_one).sum())
 
 
 def _complete_seeds(base: pd.DataFrame, other: pd.DataFrame) -> list[int]:

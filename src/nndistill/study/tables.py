@@ -7,6 +7,7 @@ from math import isfinite, nan
 
 import pandas as pd
 
+from ..evaluation.aggregates import finite
 from ..reporting.metrics import METRICS, Metric, labels_in_order
 from ..reporting.tables.table import Cell, Column, Table
 from ..reporting.text.numbers import p_text, signed
@@ -115,7 +116,9 @@ def difference_table(differences: Mapping[Metric, pd.DataFrame], base: str, *, n
         title=f"Compared with {base}",
         caption="Paired by case, seed and fold, with the seeds of which both rows have the folds that they have with "
         "any; every patient counts the same. The interval is for new patients and new seeds (crossed bootstrap), or "
-        "for new patients alone if there is one seed. p over patients: Wilcoxon's signed-rank test of each patient's "
+        "for new patients alone if there is one seed. With two or three seeds it is too narrow (up to one in four "
+        "excludes zero where there is no difference); trust it with a small p over seeds alone. p over patients: "
+        "Wilcoxon's signed-rank test of each patient's "
         "mean over seeds. p over seeds: t-test of each seed's mean over patients. Both after Holm's correction over "
         "the rows of a metric. A method that differs over patients but not over seeds has not been shown to be "
         "better. Seeds: in how many of them the difference, over all patients, has the same direction as the mean. "
@@ -214,7 +217,10 @@ def score_cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None 
 
 
 def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
-    """The cells, with the best student of each metric marked, among those that have the most seeds and folds."""
+    """The cells, with the best student of each metric marked, among those that have the most seeds and folds.
+
+    None is, if some have fewer values: a distance is better without the labels that were missed.
+    """
     marked = {row.name: list(cells[row.name]) for row in rows}
     trainings = {row.name: {(result.run.seed, result.run.fold) for result in row.results} for row in rows}
     most = max((trainings[row.name] for row in rows if not row.is_teacher), key=len)
@@ -222,7 +228,8 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
     for place, metric in enumerate([*METRICS, METRICS[0]]):
         values = {row.name: float(marked[row.name][place].value) for row in students}
         defined = [value for value in values.values() if isfinite(value)]
-        if len({metric.text(value) for value in defined}) < 2:
+        numbers = {int(finite(row.metrics[metric.column]).notna().sum()) for row in students}
+        if len({metric.text(value) for value in defined}) < 2 or len(numbers) > 1:
             continue
         best = metric.text(max(defined) if metric.higher_is_better else min(defined))
         for name, value in values.items():

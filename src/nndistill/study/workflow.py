@@ -23,7 +23,7 @@ from ..files import read_json, write_json
 from .definition import Study
 from .needed_data import refuse_missing_data
 from .places import DATA, StudyPlaces
-from .results import is_done, other_setups, result_file
+from .results import is_done, other_setups
 from .runs import StudyRun, study_runs
 from .sbatch import write_sbatch
 from .status import is_alive, this_process
@@ -105,9 +105,9 @@ def jobs_of(
     study: Study, places: StudyPlaces, missing: Sequence[StudyRun], *, command: Sequence[str]
 ) -> dict[str, Any]:
     """What the workflow has to know: the runs without a result, what each needs, and what each may use."""
-    names = {run.name for run in missing}
-    data = places.work.resolve() / "data.done"
-    data.unlink(missing_ok=True)  # it is cheap to see that all is there, and the file says nothing about the workspace
+    done = {name: places.done(name).resolve() for name in [DATA, *(run.name for run in missing)]}
+    for file in done.values():  # of an earlier workflow; what is done, results say
+        file.unlink(missing_ok=True)
     resources = study.resources
     return {
         "command": shlex.join(command),
@@ -115,14 +115,13 @@ def jobs_of(
         "gpus": resources.gpus,
         "mem_mb": round(1000 * resources.memory_gb),
         "minutes": round(60 * resources.hours),
-        "data": str(data),
+        "data": str(done[DATA]),
         "data_log": str(places.log(DATA).resolve()),
         "runs": {
             run.name: {
                 "rule": f"{number}_{''.join(c if c.isalnum() else '_' for c in run.name)}",
-                "needs": [str(data)]
-                + [str(result_file(places.results, name).resolve()) for name in run.needs if name in names],
-                "result": str(result_file(places.results, run.name).resolve()),
+                "needs": [str(done[name]) for name in [DATA, *run.needs] if name in done],
+                "done": str(done[run.name]),
                 "log": str(places.log(run.name).resolve()),
             }
             for number, run in enumerate(missing)

@@ -131,8 +131,8 @@ class MlflowRun:
         except Exception as error:  # as above
             self._reached = False  # each further value would wait for as long
             logger.warning(
-                "MLflow at %s can no longer be reached (%s); the training continues without it. The checkpoints keep the "
-                "values.",
+                "MLflow at %s can no longer be reached (%s); the training continues without it. The checkpoints keep "
+                "the values.",
                 _place(),
                 _reason(error),
             )
