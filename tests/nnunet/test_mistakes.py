@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from nndistill.files import write_json
+from nndistill.nnunet.data.preprocessing import plan_and_preprocess
+from nndistill.nnunet.workspace import use_workspace
 from tiny import TINY
 
 
@@ -311,6 +316,38 @@ def test_missing_channel_is_named(teach, world):
     path = _some_image(world)
     path.unlink()
     assert path.name in teach().err
+
+
+def test_labels_that_changed_since_the_data_were_preprocessed_are_refused(teach, world):
+    """A training reads those that were copied then."""
+    file = world.dataset / "dataset.json"
+    description = json.loads(file.read_text())
+    *kept, (_, value) = description["labels"].items()
+    file.write_text(json.dumps({**description, "labels": {**dict(kept), "another": value}}))
+    result = teach()
+    assert result.status == 2
+    assert f"other `labels` than {world.preprocessed / 'dataset.json'}" in " ".join(result.err.split())
+
+
+def test_cases_that_are_newer_than_what_was_preprocessed_of_them_are_named(world, caplog):
+    use_workspace(world.workspace)
+    image = _some_image(world)
+    os.utime(image, (time.time() + 60, time.time() + 60))
+    plan_and_preprocess(world.dataset.name, planner="ResEncUNetPlanner")
+    [record] = caplog.records
+    case = image.name.removesuffix("_0002.nii.gz")
+    assert f"1 of the raw cases are newer than what was preprocessed of them, such as {case}." in record.getMessage()
+
+
+def test_folds_by_case_are_not_made_of_patients_with_several(teach, world):
+    labels = sorted((world.dataset / "labelsTr").glob("*.nii.gz"))
+    cases = {label.name.removesuffix(".nii.gz"): {"patient": f"p{number // 2}"} for number, label in enumerate(labels)}
+    write_json(world.dataset / "report.json", {"cases": cases})
+    for folder in (world.dataset, world.preprocessed):
+        (folder / "splits_final.json").unlink(missing_ok=True)
+    result = teach()
+    assert result.status == 2
+    assert "nnU-Net would make folds by case" in " ".join(result.err.split())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import UserError
 from ..options import (
     Accumulate,
     AsJson,
@@ -63,7 +66,9 @@ def teach(
 ) -> None:
     """Train a teacher on a small budget: plan, preprocess, train. For a full training, use stock nnUNetv2_train."""
     from ...datasets import check_raw_dataset
+    from ...evaluation.patients import known_patients
     from ...nnunet.data.preprocessing import plan_and_preprocess
+    from ...nnunet.data.stored_folds import stored_folds
     from ...nnunet.training import tracking
     from ...nnunet.training.launched import joined
     from ...nnunet.training.teacher import prepare_teacher
@@ -86,9 +91,12 @@ def teach(
         )
         folder = dataset_folder(raw_folder(), dataset)
         check_raw_dataset(folder)
+        plans_file = plan_and_preprocess(folder.name, planner=planner, configuration=configuration)
+        if fold != "all" and stored_folds(plans_file.parent) is None:
+            _refuse_stock_folds(known_patients([folder]), folder)
         return prepare_teacher(
             folder.name,
-            plan_and_preprocess(folder.name, planner=planner, configuration=configuration),
+            plans_file,
             configuration=configuration,
             fold=fold,
             recipe=recipe,
@@ -105,3 +113,15 @@ def teach(
         next_step = ["nndistill", "distill", run.model_folder, "--fold", fold, "--recipe", recipe_name]
         next_step += [*(["--device", device] if device != "auto" else []), *workspace_option(workspace)]
         report_training(run, validate=validate, as_json=as_json, next_step=next_step)
+
+
+def _refuse_stock_folds(patients: Mapping[str, str], dataset: Path) -> None:
+    """Refuse folds by case where patients have several."""
+    number = len(set(patients.values()))
+    if number < len(patients):
+        raise UserError(
+            f"{dataset} has no folds, and its {len(patients)} cases are of {number} patients: nnU-Net would make folds "
+            "by case, and validate on patients of the training. Take the fold all, or put a splits_final.json with "
+            "folds of your own there.",
+            option="fold",
+        )

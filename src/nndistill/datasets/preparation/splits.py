@@ -95,6 +95,8 @@ def _read_split(path: Path, cases: set[str], left_out: set[str]) -> list[Fold]:
         raise UserError(
             f'{path} is not a list of folds with "train" and "val", like nnU-Net\'s splits_final.json.', option="split"
         ) from error
+    if not named:
+        raise UserError(f"{path} holds no fold.", option="split")
     for number, fold in enumerate(named):
         both = sorted({*fold["train"]} & {*fold["val"]})
         unknown = sorted({*fold["train"], *fold["val"]} - cases - left_out)
@@ -105,4 +107,10 @@ def _read_split(path: Path, cases: set[str], left_out: set[str]) -> list[Fold]:
                 f"{path}: fold {number} names {unknown[0]}, which is not a training case of this data set.",
                 option="split",
             )
+        for part, words in (("train", "training"), ("val", "validation")):
+            if not cases.intersection(fold[part]):
+                raise UserError(f"{path}: fold {number} has no {words} cases (`{part}`).", option="split")
+            if len(set(fold[part])) < len(fold[part]):
+                twice = next(case for case in fold[part] if fold[part].count(case) > 1)
+                raise UserError(f"{path}: fold {number} names {twice} twice in `{part}`.", option="split")
     return [{part: [case for case in fold[part] if case in cases] for part in fold} for fold in named]

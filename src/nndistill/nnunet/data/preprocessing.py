@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,10 @@ from ...files import read_json
 from ...suppress_output import suppress_output
 from ..plans import distillable_configuration, resolved_configuration
 from ..workspace import dataset_number, preprocessed_folder, raw_folder
+from .raw_cases import raw_cases
 from .splits import adopt_split
+
+logger = logging.getLogger(__name__)
 
 
 def plan_and_preprocess(
@@ -39,8 +43,8 @@ def plan_and_preprocess(
         The plans file.
 
     Raises:
-        UserError: The planner does not exist, it does not plan this configuration for the data set, or the folds differ
-            from those that the data were preprocessed with.
+        UserError: The planner does not exist, it does not plan this configuration for the data set, or the folds,
+            labels or channels differ from those that the data were preprocessed with.
 
     Example:
         >>> plan_and_preprocess(dataset, planner="ResEncUNetPlanner").name
@@ -50,6 +54,7 @@ def plan_and_preprocess(
     folder = preprocessed_folder() / dataset
     folder.mkdir(parents=True, exist_ok=True)
     adopt_split(dataset)
+    _refuse_other_labels(raw_folder() / dataset, folder)
     with suppress_output(folder / "preprocessing_log.txt"), _threads_to_plan_with(processes):
         if not (folder / "dataset_fingerprint.json").is_file():
             extract_fingerprints([dataset_id], num_processes=processes, check_dataset_integrity=True)
@@ -59,6 +64,7 @@ def plan_and_preprocess(
         configuration = distillable_configuration(read_json(plans_file), configuration, source=str(plans_file))
         if not is_preprocessed(dataset, read_json(plans_file), configuration):
             preprocess([dataset_id], plans_file.stem, (configuration,), (processes,))
+    _warn_of_newer_cases(dataset, read_json(plans_file), configuration)
     return plans_file
 
 
@@ -71,6 +77,43 @@ def is_preprocessed(dataset: str, plans: dict[str, Any], configuration: str) -> 
     return all((data / f"{case}.pkl").is_file() for case in cases) and all(
         any((folder / "gt_segmentations").glob(f"{case}.*")) for case in cases
     )
+
+
+def _refuse_other_labels(raw: Path, preprocessed: Path) -> None:
+    """Trainings read the `dataset.json` that was copied when the data were preprocessed."""
+    copied = preprocessed / "dataset.json"
+    if not copied.is_file():
+        return
+    before, now = read_json(copied), read_json(raw / "dataset.json")
+    for key in ("labels", "regions_class_order", "channel_names"):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{raw / 'dataset.json'} has other `{key}` than {copied}, with which the data were preprocessed. "
+                f"Delete {preprocessed} to have them preprocessed again; models trained before keep what they learned."
+            )
+
+
+def _warn_of_newer_cases(dataset: str, plans: dict[str, Any], configuration: str) -> None:
+    """What is preprocessed is not made again: it may be of other files, or these may only have been copied."""
+    folder = preprocessed_folder() / dataset
+    data: Path = folder / resolved_configuration(plans, configuration)["data_identifier"]
+
+    def made(case: str) -> float:
+        return (data / f"{case}.pkl").stat().st_mtime
+
+    newer = [
+        case.name
+        for case in raw_cases(raw_folder() / dataset)
+        if any(file.stat().st_mtime > made(case.name) for file in (*case.images, case.label) if file)
+    ]
+    if newer:
+        logger.warning(
+            "%d of the raw cases are newer than what was preprocessed of them, such as %s. If they have changed, "
+            "delete %s to have them preprocessed again: trainings use what is there.",
+            len(newer),
+            newer[0],
+            folder,
+        )
 
 
 @contextmanager
