@@ -61,7 +61,7 @@ def dcd_on_a_feature() -> Figure:
     optimizer = torch.optim.AdamW(distiller.parameters(), 1e-2)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        output, distillation = distiller(x, target)
+        output, distillation = distiller(x)
         (cross_entropy(output, target) + distillation).backward()
         optimizer.step()
 

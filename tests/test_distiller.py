@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -9,8 +12,8 @@ from torch import nn
 from networks import residual_unet
 from nndistill import Distiller, DistillerOutput
 from nndistill.errors import StageMismatch, UnknownName, UserError
-from nndistill.methods import Activations, Feature, Method, NoDistillation, build_method
-from nndistill.taps import Taps
+from nndistill.methods import Activations, Feature, Logits, Method, NoDistillation, build_method
+from nndistill.taps import TappedNetwork, Taps
 
 TEACHER, STUDENT = (8, 16, 32), (4, 4, 8)
 
@@ -75,6 +78,31 @@ def test_teacher_stays_in_eval_mode_and_moves_with_the_distiller(x):
     distiller.double()
     assert all(p.dtype == torch.float64 for p in teacher.parameters())
     assert distiller(x.double())[1].dtype == torch.float64
+
+
+def test_teacher_is_back_in_eval_mode_whatever_its_owner_does(x):
+    """A module that holds both, and is put into training mode as a whole."""
+    teacher = nn.Sequential(nn.Conv3d(1, 4, 1), nn.BatchNorm3d(4))
+    owner = nn.ModuleDict(
+        {"teacher": teacher, "distiller": Distiller(_plain(2), teacher, _LearnsFirst(), teacher_taps=["1"])}
+    )
+    owner.train()
+    owner["distiller"].prepare([(x, None)], lambda output, target: output.sum())
+    owner.train()
+    owner["distiller"](x)
+    assert not any(module.training for module in teacher.modules())
+    assert not teacher[1].running_mean.any()
+
+
+class _LearnsFirst(Method):
+    needs, prepared = frozenset({"logits"}), False
+
+    def forward(self, student, teacher, target=None):
+        return teacher.logits.sum()
+
+    def prepare(self, task):
+        for x, _ in task.batches:
+            task.run_teacher(x, [])
 
 
 class _Needs(Method):
@@ -161,8 +189,8 @@ def test_deep_supervision_gives_the_finest_logits(x):
 def test_features_are_not_kept_after_the_step(x):
     distiller = _distiller()
     distiller(x)
-    assert not distiller._student._seen
-    assert not distiller._teachers[0]._seen
+    assert not distiller._student._heard.outputs
+    assert not distiller._teachers[0]._heard.outputs
 
 
 def _plain(width: int) -> nn.Module:
@@ -173,6 +201,72 @@ def test_any_network_can_be_tapped_by_module_paths(x):
     method = Feature([4], [8])
     distiller = Distiller(_plain(4), _plain(8), method, student_taps=["1"], teacher_taps=Taps(encoder=("1",)))
     assert distiller(x)[1] > 0
+
+
+def test_method_that_reads_logits_alone_needs_no_taps(x):
+    assert Distiller(_plain(4), _plain(8), Logits())(x).loss > 0
+
+
+def _with_inplace_activation() -> nn.Module:
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Conv3d(4, 2, 1))
+
+
+@pytest.mark.parametrize("run", [TappedNetwork.__call__, TappedNetwork.run_for_taps])
+def test_tap_whose_output_is_changed_in_place_is_a_sentence(x, run):
+    """A run that ends in the tap would give the feature before the change, a whole one the feature after it."""
+    with pytest.raises(
+        UserError, match=r"Sequential changes the output of 0 in place .* tap the module that changes it"
+    ):
+        run(TappedNetwork(_with_inplace_activation(), Taps(encoder=("0",))), x)
+    run(TappedNetwork(_with_inplace_activation(), Taps(encoder=("1",))), x)
+
+
+def test_features_are_read_in_inference_mode_too(x):
+    network = _with_inplace_activation()
+    with torch.inference_mode():
+        (feature,) = TappedNetwork(network, Taps(encoder=("1",)))(x)[1].encoder
+        assert torch.equal(feature, network[1](network[0](x)))
+
+
+def test_tap_that_a_network_runs_twice_is_a_sentence(x):
+    network = _plain(4)
+    network.forward = lambda y: network[2](network[1](network[1](network[0](y))))
+    with pytest.raises(UserError, match=r"1 \(ReLU\) runs more than once"):
+        TappedNetwork(network, Taps(encoder=("1",))).run_for_taps(x)
+
+
+def test_tap_on_a_module_that_returns_a_list_is_a_sentence(x):
+    with pytest.raises(UserError, match="ResidualEncoderUNet gives a list at encoder, not a tensor"):
+        Distiller(residual_unet(STUDENT), residual_unet(TEACHER), Feature([4], [8]), student_taps=["encoder"])(x)
+
+
+@pytest.mark.parametrize("copied", [deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
+def test_copies_read_their_own_features(x, copied):
+    distiller = Distiller(_plain(4), _plain(8), Feature([4], [8]), student_taps=["1"], teacher_taps=["1"])
+    expected = distiller(x).loss
+    copy = copied(distiller)
+    distiller.student = distiller._teachers = None
+    torch.testing.assert_close(copy(x).loss, expected)
+
+
+def test_tapped_student_alone_is_pickled(x):
+    student = _plain(4)
+    Distiller(student, _plain(8), Feature([4], [8]), student_taps=["1"], teacher_taps=["1"])
+    assert torch.equal(pickle.loads(pickle.dumps(student))(x), student(x))
+
+
+def test_network_is_run_whole_also_after_runs_that_end_in_the_last_tap(x):
+    network = _plain(4)
+    tapped = TappedNetwork(network, Taps(encoder=("1",)))
+    for _ in range(2):
+        tapped.run_for_taps(x)
+    assert torch.equal(tapped(x)[0], network(x))
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 24, 16), (1, 1, 16, 24, 16)])
+def test_target_that_does_not_fit_the_input_is_a_sentence(x, shape):
+    with pytest.raises(UserError, match=r"channel axis, target\[:, None\]"):
+        _distiller()(x, torch.zeros(shape))
 
 
 def test_no_distillation_needs_no_teacher(x):
@@ -242,3 +336,23 @@ def test_features_of_unequal_size_name_the_stage(x):
     distiller = Distiller(student, residual_unet(TEACHER), Feature(STUDENT, TEACHER))
     with pytest.raises(StageMismatch, match=r"stage 2: student .*8, 12, 8.* teacher .*4, 6, 4"):
         distiller(x)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "mistake"),
+    [([3], [8], "3 and 8 channels, .* have 4 and 8"), ([4], [9], "4 and 9 channels, .* have 4 and 8")],
+)
+@pytest.mark.parametrize("name", ["feature", "dcd", "dcd-release", "freekd", "cwd"])
+def test_channels_other_than_those_of_the_features_name_the_stage(x, name, student, teacher, mistake):
+    options = {"match": "encoder"} if name == "cwd" else {}
+    method = build_method(name, student_channels=student, teacher_channels=teacher, **options)
+    distiller = Distiller(_plain(4), _plain(8), method, student_taps=["1"], teacher_taps=["1"])
+    with pytest.raises(StageMismatch, match=f"stage 0: .*{mistake}"):
+        distiller(x)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_networks_of_another_number_of_dimensions_name_the_stage(ndim):
+    features = [Activations([torch.rand(1, channels, *[8] * (5 - ndim))]) for channels in (4, 8)]
+    with pytest.raises(StageMismatch, match=rf"stage 0: .*{ndim} dimensions.* have {5 - ndim}"):
+        build_method("dcd", student_channels=[4], teacher_channels=[8], ndim=ndim)(*features)

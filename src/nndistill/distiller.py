@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .errors import UserError
 from .methods import Activations, Method, TeacherTask
 from .methods.several_teachers import unprepared_by_teacher
 from .taps import TappedNetwork, Taps, as_taps
@@ -45,7 +46,7 @@ class Distiller(nn.Module):
             method is one that `nndistill.methods.for_several_teachers` returned.
         method: What to match; its parameters (the projections φ) are the distiller's too.
         student_taps: Where the student's stages are: module paths of the encoder's stages, fine to coarse, or
-            `Taps`. Default: the stages of an nnU-Net.
+            `Taps`. Default: the stages of an nnU-Net. A method that reads logits alone needs none.
         teacher_taps: The same for the teacher, or for each of several.
         teacher_engine: What computes the activations of the teacher that the method needs. Default: PyTorch, which
             always computes what a method learns in `prepare`. Of several teachers, a `TeacherEnsemble`, which by
@@ -55,7 +56,7 @@ class Distiller(nn.Module):
         `x` is whatever both networks take, `(B, C, D, H, W)`; returns a `DistillerOutput`, whose loss is a scalar.
 
     Raises:
-        UserError: No taps were given and the network is not built like an nnU-Net.
+        UserError: No taps were given, and the method reads stages of a network that is not built like an nnU-Net.
         UnknownName: A tap names no module.
         ValueError: The method needs a teacher and none was given.
 
@@ -68,11 +69,11 @@ class Distiller(nn.Module):
         >>> distiller = Distiller(
         ...     network(4), network(16), Feature([4], [16]), student_taps=["1"], teacher_taps=["1"]
         ... )
-        >>> x, target = torch.rand(1, 1, 8, 8, 8), torch.randint(2, (1, 8, 8, 8))
+        >>> x, target = torch.rand(1, 1, 8, 8, 8), torch.randint(2, (1, 1, 8, 8, 8))
         >>> output, loss = distiller(x, target)
         >>> output.shape
         torch.Size([1, 2, 8, 8, 8])
-        >>> (nn.functional.cross_entropy(output, target) + 0.05 * loss).backward()
+        >>> (nn.functional.cross_entropy(output, target[:, 0]) + 0.05 * loss).backward()
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Distiller(nn.Module):
             return
         if teacher is None:
             raise ValueError(f"{type(method).__name__} compares with a teacher, but teacher is None.")
-        self._student = TappedNetwork(student, as_taps(student_taps, student).only(needs))
+        self._student = TappedNetwork(student, as_taps(student_taps, student, needs=needs))
         networks = [teacher] if isinstance(teacher, nn.Module) else teacher
         in_pytorch = [
             TorchEngine.reading(network.eval().requires_grad_(False), needs, taps=teacher_taps) for network in networks
@@ -111,12 +112,19 @@ class Distiller(nn.Module):
 
         Args:
             x: `(B, C, D, H, W)`.
-            target: As in `Method.forward`.
+            target: As in `Method.forward`; it has a channel axis.
             teachers: Of several teachers, the numbers of those that teach each sample. Default: all teach all.
 
         Raises:
+            UserError: The target has other dimensions or another number of samples than `x`; or what is tapped cannot
+                be read (`TappedNetwork`).
             ValueError: There is one teacher, and `teachers` are named.
         """
+        if target is not None and (target.dim() != x.dim() or len(target) != len(x)):
+            raise UserError(
+                f"the target is {_size(target)} and the input {_size(x)}: a target has the samples and dimensions of "
+                "its input. Give labels a channel axis, target[:, None]."
+            )
         output, student = self._student(x)
         return DistillerOutput(output, self.method(student, self._teach(x, teachers), target))
 
@@ -135,6 +143,9 @@ class Distiller(nn.Module):
             task_loss: Compares the teacher's output with a target.
             report: Called with the number of steps done and the number of all steps.
             computing: Makes a context for each forward pass and its loss, such as `partial(torch.autocast, "cuda")`.
+
+        Raises:
+            UserError: The batches ended too soon, or the method learned nothing from them.
         """
         for teacher, part in unprepared_by_teacher(self.method):
             task = self.teacher_task(batches, task_loss, report=report, computing=computing, teacher=teacher)
@@ -159,11 +170,13 @@ class Distiller(nn.Module):
         """
         if not self._teachers:
             raise ValueError(f"{type(self.method).__name__} needs no teacher, so there is none to learn from.")
+        self._keep_teachers_in_eval_mode()
         return TeacherTask(self._teachers[teacher].run_filtered, batches, task_loss, report, computing)
 
     def _teach(self, x: Tensor, teachers: Sequence[Sequence[int]] | None) -> Activations:
         if not self._teachers:
             return _NOTHING
+        self._keep_teachers_in_eval_mode()
         # no_grad, not inference_mode: losses such as mse_loss save the teacher's features for the backward pass,
         # which inference tensors forbid.
         with torch.no_grad():
@@ -173,8 +186,18 @@ class Distiller(nn.Module):
                 raise ValueError("there is one teacher, which teaches every sample.")
             return self._teacher_engine(x)
 
+    def _keep_teachers_in_eval_mode(self) -> None:
+        """Again and again, since a module of the user's that holds a teacher too takes it along into training mode."""
+        for teacher in self._teachers:
+            if any(module.training for module in teacher.network.modules()):
+                teacher.network.eval()
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distiller:
         for teacher in self._teachers:
             teacher.network._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def _size(x: Tensor) -> str:
+    return "×".join(map(str, x.shape))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,13 +85,30 @@ def paired_taps(student: Taps, teacher: Taps, pairs: Sequence[tuple[int, int]]) 
     )
 
 
-def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module) -> Taps:
-    """Turn a user's taps into `Taps`: they may be `Taps`, the encoder's module paths, or `None` for an nnU-Net's."""
+def as_taps(taps: Taps | Sequence[str] | None, network: nn.Module, *, needs: Collection[str]) -> Taps:
+    """Turn a user's taps into those that a method with these `needs` reads.
+
+    Args:
+        taps: `Taps`, the encoder's module paths, or `None` for an nnU-Net's.
+        network: Any network if taps are given or only logits are needed; else an nnU-Net.
+        needs: As in `Method`.
+
+    Raises:
+        UserError: No taps are given, and the network is not built like an nnU-Net.
+
+    Example:
+        >>> as_taps(["1", "3"], nn.Sequential(), needs={"encoder"})
+        Taps(encoder=('1', '3'), decoder=())
+        >>> as_taps(None, nn.Sequential(), needs={"logits"})
+        Taps(encoder=(), decoder=())
+    """
+    if set(needs) <= {"logits"}:
+        return Taps()
     if taps is None:
-        return nnunet_taps(network)
-    if isinstance(taps, Taps):
-        return taps
-    return Taps(encoder=tuple(taps))
+        taps = nnunet_taps(network)
+    elif not isinstance(taps, Taps):
+        taps = Taps(encoder=tuple(taps))
+    return taps.only(needs)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -113,10 +131,6 @@ def _replacing(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Any, 
     return lambda module, inputs, output: change(output)
 
 
-class _EnoughSeen(Exception):
-    """Raised in the last tap to end a forward pass whose remaining outputs are not needed."""
-
-
 class TappedNetwork:
     """A network and its taps: runs the network and returns its output with the tapped activations.
 
@@ -124,28 +138,29 @@ class TappedNetwork:
 
     Args:
         network: Any network; it may be compiled or wrapped for data parallelism.
-        taps: The modules to read.
+        taps: The modules to read. Each returns one tensor, runs once per forward pass, and is followed by nothing that
+            changes its output in place.
 
     Raises:
         UnknownName: A path names no module.
-        UserError: When it is run: the network did not run a module, or was compiled and run before it was tapped.
+        UserError: When it is run: the network did not run a module, or was compiled and run before it was tapped; or a
+            module is none that can be read.
     """
 
     def __init__(self, network: nn.Module, taps: Taps) -> None:
         self.network = network
         self.taps = taps
-        self._seen: dict[str, Tensor] = {}
-        self._listening = False
+        self._heard = _Heard()
         self._last: str | None = None
         modules = dict(unwrapped(network).named_modules())
         for path in dict.fromkeys((*taps.encoder, *taps.decoder)):
             if path not in modules:
                 raise UnknownName("module", path, modules)
-            modules[path].register_forward_hook(self._listener(path))
+            modules[path].register_forward_hook(partial(self._heard.hear, path))
 
     def __call__(self, x: Tensor) -> tuple[Any, Activations]:
         """Run the whole network; return its output and the activations."""
-        with self._listen():
+        with self._heard.listening():
             output = self.network(x)
         return output, self._activations(output)
 
@@ -154,15 +169,12 @@ class TappedNetwork:
 
         The first run is a full one and shows which tap is the last.
         """
-        with self._listen():
-            if self._last is None:
-                self.network(x)
-                self._refuse_unseen()
-                self._last = next(reversed(self._seen))
-            else:
-                with suppress(_EnoughSeen):
-                    self.network(x)
-        return self._activations(None)
+        with self._heard.listening(until=self._last), suppress(_EnoughHeard):
+            self.network(x)
+        last = next(reversed(self._heard.outputs), None)
+        activations = self._activations(None)
+        self._last = last  # not before: only a full run shows what is wrong with a tap
+        return activations
 
     def run_filtered(self, x: Tensor, filters: Sequence[Callable[[Tensor], Tensor]]) -> Any:
         """Run the whole network on filtered features, and return its output.
@@ -179,26 +191,8 @@ class TappedNetwork:
                 hooks.callback(hook.remove)
             return self.network(x)
 
-    @contextmanager
-    def _listen(self) -> Iterator[None]:
-        self._seen = {}
-        self._listening = True
-        try:
-            yield
-        finally:
-            self._listening = False
-
-    def _listener(self, path: str) -> Any:
-        def hear(module: nn.Module, inputs: Any, output: Any) -> None:
-            if self._listening:
-                self._seen[path] = output
-                if path == self._last:
-                    raise _EnoughSeen
-
-        return hear
-
     def _refuse_unseen(self) -> None:
-        unseen = [path for path in (*self.taps.encoder, *self.taps.decoder) if path not in self._seen]
+        unseen = [path for path in (*self.taps.encoder, *self.taps.decoder) if path not in self._heard.outputs]
         if not unseen:
             return
         reason = (
@@ -211,10 +205,68 @@ class TappedNetwork:
 
     def _activations(self, output: Any) -> Activations:
         self._refuse_unseen()
-        seen, self._seen = self._seen, {}
+        heard, self._heard.outputs = self._heard.outputs, {}
+        for path, (feature, version) in heard.items():
+            self._refuse_unreadable(path, feature, version)
+        features = {path: feature for path, (feature, _) in heard.items()}
         logits = output[0] if isinstance(output, (list, tuple)) else output
         return Activations(
-            encoder=[seen[path] for path in self.taps.encoder],
-            decoder=[seen[path] for path in self.taps.decoder],
+            encoder=[features[path] for path in self.taps.encoder],
+            decoder=[features[path] for path in self.taps.decoder],
             logits=logits if isinstance(logits, torch.Tensor) else None,
         )
+
+    def _refuse_unreadable(self, path: str, feature: Any, version: int | None) -> None:
+        name = type(unwrapped(self.network)).__name__
+        if not isinstance(feature, Tensor):
+            raise UserError(
+                f"{name} gives a {type(feature).__name__} at {path}, not a tensor: tap modules that return one each."
+            )
+        if None not in (version, now := _version(feature)) and version != now:
+            raise UserError(
+                f"{name} changes the output of {path} in place after the tap: tap the module that changes it instead."
+            )
+
+
+class _EnoughHeard(Exception):
+    """Raised in the last tap to end a forward pass whose remaining outputs are not needed."""
+
+
+class _Heard:
+    """What the hooks of a `TappedNetwork` have heard in this run: outputs, and how often each was changed in place.
+
+    It does not know the network, so that copying or pickling a network takes it along, and no wrapper of the network.
+    """
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, tuple[Any, int | None]] = {}
+        self._listens = False
+        self._until: str | None = None
+
+    @contextmanager
+    def listening(self, *, until: str | None = None) -> Iterator[None]:
+        self.outputs = {}
+        self._listens, self._until = True, until
+        try:
+            yield
+        finally:
+            self._listens = False
+
+    def hear(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not self._listens:
+            return
+        if path in self.outputs:
+            raise UserError(
+                f"{path} ({type(module).__name__}) runs more than once in a forward pass, so it has several outputs: "
+                "tap a module that runs once."
+            )
+        self.outputs[path] = output, _version(output)
+        if path == self._until:
+            raise _EnoughHeard
+
+
+def _version(output: Any) -> int | None:
+    """How often a tensor was changed in place; `None` if it is not counted, as in inference mode and compiled code."""
+    if torch.compiler.is_compiling() or not isinstance(output, Tensor) or output.is_inference():
+        return None
+    return output._version

@@ -104,6 +104,15 @@ def test_prompts_that_diverge_are_refused(x):
     assert not any(prompts.any() for prompts in trained.method.learned_state().values())
 
 
+@pytest.mark.parametrize("batches", [0, 3])
+def test_batches_that_end_too_soon_are_refused(x, batches):
+    trained = distiller(prompt_iterations=5)
+    with pytest.raises(UserError, match=f"only {batches} of 5 batches"):
+        trained.prepare([(x, torch.zeros(2, 2, 8, 12, 8))] * batches, mse_loss)
+    assert not trained.method.prepared
+    assert not any(prompts.any() for prompts in trained.method.learned_state().values())
+
+
 def test_the_teacher_runs_in_the_precision_asked_for_and_its_backward_pass_outside(x):
     trained = distiller(prompt_iterations=1)
     types, in_backward = [], []

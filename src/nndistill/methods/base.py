@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from ..errors import StageMismatch
-from .parts.phi import new_phi
+from .parts.phi import CONVOLUTIONS, Phi, new_phi
 from .teacher_task import TeacherTask
 
 Kind = Literal["encoder", "decoder", "logits"]
@@ -138,7 +138,8 @@ class StagewiseMethod(Method):
         ndim: Number of dimensions of the networks.
 
     Raises:
-        StageMismatch: The networks have different numbers of stages.
+        StageMismatch: The networks have different numbers of stages, or, in `forward`, features have other channels or
+            dimensions than the method was built for.
 
     Example:
         >>> import torch
@@ -184,6 +185,9 @@ class StagewiseMethod(Method):
                 f"and the teacher {len(teacher)}."
             )
         check_sizes(student, teacher)
+        for i, (phi, s, t) in enumerate(zip(self.phi, student, teacher, strict=True)):
+            if isinstance(phi, CONVOLUTIONS):
+                _check_fit(i, phi, s, t)
 
 
 def unprepared_methods(module: nn.Module) -> Iterator[Method]:
@@ -216,3 +220,19 @@ def check_sizes(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
                 f"features of unequal size at stage {i}: student {tuple(s.shape)}, teacher {tuple(t.shape)}. "
                 "Student and teacher need the same strides; check the student's plans or the taps."
             )
+
+
+def _check_fit(stage: int, phi: Phi, student: Tensor, teacher: Tensor) -> None:
+    """Refuse features that are not of the kind for which φ was built."""
+    ndim, found = phi.weight.dim() - 2, student.dim() - 2
+    if ndim != found:
+        raise StageMismatch(
+            f"stage {stage}: this method was built for networks of {ndim} dimensions, but the features have {found}; "
+            f"build it with ndim={found}."
+        )
+    built, given = (phi.in_channels, phi.out_channels), (student.shape[1], teacher.shape[1])
+    if built != given:
+        raise StageMismatch(
+            f"stage {stage}: this method was built for {built[0]} and {built[1]} channels, but the features of student "
+            f"and teacher have {given[0]} and {given[1]}; check student_channels, teacher_channels and the taps."
+        )

@@ -42,7 +42,7 @@ class TorchEngine:
         cls, network: nn.Module, needs: Collection[str], *, taps: Taps | Sequence[str] | None = None
     ) -> TorchEngine:
         """Return the engine for a method with these `needs`; `taps` are those of `Distiller`."""
-        return cls(network, as_taps(taps, network).only(needs), logits="logits" in needs)
+        return cls(network, as_taps(taps, network, needs=needs), logits="logits" in needs)
 
     def __call__(self, x: Tensor) -> Activations:
         return self.tapped(x)[1] if self.logits else self.tapped.run_for_taps(x)

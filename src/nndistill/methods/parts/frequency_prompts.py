@@ -110,7 +110,8 @@ def train_prompts(
         learning_rate: At the start.
 
     Raises:
-        UserError: The prompts have diverged, or no batch had finite gradients.
+        UserError: There are fewer batches than `iterations`, the prompts have diverged, or no batch had finite
+            gradients.
     """
     stages = list(stages)
     learned = [stage.prompts.normal_(0, _FIRST_DEVIATION).requires_grad_() for stage in stages]
@@ -118,6 +119,7 @@ def train_prompts(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations, eta_min=_LAST_LEARNING_RATE)
     device = learned[0].device
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")  # float16 needs it, no other is harmed
+    done = 0
     try:
         for done, (x, target) in zip(range(1, iterations + 1), task.batches, strict=False):
             overlaps: list[Tensor] = []
@@ -133,6 +135,13 @@ def train_prompts(
     finally:
         for prompts in learned:
             prompts.requires_grad_(False).grad = None
+    if done < iterations:
+        _forget(learned)
+        raise UserError(
+            f"only {done} of {iterations} batches were there to learn the frequency prompts from: give an endless "
+            "iterable of batches, or lower prompt_iterations.",
+            option="option",
+        )
     if not optimizer.state:
         _forget(learned)
         raise UserError(
