@@ -125,6 +125,21 @@ def test_four_dimensional_images_are_split_into_channels(tmp_path, save, affine)
     assert described["numTraining"] == 1
 
 
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [("zeros", "x.nii.gz, channel T1w, is empty"), ("copy", "channel T1w holds the same voxels as channel FLAIR")],
+)
+def test_channels_within_a_file_are_checked_like_files(tmp_path, save, second, sentence):
+    source = tmp_path / "Task01"
+    image = np.random.default_rng(0).integers(0, 999, (6, 7, 5, 2)).astype(np.int16)
+    image[..., 1] = 0 if second == "zeros" else image[..., 0]
+    save(source / "imagesTr" / "x.nii.gz", image)
+    save(source / "labelsTr" / "x.nii.gz", np.eye(7, 5, dtype=np.uint8)[None].repeat(6, axis=0))
+    describe(source, ["x"], name="BRATS", modality={"0": "FLAIR", "1": "T1w"})
+    with pytest.raises(UserError, match=sentence):
+        prepare_decathlon(source, tmp_path / "raw", dataset_id=1)
+
+
 def test_leftovers_of_macos_and_paths_of_another_machine_are_understood(task, tmp_path):
     (task / "imagesTr" / "._b.nii.gz").write_bytes(b"resource fork")
     describe(

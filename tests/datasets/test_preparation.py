@@ -103,7 +103,7 @@ def test_records_have_the_format_of_version_0_1_whose_folders_are_recognised(bra
     assert record["made_from"] == {"maker": "brats2024"}
     case = brats.names[1]
     assert record["files"][f"labelsTr/{case}.nii.gz"] == ["copy", None, report["cases"][case]["files"]]
-    assert report["rules"] == {"edition": 1, "channels": ["T1N", "T1C", "T2W", "T2F"], "onto": None, "drawn_on": 0}
+    assert report["rules"] == {"edition": 2, "channels": ["T1N", "T1C", "T2W", "T2F"], "onto": None, "drawn_on": 0}
 
 
 def test_a_number_that_is_taken_is_refused(brats, tmp_path):

@@ -5,13 +5,15 @@ Reading takes time, so a check notes all that it reads, and what a data set allo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...nnunet.data.raw_format import FILE_ENDING
@@ -198,9 +200,21 @@ def _image(path: Path, case: Case, rules: Rules, found: Finding) -> Volume:
         named = ", ".join(rules.channels) if len(case.images) == 1 else "one"
         raise UserError(f"{path} has shape {times(shape)}: not three dimensions with {channels} channel(s) ({named}).")
     _check_values(volume)
-    if volume.stored.min() == volume.stored.max():
+    if volume.stored.ndim == 4:
+        _check_channels(path, volume.stored, rules.channels, found)
+    elif volume.stored.min() == volume.stored.max():
         found.empty.append(str(path))
     return volume
+
+
+def _check_channels(path: Path, stored: NDArray[Any], names: Sequence[str], found: Finding) -> None:
+    """Look for empty and equal channels within a file, as they are looked for among files."""
+    channels = {name: stored[..., number] for number, name in enumerate(names)}
+    empty = [name for name, channel in channels.items() if channel.min() == channel.max()]
+    found.empty += [f"{path}, channel {name}," for name in empty]
+    for one, other in combinations([name for name in channels if name not in empty], 2):
+        if np.array_equal(channels[one], channels[other]):
+            raise UserError(f"{path}: channel {other} holds the same voxels as channel {one}.")
 
 
 def _label(path: Path, found: Finding) -> Volume:

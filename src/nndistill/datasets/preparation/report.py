@@ -22,7 +22,7 @@ REPORT = "report.json"
 IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 """Endings of files that look like images."""
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2
 """Increase it whenever checks change, so that findings of older checks are not reused."""
 
 
