@@ -333,6 +333,8 @@ def test_cases_that_are_newer_than_what_was_preprocessed_of_them_are_named(world
     use_workspace(world.workspace)
     image = _some_image(world)
     os.utime(image, (time.time() + 60, time.time() + 60))
+    label = next((world.dataset / "labelsTr").glob("*.nii.gz"))
+    label.with_name("further.nii.gz").write_bytes(label.read_bytes())  # without images, which nnU-Net accepts
     plan_and_preprocess(world.dataset.name, planner="ResEncUNetPlanner")
     [record] = caplog.records
     case = image.name.removesuffix("_0002.nii.gz")

@@ -162,7 +162,7 @@ def test_another_phantom_is_not_trained_on_the_images_of_the_first(
         prepare_data(load_study(places.file), folder=tmp_path)
 
     prepare()
-    prepare()
+    prepare(test_cases=4)  # these are not preprocessed
     with pytest.raises(UserError, match=r"images of another phantom \(cases 10, now 12; seed 0, now 1\)\. Delete this"):
         prepare(cases=12, seed=1)
     assert made == [0, 0], "the raw images of the first are not replaced either"

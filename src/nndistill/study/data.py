@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
     dataset = study_dataset(study)
     plans_file = plan_and_preprocess(dataset, planner=study.planner, processes=study.resources.cpus)
     if study.phantom is not None:
-        write_json(plans_file.with_name(_PHANTOM), study.phantom.model_dump(mode="json"))
+        write_json(plans_file.with_name(_PHANTOM), _preprocessed_part(study.phantom))
     folds = stored_folds(preprocessed_folder() / dataset)
     patients = study_patients(study, folder=folder)
     if folds is None:
@@ -69,7 +70,7 @@ def prepare_data(study: Study, *, folder: Path) -> Path:
 
 def _refuse_another_phantom(phantom: PhantomData) -> None:
     """Images are not preprocessed a second time, so networks would be trained on those of the earlier phantom."""
-    now = phantom.model_dump(mode="json")
+    now = _preprocessed_part(phantom)
     for file in preprocessed_folder().glob(f"Dataset{PHANTOM_ID:03d}_*/{_PHANTOM}"):
         before = read_json(file)
         if differing := [
@@ -80,6 +81,10 @@ def _refuse_another_phantom(phantom: PhantomData) -> None:
                 "folder, name another workspace, or change the phantom back.",
                 option="workspace",
             )
+
+
+def _preprocessed_part(phantom: PhantomData) -> dict[str, Any]:
+    return phantom.model_dump(mode="json", exclude={"test_cases"})
 
 
 def study_dataset(study: Study) -> str:

@@ -21,6 +21,7 @@ from ...files import read_json
 from ...suppress_output import suppress_output
 from ..plans import distillable_configuration, resolved_configuration
 from ..workspace import dataset_number, preprocessed_folder, raw_folder
+from .case import Case
 from .raw_cases import raw_cases
 from .splits import adopt_split
 
@@ -98,14 +99,12 @@ def _warn_of_newer_cases(dataset: str, plans: dict[str, Any], configuration: str
     folder = preprocessed_folder() / dataset
     data: Path = folder / resolved_configuration(plans, configuration)["data_identifier"]
 
-    def made(case: str) -> float:
-        return (data / f"{case}.pkl").stat().st_mtime
+    def is_newer(case: Case) -> bool:
+        made = data / f"{case.name}.pkl"  # not there for a label map without images, which nnU-Net passes over
+        files = [file for file in (*case.images, case.label) if file and file.is_file()]
+        return made.is_file() and any(file.stat().st_mtime > made.stat().st_mtime for file in files)
 
-    newer = [
-        case.name
-        for case in raw_cases(raw_folder() / dataset)
-        if any(file.stat().st_mtime > made(case.name) for file in (*case.images, case.label) if file)
-    ]
+    newer = [case.name for case in raw_cases(raw_folder() / dataset) if is_newer(case)]
     if newer:
         logger.warning(
             "%d of the raw cases are newer than what was preprocessed of them, such as %s. If they have changed, "
