@@ -14,6 +14,7 @@ from .methods import Activations, Method, TeacherTask
 from .methods.several_teachers import unprepared_by_teacher
 from .taps import TappedNetwork, Taps, as_taps
 from .teacher_engines import TeacherEngine, TeacherEnsemble, TorchEngine
+from .volumes.grid import times
 
 _NOTHING = Activations(encoder=[])
 
@@ -122,8 +123,8 @@ class Distiller(nn.Module):
         """
         if target is not None and (target.dim() != x.dim() or len(target) != len(x)):
             raise UserError(
-                f"the target is {_size(target)} and the input {_size(x)}: a target has the samples and dimensions of "
-                "its input. Give labels a channel axis, target[:, None]."
+                f"the target is {times(target.shape)} and the input {times(x.shape)}: a target has the samples and "
+                "dimensions of its input. Give labels a channel axis, target[:, None]."
             )
         output, student = self._student(x)
         return DistillerOutput(output, self.method(student, self._teach(x, teachers), target))
@@ -197,7 +198,3 @@ class Distiller(nn.Module):
             teacher.network._apply(fn)  # type: ignore[no-untyped-call]
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
-
-
-def _size(x: Tensor) -> str:
-    return "×".join(map(str, x.shape))

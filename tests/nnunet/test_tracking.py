@@ -133,6 +133,7 @@ def test_a_server_that_goes_away_does_not_end_the_training(tmp_path, monkeypatch
     run = tracking.MlflowRun(tmp_path, {}, resume=False)
     run.log("lrs", 0.5, 0)
     server.there = False
+    run.update_config({"hparas": 1})  # as nnU-Net does when it sets up the network
     for epoch in (1, 2, 3):
         run.log("lrs", 0.5, epoch)
     ((end, *arguments),) = at_exit

@@ -121,6 +121,20 @@ def test_an_interval_of_few_seeds_is_no_proof(tmp_path: Path) -> None:
     assert "(95 % interval +0.010 to +0.090); over seeds, none has been shown (p = 0.253)." in page
 
 
+def test_nothing_is_marked_if_rows_lack_different_values(tmp_path: Path) -> None:
+    study, places, runs = made_study(tmp_path, seeds=[0])
+    for run, label in zip([run for run in runs if run.method], ("core", "rim"), strict=True):
+        file = places.results / run.name / "metrics.csv"
+        metrics = pd.read_csv(file)
+        metrics.loc[metrics["label"] == label, "hd95_mm"] = float("nan")
+        metrics.to_csv(file, index=False)
+
+    rows = write_study_report(study, places).tables["overall"].rows
+
+    assert not any(cells[1].best for _, cells in rows)
+    assert any(cells[0].best for _, cells in rows)
+
+
 def test_values_that_one_row_lacks_are_counted_and_nothing_is_marked(tmp_path: Path) -> None:
     """A distance is smaller without the labels that were missed."""
     study, places, runs = made_study(tmp_path, seeds=[0])

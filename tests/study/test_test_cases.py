@@ -20,6 +20,14 @@ def test_new_cases_are_accepted() -> None:
     refuse(["c", "d"], {"a": "p0", "d": "p1"})
 
 
+@pytest.mark.parametrize("teacher_fold", [[0, 1], "out-of-fold"])
+def test_a_training_case_of_another_fold_that_teaches(teacher_fold: object) -> None:
+    rows = {"none": {"teacher_fold": teacher_fold}}
+    study = Study.model_validate({"dataset": 4, "methods": rows, "folds": [1], "test": "raw"})
+    with pytest.raises(UserError, match=r"c is a training case of Dataset004_Hippocampus, fold 0\."):
+        refuse_known_test_cases(study, "Dataset004_Hippocampus", FOLDS, {}, ["c"])
+
+
 def test_a_training_case() -> None:
     with pytest.raises(UserError, match="1 of 2 test cases are not new to the networks: b is a training case of Data"):
         refuse(["b", "d"], {})

@@ -61,8 +61,7 @@ def refuse_missing_teachers(study: Study, *, folder: Path) -> None:
     Raises:
         UserError: There is such a teacher.
     """
-    listed = [row.teacher_fold for row in study.methods.values() if isinstance(row.teacher_fold, list)]
-    named = sorted({*study.folds, *chain.from_iterable(listed)})
+    named = _trained_folds(study)
     for name, teacher in study.teachers.items():
         if teacher.folder is None:
             continue
@@ -72,6 +71,12 @@ def refuse_missing_teachers(study: Study, *, folder: Path) -> None:
                 f"teacher {name}: {folder / teacher.folder} has no checkpoint of fold {missing[0]}, which the study "
                 f"names (it has {', '.join(trained) or 'none'})."
             )
+
+
+def _trained_folds(study: Study) -> list[int]:
+    """The folds in which the study names networks: its students' and those that teach a row together."""
+    listed = [row.teacher_fold for row in study.methods.values() if isinstance(row.teacher_fold, list)]
+    return sorted({*study.folds, *chain.from_iterable(listed)})
 
 
 def refuse_unknown_folds(study: Study, dataset: str, number: int) -> None:
@@ -105,7 +110,8 @@ def refuse_known_test_cases(
     Raises:
         UserError: There is such a case.
     """
-    for number in study.folds:
+    out_of_fold = any(row.teacher_fold == "out-of-fold" for row in study.methods.values())
+    for number in range(len(folds)) if out_of_fold else _trained_folds(study):
         seen = {patients.get(case, case) for case in folds[number]["train"]}
         if known := sorted(case for case in cases if patients.get(case, case) in seen):
             what = "is a training case" if known[0] in folds[number]["train"] else "is of a patient of the training"

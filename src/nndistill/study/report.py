@@ -25,7 +25,7 @@ from .batches_saved import batches_saved_table
 from .definition import Study, slug
 from .missed_labels import missed_label_table
 from .places import StudyPlaces
-from .results import RunResult, other_setups, read_results, refuse_other_folds, with_patients
+from .results import RunResult, other_setups, read_results, refuse_other_folds, some_names, with_patients
 from .rows import StudyRow, base_of, row_name, study_rows
 from .runs import StudyRun, study_runs
 from .statistics import differences_of_rows
@@ -197,10 +197,9 @@ def _of_other_setups(results: Sequence[Path]) -> str:
     """A sentence on results that are there and do not count; empty if there are none."""
     if not results:
         return ""
-    names = ", ".join(folder.name for folder in results[:5]) + (", …" if len(results) > 5 else "")
     number = counted(len(results), "result")
     one = len(results) == 1
-    return f"{number} of another setup than this {'does' if one else 'do'} not count: {names}."
+    return f"{number} of another setup than this {'does' if one else 'do'} not count: {some_names(results)}."
 
 
 def _sentence(name: str, base: str, row: pd.Series[float]) -> str:

@@ -115,6 +115,11 @@ def other_setups(results: Sequence[Path], runs: Sequence[StudyRun]) -> list[Path
     ]
 
 
+def some_names(results: Sequence[Path]) -> str:
+    """The names of the first five results."""
+    return ", ".join(folder.name for folder in results[:5]) + (", …" if len(results) > 5 else "")
+
+
 def refuse_other_folds(results: Mapping[str, RunResult]) -> None:
     """Refuse results of one fold that were measured on different validation cases.
 

@@ -9,7 +9,7 @@ folds with it: a seed of some folds has other patients than the others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -39,8 +39,6 @@ class StudyDifference:
         seeds_in_favour: Number of seeds whose mean difference has the sign of `difference`.
         patients: Number of patients.
         spread: Standard deviation of the difference between seeds; NaN with one seed.
-        only_base: Values (case, label, seed and fold) that only the other row has; each row is averaged over its own.
-        only_other: Values that only this row has.
     """
 
     base: float
@@ -53,14 +51,15 @@ class StudyDifference:
     seeds_in_favour: int
     patients: int
     spread: float
-    only_base: int = 0
-    only_other: int = 0
 
 
 def differences_of_rows(
     rows: Mapping[str, pd.DataFrame], base: str, metric: str, *, resamples: int = RESAMPLES
 ) -> pd.DataFrame:
-    """Compare every row with one of them; the fields of `StudyDifference` and p-values after Holm, by row.
+    """Compare every row with one of them; by row, the fields of `StudyDifference`, p-values after Holm, and two counts.
+
+    `only_base` is the number of values (case, label, seed and fold) that only the base has, `only_other` of those that
+    only the compared row has: each row is averaged over its own.
 
     Args:
         rows: Metrics of each row, all trainings together, with the columns `case`, `label`, `patient`, `seed`, `fold`
@@ -75,7 +74,7 @@ def differences_of_rows(
             continue
         if compared := difference(*_paired(rows[base], frame, metric), resamples=resamples):
             only_base, only_other = _of_one_row(rows[base], frame, metric)
-            found[name] = vars(replace(compared, only_base=only_base, only_other=only_other))
+            found[name] = {**vars(compared), "only_base": only_base, "only_other": only_other}
     table = pd.DataFrame.from_dict(found, orient="index")
     for test in ("p_patients", "p_seeds"):
         if test in table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from math import isfinite, nan
+from typing import Any
 
 import pandas as pd
 
@@ -219,7 +220,7 @@ def score_cell(row: StudyRow, metric: Metric, *, labels: Collection[str] | None 
 def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
     """The cells, with the best student of each metric marked, among those that have the most seeds and folds.
 
-    None is, if some have fewer values: a distance is better without the labels that were missed.
+    None is, if some lack values that others have: a distance is better without the labels that were missed.
     """
     marked = {row.name: list(cells[row.name]) for row in rows}
     trainings = {row.name: {(result.run.seed, result.run.fold) for result in row.results} for row in rows}
@@ -228,8 +229,8 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
     for place, metric in enumerate([*METRICS, METRICS[0]]):
         values = {row.name: float(marked[row.name][place].value) for row in students}
         defined = [value for value in values.values() if isfinite(value)]
-        numbers = {int(finite(row.metrics[metric.column]).notna().sum()) for row in students}
-        if len({metric.text(value) for value in defined}) < 2 or len(numbers) > 1:
+        measured = {_defined(row, metric) for row in students}
+        if len({metric.text(value) for value in defined}) < 2 or len(measured) > 1:
             continue
         best = metric.text(max(defined) if metric.higher_is_better else min(defined))
         for name, value in values.items():
@@ -237,6 +238,12 @@ def _best_marked(rows: Sequence[StudyRow], cells: Mapping[str, Sequence[Cell]]) 
                 cell = marked[name][place]
                 marked[name][place] = Cell(cell.value, cell.error, cell.count, best=True)
     return marked
+
+
+def _defined(row: StudyRow, metric: Metric) -> frozenset[tuple[Any, ...]]:
+    """Which values a row has."""
+    values = row.metrics[finite(row.metrics[metric.column]).notna()]
+    return frozenset(values[["case", "label", "seed", "fold"]].itertuples(index=False, name=None))
 
 
 def _trainings(row: StudyRow) -> str:

@@ -23,7 +23,7 @@ from ..files import read_json, write_json
 from .definition import Study
 from .needed_data import refuse_missing_data
 from .places import DATA, StudyPlaces
-from .results import is_done, other_setups
+from .results import is_done, other_setups, some_names
 from .runs import StudyRun, study_runs
 from .sbatch import write_sbatch
 from .status import is_alive, this_process
@@ -165,10 +165,9 @@ def _refuse_running_workflow(places: StudyPlaces) -> None:
 
 def _refuse_other_setups(places: StudyPlaces, runs: Sequence[StudyRun]) -> None:
     if found := other_setups([places.results], runs):
-        names = ", ".join(folder.name for folder in found[:5]) + (", …" if len(found) > 5 else "")
         raise UserError(
-            f"{len(found)} results in {places.results} are of another setup than the study now describes: {names}. "
-            "Change the study back, or have them redone, which keeps the present ones in "
+            f"{len(found)} results in {places.results} are of another setup than the study now describes: "
+            f"{some_names(found)}. Change the study back, or have them redone, which keeps the present ones in "
             f"{places.replaced}.",
             option="replace",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,11 +68,12 @@ def teach(
     from ...datasets import check_raw_dataset
     from ...evaluation.patients import known_patients
     from ...nnunet.data.preprocessing import plan_and_preprocess
+    from ...nnunet.data.raw_cases import raw_cases
     from ...nnunet.data.stored_folds import stored_folds
     from ...nnunet.training import tracking
     from ...nnunet.training.launched import joined
     from ...nnunet.training.teacher import prepare_teacher
-    from ...nnunet.workspace import dataset_folder, raw_folder, use_workspace
+    from ...nnunet.workspace import dataset_folder, preprocessed_folder, raw_folder, use_workspace
 
     use_workspace(workspace)
     for tracker in track or []:
@@ -91,12 +92,12 @@ def teach(
         )
         folder = dataset_folder(raw_folder(), dataset)
         check_raw_dataset(folder)
-        plans_file = plan_and_preprocess(folder.name, planner=planner, configuration=configuration)
-        if fold != "all" and stored_folds(plans_file.parent) is None:
-            _refuse_stock_folds(known_patients([folder]), folder)
+        if fold != "all" and not any(map(stored_folds, (folder, preprocessed_folder() / folder.name))):
+            patients = known_patients([folder])
+            _refuse_stock_folds([patients[case.name] for case in raw_cases(folder) if case.name in patients], folder)
         return prepare_teacher(
             folder.name,
-            plans_file,
+            plan_and_preprocess(folder.name, planner=planner, configuration=configuration),
             configuration=configuration,
             fold=fold,
             recipe=recipe,
@@ -115,13 +116,13 @@ def teach(
         report_training(run, validate=validate, as_json=as_json, next_step=next_step)
 
 
-def _refuse_stock_folds(patients: Mapping[str, str], dataset: Path) -> None:
-    """Refuse folds by case where patients have several."""
-    number = len(set(patients.values()))
+def _refuse_stock_folds(patients: Sequence[str], dataset: Path) -> None:
+    """Refuse folds by case where patients, one per training case, have several."""
+    number = len(set(patients))
     if number < len(patients):
         raise UserError(
             f"{dataset} has no folds, and its {len(patients)} cases are of {number} patients: nnU-Net would make folds "
-            "by case, and validate on patients of the training. Take the fold all, or put a splits_final.json with "
+            "by case, and validate on patients that it trains on. Take the fold all, or put a splits_final.json with "
             "folds of your own there.",
             option="fold",
         )

@@ -99,7 +99,7 @@ class MlflowRun:
                 number = experiment.experiment_id if experiment else self._client.create_experiment(name)
                 title = f"{output_folder.parent.name}/{output_folder.name}"
                 self._run = self._client.create_run(number, run_name=title).info.run_id
-            self.update_config(config)
+            self._send_config(config)
         except Exception as error:  # of MLflow, or of whatever it reaches its server with
             raise UserError(
                 f"MLflow at {_place()} cannot keep this training: {_reason(error)}",
@@ -111,6 +111,9 @@ class MlflowRun:
 
     def update_config(self, config: dict[str, Any]) -> None:
         """Keep what describes the training, one file per entry."""
+        self._report(self._send_config, config)
+
+    def _send_config(self, config: dict[str, Any]) -> None:
         for name, content in config.items():
             self._client.log_dict(self._run, {name: content}, f"{name}.json")
 
