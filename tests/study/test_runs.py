@@ -172,6 +172,16 @@ def test_a_shape_and_its_teachers_are_part_of_a_run_and_change_no_other() -> Non
     assert redone(in_turns, runs_of(methods=rows)) == {"turns_f0_s0", "turns_f0_s1"}
 
 
+def test_what_a_row_starts_from_is_part_of_it_and_changes_no_other() -> None:
+    before = runs_of(methods={"none": {}, "pruned": {"method": "none"}, "dcd": {}})
+
+    after = runs_of(methods={"none": {}, "pruned": {"method": "none", "init": "teacher"}, "dcd": {}})
+
+    assert redone(before, after) == {"pruned_f0_s0", "pruned_f0_s1"}
+    every_row = runs_of(students={"student": {"init": "teacher"}}, methods={"none": {}, "dcd": {"init": "random"}})
+    assert redone(before, every_row) == {"none_f0_s0", "none_f0_s1"}
+
+
 def test_a_row_may_have_a_part_of_the_students_and_seeds_and_changes_no_other() -> None:
     students = {"small": {"reduction": 8}, "tiny": {"reduction": 16}}
     whole = runs_of(students=students)

@@ -97,6 +97,24 @@ def test_a_student_that_no_teacher_can_have_is_a_sentence_before_any_training(
         carry_out(load_study(file), StudyPlaces(file), DATA)
 
 
+def test_a_row_may_start_from_the_teacher(
+    in_workspace: World, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {"none": {}, "pruned": {"method": "none", "init": "teacher"}}
+    file = changed(study_file, students={"plain": {"architecture": "plain"}, "same": {}}, methods=rows)
+
+    with pytest.raises(UserError, match="student plain of teacher teacher: a student cannot start from this teacher"):
+        carry_out(load_study(file), StudyPlaces(file), DATA)
+
+    rows["pruned"]["students"] = ["same"]
+    changed(file, methods=rows)
+    carry_out(load_study(file), StudyPlaces(file), DATA)
+    starts = {
+        name: plans_of(file, f"{name}_same_f0_s0", monkeypatch)["nndistill"]["distillation"]["init"] for name in rows
+    }
+    assert starts == {"none": "random", "pruned": "teacher"}
+
+
 def test_a_case_that_no_fold_can_teach_is_a_sentence_before_any_training(in_workspace: World, study_file: Path) -> None:
     file = changed(study_file, methods={"none": {}, "fair": {"method": "dcd", "teacher_fold": "out-of-fold"}})
 

@@ -48,7 +48,7 @@ class StudyStudent(Strict):
     Args:
         reduction: By which the teacher's channels are divided.
         features: Channels of each stage, instead of a reduction.
-        init: What its weights start from.
+        init: What its weights start from, unless a row says otherwise.
         stages: Number of stages. Default: the teacher's.
         blocks: Blocks of each encoder stage, or one number for all stages. Default: the teacher's.
         architecture: `teacher`, or `plain` for a network without residual connections.
@@ -97,6 +97,8 @@ class StudyMethod(Strict):
         balances: Several shares of the gradient, of which the pilot chooses one.
         balance: The share of the gradient instead of a weight.
         changes: Values of the recipe that differ for this row, such as `weight_schedule`.
+        init: What its students start from: `random`, or the `teacher`'s most important channels. Default: what each
+            student says.
         unlabelled: Images without labels that join its trainings.
         teacher_fold: Folds of the teacher that teach together, or `out-of-fold`, if each case is taught by the fold
             that has not seen it. Default: the fold of the student.
@@ -113,6 +115,7 @@ class StudyMethod(Strict):
     balances: list[float] = Field(default_factory=list)
     balance: float | None = Field(default=None, gt=0, le=10)
     changes: dict[str, Any] = Field(default_factory=dict)
+    init: Literal["random", "teacher"] | None = None
     unlabelled: StudyUnlabelled | None = None
     teacher_fold: list[int] | Literal["out-of-fold"] | None = None
     teachers: Literal["mean", "mean-logits", "rotate"] | None = None
@@ -242,6 +245,26 @@ class Study(Strict):
             distillation_weight=row.weight if weight is None or row.balances else weight,
             balance=weight if row.balances else row.balance,
         )
+
+    def students_of(self, method: str) -> list[str]:
+        """Names of the students that a row trains, in the study's order."""
+        chosen = self.methods[method].students
+        return [name for name in self.students if chosen is None or name in chosen]
+
+    def student_of(self, method: str, student: str) -> StudyStudent:
+        """A student as a row trains it.
+
+        Args:
+            method: Name of the row.
+            student: Name of the student.
+
+        Example:
+            >>> rows = {"none": {}, "pruned": {"method": "none", "init": "teacher"}}
+            >>> Study.model_validate({"dataset": 4, "methods": rows}).student_of("pruned", "student").init
+            'teacher'
+        """
+        init = self.methods[method].init
+        return self.students[student].model_copy(update={"init": init} if init else None)
 
     def _recipe(self, folder: Path, changes: dict[str, Any], **values: Any) -> Recipe:
         file = folder / self.recipe

@@ -185,7 +185,7 @@ class _Job:
             teacher_folder = self.places.folder / given
         else:
             teacher_folder = self._teacher(run_of(self.runs, self.run.needs[0])).model_folder
-        student = self.study.students[self.run.student]
+        student = self.study.student_of(self.run.method, self.run.student)
         row = self.study.methods[self.run.method]
         return prepare_student(
             teacher_folder,

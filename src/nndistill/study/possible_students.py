@@ -33,11 +33,12 @@ def refuse_impossible_students(study: Study, *, folder: Path, plans_file: Path) 
             plans, configuration, dataset_json = _network(teacher, folder, plans_file)
         except UserError as error:
             raise UserError(f"teacher {teacher_name}: {error}") from error
-        for name, student in study.students.items():
-            try:
-                _refuse_impossible(student, plans, configuration, dataset_json)
-            except UserError as error:
-                raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
+        for method in study.methods:
+            for name in study.students_of(method):
+                try:
+                    _refuse_impossible(study.student_of(method, name), plans, configuration, dataset_json)
+                except UserError as error:
+                    raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
 
 
 def refuse_untaught_cases(study: Study, *, folder: Path, data: Path) -> None:

@@ -130,7 +130,7 @@ class _Expansion:
         for teacher in study.teachers:
             for student in study.students:
                 for method, row in study.methods.items():
-                    if row.students is not None and student not in row.students:
+                    if student not in study.students_of(method):
                         continue
                     pilots = list(self._pilots(teacher, student, method)) if row.tried else []
                     yield from pilots
@@ -180,7 +180,7 @@ class _Expansion:
         trained = [teacher_run] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
-            "network": _network(self.study.students[student]),
+            "network": _network(self.study.student_of(method, student)),
             "recipe": _values(recipe),
             "teacher": teacher_run.training_digest,
         }
