@@ -19,6 +19,7 @@ from nndistill.wavelets.band_filter import BandFilter
 from nndistill.wavelets.subbands import parse_bands
 from plain_wavelets import decompose, projection_matrix
 
+WEIGHTED = {"A": 1, "D": 0.75, "HHH": 0.5}
 SHAPES = [(8, 8, 8), (4, 5, 7), (2, 2, 2), (1, 1, 1), (9, 6, 3)]
 
 
@@ -31,7 +32,13 @@ def stage_loss(method: DCD, student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def plain_loss(
-    phi: nn.Module, student: Tensor, teacher: Tensor, bands: str, mode: str, wavelet: str = "db4", level: int = 3
+    phi: nn.Module,
+    student: Tensor,
+    teacher: Tensor,
+    bands: str | dict[str, float],
+    mode: str,
+    wavelet: str = "db4",
+    level: int = 3,
 ) -> Tensor:
     matrix = projection_matrix(tuple(teacher.shape[2:]), bands, wavelet, mode, level)
     difference = teacher.flatten(2) @ matrix.mT - phi(student).flatten(2) @ matrix.mT
@@ -39,8 +46,8 @@ def plain_loss(
 
 
 @pytest.mark.parametrize("mode", ["symmetric", "periodization", "zero", "periodic"])
-@pytest.mark.parametrize("bands", ["D", "A", "S", "A+D", "A+D+S"])
-def test_loss_and_gradients_equal_the_plain_definition(bands: str, mode: str) -> None:
+@pytest.mark.parametrize("bands", ["D", "A", "S", "A+D", "A+D+S", WEIGHTED])
+def test_loss_and_gradients_equal_the_plain_definition(bands: str | dict[str, float], mode: str) -> None:
     for shape in SHAPES:
         method = DCD([3], [7], bands=bands, mode=mode).double()
         student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 7, *shape, seed=1)
@@ -106,8 +113,8 @@ def test_many_tiles_and_chunks_give_the_same(bands: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("mode", ["symmetric", "periodization", "zero"])
-@pytest.mark.parametrize("bands", ["D", "A", "A+D"])
-def test_value_of_some_channels_has_the_gradients_of_all(bands: str, mode: str) -> None:
+@pytest.mark.parametrize("bands", ["D", "A", "A+D", WEIGHTED])
+def test_value_of_some_channels_has_the_gradients_of_all(bands: str | dict[str, float], mode: str) -> None:
     for shape in SHAPES:
         method = DCD([3], [7], bands=bands, mode=mode, loss_every=3).double()
         student, teacher = volume(2, 3, *shape).requires_grad_(), volume(2, 7, *shape, seed=1)

@@ -57,6 +57,7 @@ def test_method_trains_and_resumes(run, nndistill, world, monkeypatch):
     "option",
     [
         "bands=[LLH, HLL]",
+        "bands={A: 1, D: 0.9, S: 0.5}",
         *(
             pytest.param(option, marks=pytest.mark.slow)
             for option in ("bands=A", "bands=S", "domain=coefficients", "level=4", "wavelet=haar", "loss_every=4")

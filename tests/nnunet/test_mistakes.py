@@ -151,6 +151,8 @@ def test_reduction_below_one_is_refused(distill, reduction):
         (["--option", "loss_every=0"], "loss_every must be a whole number of at least 1, not 0"),
         (["--option", "db4"], "NAME=VALUE"),
         (["--option", "bands=[LLH"], "a list is written [1, 2]"),
+        (["--option", "bands={A: 1, D: 0}"], "the weight of subband D has to be a number above 0, not 0"),
+        (["--method", "dcd-release", "--option", "bands={A: 1}"], "subbands cannot have weights here"),
         (["--option", "bands="], "option bands of method 'dcd': Input should be a valid string (given: None)"),
         (["--method", "cwd", "--option", "match=encodr"], "Did you mean 'encoder'? Known: encoder, logits"),
         (["--method", "logits", "--option", "temperature=-1"], "give a number above 0"),

@@ -68,6 +68,14 @@ def test_trainings_done_again_have_the_numbers_on_the_page() -> None:
         assert f"{largest:.3f}" == row["largest difference of a label (Dice)"], name
 
 
+def test_weights_of_bands_are_those_of_the_spectrum_beside_the_study() -> None:
+    folder = STUDIES[0].parents[1] / "subcortical-candidates"
+    spectrum = pd.read_csv(folder / "spectrum-of-the-pilot.csv")
+    carried = spectrum["snr"] / (1 + spectrum["snr"])
+    [bands] = [row.options["bands"] for row in load_study(folder / "study.yaml").methods.values() if row.options]
+    assert bands == carried.groupby(spectrum["band"]).mean().round(2).to_dict()
+
+
 def _again_in(row: dict[str, str]) -> str:
     """Where the result is: teachers were trained again on a GPU, and for FreeKD on a processor."""
     for_freekd = row["training"].startswith("teacher") and row["again on"].startswith("Xeon")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pywt
@@ -30,19 +30,26 @@ def compose(coefficients: list, wavelet: str, mode: str, *, ndim: int = 3) -> np
 
 
 def project(
-    x: np.ndarray, bands: str | Iterable[str], wavelet: str, mode: str, level: int, *, ndim: int = 3
+    x: np.ndarray,
+    bands: str | Iterable[str] | Mapping[str, float],
+    wavelet: str,
+    mode: str,
+    level: int,
+    *,
+    ndim: int = 3,
 ) -> np.ndarray:
-    """Eq. 6 as it stands: decompose, zero every band that is not chosen, compose, crop."""
+    """Eq. 6 as it stands: decompose, zero every band that is not chosen (or weight each), compose, crop."""
     parts = bands.split("+") if isinstance(bands, str) else bands
-    keys = {band.translate(LETTERS) for part in parts for band in GROUPS_IN[ndim].get(part, [part])}
+    weights = dict(bands) if isinstance(bands, Mapping) else dict.fromkeys(parts, 1)
+    by_key = {band.translate(LETTERS): w for part, w in weights.items() for band in GROUPS_IN[ndim].get(part, [part])}
     approximation, *details = decompose(x, wavelet, mode, level, ndim=ndim)
-    kept = [approximation * ("a" * ndim in keys)]
-    kept += [{key: band * (key in keys) for key, band in finer.items()} for finer in details]
+    kept = [approximation * by_key.get("a" * ndim, 0)]
+    kept += [{key: band * by_key.get(key, 0) for key, band in finer.items()} for finer in details]
     return compose(kept, wavelet, mode, ndim=ndim)[(..., *map(slice, x.shape[-ndim:]))]
 
 
 def projection_matrix(
-    shape: tuple[int, ...], bands: str | Iterable[str], wavelet: str, mode: str, level: int
+    shape: tuple[int, ...], bands: str | Iterable[str] | Mapping[str, float], wavelet: str, mode: str, level: int
 ) -> Tensor:
     """Eq. 6 as one dense matrix over all voxels, for differentiable references."""
     voxels = int(np.prod(shape))

@@ -15,7 +15,9 @@ from nndistill.wavelets import SubbandProjection, wavedec3, wavedecn
 from nndistill.wavelets.subbands import SUBBANDS, parse_bands
 from plain_wavelets import project
 
-BANDS = ["A", "D", "S", "A+D", "A+S", "D+S", "A+D+S", ["LLH", "HLL"], ["LLL", "HHL"]]
+NAMED = ["A", "D", "S", "A+D", "A+S", "D+S", "A+D+S", ["LLH", "HLL"], ["LLL", "HHL"]]
+WEIGHTED = [{"A": 1, "D": 0.75, "S": 0.5}, {"LLH": 2, "HLL": 0.1}]
+BANDS = [*NAMED, *WEIGHTED]
 MODES = pywt.Modes.modes
 WAVELETS = ["haar", "db2", "db4", "sym5", "bior1.3", "bior4.4", "rbio3.1"]
 
@@ -58,10 +60,11 @@ def test_equals_the_plain_definition_on_long_axes(mode: str) -> None:
 
 
 @st.composite
-def projections_in_fewer_dimensions(draw) -> tuple[tuple[int, ...], dict, list[str]]:
+def projections_in_fewer_dimensions(draw) -> tuple[tuple[int, ...], dict, list[str] | dict[str, float]]:
     ndim = draw(st.sampled_from([1, 2]))
     shape = draw(st.tuples(*[st.integers(1, 60)] * ndim))
-    bands = draw(st.sets(st.sampled_from(SUBBANDS[ndim]), min_size=1).map(sorted))
+    names, weights = st.sampled_from(SUBBANDS[ndim]), st.sampled_from([0.25, 1, 3])
+    bands = draw(st.sets(names, min_size=1).map(sorted) | st.dictionaries(names, weights, min_size=1))
     return shape, {"wavelet": draw(st.sampled_from(WAVELETS)), "level": draw(st.integers(1, 4))}, bands
 
 
@@ -123,7 +126,7 @@ def test_constants_vanish_under_bands_without_approximation(bands, mode: str) ->
         assert SubbandProjection(bands, mode=mode)(constant.double()).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("bands", BANDS)
+@pytest.mark.parametrize("bands", NAMED)
 @pytest.mark.parametrize("wavelet", ["haar", "db4"])
 def test_orthogonal_projection_under_periodization(bands, wavelet: str) -> None:
     x = volume(2, 16, 8, 24)
@@ -182,8 +185,9 @@ def test_leaves_its_input_alone_and_takes_any_leading_axes() -> None:
     assert SubbandProjection()(x[:0]).shape == (0, 3, 4, 8, 9, 10)
 
 
-def test_compiles_without_a_break() -> None:
-    projection = SubbandProjection()
+@pytest.mark.parametrize("bands", ["D", WEIGHTED[0]])
+def test_compiles_without_a_break(bands) -> None:
+    projection = SubbandProjection(bands)
     compiled = torch.compile(projection, backend="aot_eager", fullgraph=True)
     x = volume(2, 9, 10, 12, dtype=torch.float32).requires_grad_()
     y = compiled(x)
@@ -206,9 +210,31 @@ def test_bands_are_read(text, bands) -> None:
     assert parse_bands(text) == bands
 
 
+@pytest.mark.parametrize("mode", ["symmetric", "periodization"])
+def test_weights_that_are_all_one_compute_what_the_names_alone_do(mode: str) -> None:
+    named, weighted = SubbandProjection("A+D", mode=mode), SubbandProjection({"A": 1, "D": 1.0}, mode=mode)
+    assert weighted.filter == named.filter
+    assert "LLL" in weighted.extra_repr()
+    assert "HHH:0.5" in SubbandProjection({"A": 1, "S": 0.5}).extra_repr()
+
+
+def test_a_weighted_projection_is_not_taken_for_an_orthogonal_one() -> None:
+    shape = (16, 16, 8)
+    assert SubbandProjection({"A": 1, "D": 1}, mode="periodization").filter.is_orthogonal_projection(shape)
+    assert not SubbandProjection({"A": 1, "D": 0.5}, mode="periodization").filter.is_orthogonal_projection(shape)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
+        ({"bands": {"X": 1}}, UnknownName, "no subband 'X'"),
+        ({"bands": {}}, UserError, "no subband is chosen"),
+        ({"bands": {"D": 0}}, UserError, "the weight of subband D has to be a number above 0, not 0"),
+        ({"bands": {"D": True}}, UserError, "above 0, not True"),
+        ({"bands": {"D": "half"}}, UserError, "above 0, not 'half'"),
+        ({"bands": {"D": float("inf")}}, UserError, "above 0, not inf"),
+        ({"bands": {"D": 1, "LLH": 0.5}}, UserError, "subband LLH has two weights, of which one belongs to LLH"),
+        ({"bands": {1: 1}}, UserError, "a subband is named by text"),
         ({"bands": "X"}, UnknownName, "no subband 'X'"),
         ({"bands": "LLX"}, UnknownName, "Did you mean 'LL"),
         ({"bands": ""}, UserError, "no subband is chosen"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 from ..errors import UnknownName, UserError
 from ..wavelets import SubbandProjection, wavedecn
 from ..wavelets.band_filter import LARGEST_DENSE_VOLUME
-from ..wavelets.subbands import pywavelets_key
+from ..wavelets.subbands import Bands, pywavelets_key
 from ..wavelets.transform import working_precision
 from .base import Activations, StagewiseMethod
 from .parts.domain import Domain, checked_domain
@@ -39,7 +39,8 @@ class DCD(StagewiseMethod):
         teacher_channels: Channels of each teacher stage, fine to coarse.
         wavelet: Any discrete wavelet that PyWavelets knows.
         level: Number of levels of the pyramid.
-        bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, or a list such as `["LLH", "HLL"]`.
+        bands: What to match: groups `"A"`, `"D"`, `"S"` joined with `+`, a list such as `["LLH", "HLL"]`, or weights by
+            which they are multiplied before they are compared, such as `{"A": 1, "D": 0.9}`.
         mode: One of PyWavelets' nine boundary modes.
         domain: `"spatial"` transforms the chosen subbands back before comparing, as the paper does;
             `"coefficients"` compares the coefficients themselves, its ablation. Both divide by the number of feature
@@ -90,7 +91,7 @@ class DCD(StagewiseMethod):
         *,
         wavelet: str = "db4",
         level: int = 3,
-        bands: str | Iterable[str] = "D",
+        bands: Bands = "D",
         mode: str = "symmetric",
         domain: Domain = "spatial",
         train_phi: bool = True,
@@ -147,11 +148,11 @@ class DCD(StagewiseMethod):
 
     def _coefficient_energy(self, x: Tensor) -> Tensor:
         spec = self.projection.filter
-        keys = {pywavelets_key(band) for band in spec.bands}
+        weights = {pywavelets_key(band): weight for band, weight in spec.weight_of.items() if weight}
         approximation, *details = wavedecn(x, spec.wavelet, ndim=spec.ndim, mode=spec.mode, level=spec.level)
-        chosen = [band for level in details for key, band in level.items() if key in keys]
-        if "a" * spec.ndim in keys:
-            chosen.append(approximation)
+        chosen = [weights[key] * band for level in details for key, band in level.items() if key in weights]
+        if (key := "a" * spec.ndim) in weights:
+            chosen.append(weights[key] * approximation)
         energy: Tensor = chosen[0].square().sum()
         for band in chosen[1:]:
             energy = energy + band.square().sum()

@@ -1,12 +1,14 @@
 r"""Keep some subbands of a volume or an image: the linear map behind `SubbandProjection`, made fast.
 
-The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three things make it cheap:
+The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. This makes it cheap:
 
 - Perfect reconstruction: $\mathcal P$ of some bands is the identity minus $\mathcal P$ of the others, so only the
   smaller set is computed (for the paper's $\mathcal D$: LLL and HHH, an eighth of the volume each; in two dimensions LL
   and HH, a quarter of the image each).
 - Separability: a band of level $k$ is one matrix per axis, $A_{x,k} = A_x A_L^{k-1}$ there and $S_{x,k}$ back, the
   product of those of its levels. The pyramid is never built level by level.
+- A band with a weight $w$ counts $w$ times, and is subtracted from the identity $1 - w$ times. The matrix of the last
+  axis carries it.
 - Bands share their way: all matrices of the first axis are one product on the way there and one on the way back. Along
   the last axis, there and back is one square matrix. A product reads the last axis and writes it as the first (and the
   reverse on the way back), so that each is one large matrix product over all channels, without copies.
@@ -15,7 +17,7 @@ The plain definition is $\mathcal P = \xi^{-1}\,\mathrm{mask}\,\xi$. Three thing
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -36,6 +38,9 @@ CHUNK_ELEMENTS = 1 << 22
 
 Step = tuple[str, int]
 """What happens along one axis of a band: its letter, at its level."""
+
+WeightedSteps = Mapping[tuple[Step, ...], float]
+"""Bands at their levels, each as what happens along every axis, and how many times it counts."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,26 @@ class BandFilter:
         wavelet: Name of a discrete wavelet.
         level: Number of levels.
         mode: Boundary mode.
+        weights: Names and weights of the bands that are not kept as they are.
     """
 
     bands: frozenset[str]
     wavelet: str
     level: int
     mode: str
+    weights: frozenset[tuple[str, float]] = frozenset()
+
+    @classmethod
+    def weighted(cls, weights: Mapping[str, float], wavelet: str, level: int, mode: str) -> BandFilter:
+        """The map that multiplies each named band by its weight and leaves out the others."""
+        not_one = frozenset((band, weight) for band, weight in weights.items() if weight != 1)
+        return cls(frozenset(weights), wavelet, level, mode, not_one)
+
+    @property
+    def weight_of(self) -> dict[str, float]:
+        """The weight of every band that there is: 0 of those that are left out."""
+        kept = dict.fromkeys(self.bands, 1.0) | dict(self.weights)
+        return {band: kept.get(band, 0.0) for band in SUBBANDS[self.ndim]}
 
     @property
     def ndim(self) -> int:
@@ -123,8 +142,10 @@ class BandFilter:
 
         That is so for an orthogonal wavelet under periodization if every level halves the size exactly.
         """
-        return self.mode == "periodization" and all(
-            _is_orthogonal(self.wavelet, self.mode, size, self.level) for size in shape
+        return (
+            self.mode == "periodization"
+            and not self.weights
+            and all(_is_orthogonal(self.wavelet, self.mode, size, self.level) for size in shape)
         )
 
 
@@ -170,8 +191,8 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
     sizes = [_sizes(spec, size) for size in shape]
     tolerance = 1e-13 if dtype == torch.float64 else 1e-9
     inverts = all(inversion_error(spec.wavelet, spec.mode, size) <= tolerance for axis in sizes for size in axis)
-    wanted = _steps_of(spec.bands, spec.level)
-    others = _steps_of(frozenset(SUBBANDS[spec.ndim]) - spec.bands, spec.level)
+    wanted = _steps_of(spec.weight_of, spec.level)
+    others = _steps_of({band: 1 - weight for band, weight in spec.weight_of.items()}, spec.level)
     complement = inverts and len(others) < len(wanted)
     computed = others if complement else wanted
     with torch.inference_mode(False):
@@ -179,14 +200,14 @@ def _plan(spec: BandFilter, shape: tuple[int, ...], device: torch.device, dtype:
         return Plan(_split(computed, axes, device, dtype) if computed else None, complement)
 
 
-def _steps_of(bands: Iterable[str], levels: int) -> list[tuple[Step, ...]]:
-    """What happens along each axis, the last first, for every band at every level that has it."""
-    return [
-        tuple((letter, level) for letter in reversed(band))
-        for band in bands
+def _steps_of(weights: Mapping[str, float], levels: int) -> dict[tuple[Step, ...], float]:
+    """What happens along each axis, the last first, for every band that counts, at every level that has it."""
+    return {
+        tuple((letter, level) for letter in reversed(band)): weight
+        for band, weight in weights.items()
         for level in range(1, levels + 1)
-        if "H" in band or level == levels
-    ]
+        if weight and ("H" in band or level == levels)
+    }
 
 
 def _sizes(spec: BandFilter, size: int) -> list[int]:
@@ -211,7 +232,7 @@ def _steps(spec: BandFilter, sizes: Sequence[int], transposed: bool) -> dict[Ste
 
 
 def _split(
-    bands: Sequence[tuple[Step, ...]],
+    bands: WeightedSteps,
     axes: Sequence[dict[Step, tuple[Tensor, Tensor]]],
     device: torch.device,
     dtype: torch.dtype,
@@ -221,10 +242,12 @@ def _split(
     there = [axes[0][step][0] for step in steps]
     back = [axes[0][step][1].mT for step in steps]
     if len(axes) == 1:
-        return (torch.cat(there).mT @ torch.cat(back)).to(device, dtype)
+        weighted = [bands[step,] * matrix for step, matrix in zip(steps, back, strict=True)]
+        return (torch.cat(there).mT @ torch.cat(weighted)).to(device, dtype)
     parts, first = [], 0
     for step, matrix in zip(steps, there, strict=True):
-        following = _split([band[1:] for band in bands if band[0] == step], axes[1:], device, dtype)
+        of_step = {band[1:]: weight for band, weight in bands.items() if band[0] == step}
+        following = _split(of_step, axes[1:], device, dtype)
         parts.append((slice(first, first + len(matrix)), following))
         first += len(matrix)
     return Split(torch.cat(there).to(device, dtype), torch.cat(back).to(device, dtype), tuple(parts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from .band_filter import BandFilter
 from .operators import check_level, check_mode, check_wavelet
-from .subbands import parse_bands
+from .subbands import Bands, parse_band_weights
 from .transform import refuse_few_axes, working_precision
 
 
@@ -25,7 +24,8 @@ class SubbandProjection(nn.Module):
     Args:
         bands: Groups `"A"` (LLL), `"S"` (HHH), `"D"` (the six others) joined with `+`, or a list of bands such as
             `["LLH", "HLL"]`. A band is kept at every level; LLL exists at the deepest level only. In two dimensions
-            they are LL, HH and the two others, LH and HL.
+            they are LL, HH and the two others, LH and HL. A mapping such as `{"A": 1, "D": 0.9}` has the weight by
+            which each is multiplied.
         wavelet: Any discrete wavelet of PyWavelets.
         level: Number of levels.
         mode: One of PyWavelets' nine boundary modes.
@@ -37,7 +37,8 @@ class SubbandProjection(nn.Module):
 
     Raises:
         UnknownName: There is no such wavelet, mode or band.
-        UserError: No band is named, the level is impossible, or PyWavelets refuses the size in this mode.
+        UserError: No band is named, a weight is not above 0, the level is impossible, or PyWavelets refuses the size in
+            this mode.
 
     Example:
         >>> details = SubbandProjection("D")
@@ -51,7 +52,7 @@ class SubbandProjection(nn.Module):
 
     def __init__(
         self,
-        bands: str | Iterable[str] = "D",
+        bands: Bands = "D",
         *,
         wavelet: str = "db4",
         level: int = 3,
@@ -59,8 +60,8 @@ class SubbandProjection(nn.Module):
         ndim: int = 3,
     ) -> None:
         super().__init__()
-        self.filter = BandFilter(
-            parse_bands(bands, ndim=ndim), check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
+        self.filter = BandFilter.weighted(
+            parse_band_weights(bands, ndim=ndim), check_wavelet(wavelet), check_level(level, lowest=1), check_mode(mode)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,22 +73,32 @@ class SubbandProjection(nn.Module):
 
     def extra_repr(self) -> str:
         spec = self.filter
-        return f"{'+'.join(sorted(spec.bands))}, wavelet={spec.wavelet}, level={spec.level}, mode={spec.mode}"
+        return f"{_as_text(spec)}, wavelet={spec.wavelet}, level={spec.level}, mode={spec.mode}"
 
     def _apply_filter(self, x: Tensor, transposed: bool) -> Tensor:
         spec = self.filter
         refuse_few_axes(x, spec.ndim)
         working_precision(x[:0])
         volumes = x.reshape(-1, *x.shape[-spec.ndim :])
-        bands = ",".join(sorted(spec.bands))
-        projected: Tensor = _project(volumes, bands, spec.wavelet, spec.level, spec.mode, transposed)
+        projected: Tensor = _project(volumes, _as_text(spec), spec.wavelet, spec.level, spec.mode, transposed)
         return projected.reshape(x.shape)
+
+
+def _as_text(spec: BandFilter) -> str:
+    """Bands and weights as an operator's text argument, such as `HHH:0.5+LLL`."""
+    weights = dict(spec.weights)
+    return "+".join(f"{band}:{weights[band]!r}" if band in weights else band for band in sorted(spec.bands))
+
+
+def _from_text(bands: str) -> dict[str, float]:
+    named = [part.partition(":") for part in bands.split("+")]
+    return {band: float(weight or 1) for band, _, weight in named}
 
 
 # Registered as an operator of PyTorch, so that torch.compile sees one node instead of slices that it cannot trace.
 @torch.library.custom_op("nndistill::project", mutates_args=())
 def _project(x: Tensor, bands: str, wavelet: str, level: int, mode: str, transposed: bool) -> Tensor:
-    return BandFilter(frozenset(bands.split(",")), wavelet, level, mode)(x, transposed=transposed)
+    return BandFilter.weighted(_from_text(bands), wavelet, level, mode)(x, transposed=transposed)
 
 
 @_project.register_fake

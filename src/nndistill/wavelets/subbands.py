@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
+from math import isfinite
+from numbers import Real
+from typing import TypeAlias
 
 from ..errors import UnknownName, UserError
 
@@ -11,6 +14,9 @@ SUBBANDS: dict[int, tuple[str, ...]] = {
     ndim: tuple("".join(letters) for letters in product("LH", repeat=ndim)) for ndim in (1, 2, 3)
 }
 """The bands of one level by the number of dimensions: in three the eight from `LLL` to `HHH`."""
+
+Bands: TypeAlias = str | Iterable[str] | Mapping[str, float]
+"""What names bands: groups joined with `+`, a list of groups and bands, or the weight of each of them."""
 
 
 def checked_ndim(ndim: int) -> int:
@@ -44,6 +50,8 @@ def parse_bands(bands: str | Iterable[str], *, ndim: int = 3) -> frozenset[str]:
         >>> sorted(parse_bands("D", ndim=2))
         ['HL', 'LH']
     """
+    if isinstance(bands, Mapping):
+        raise UserError("subbands cannot have weights here; name them without.")
     known = SUBBANDS[checked_ndim(ndim)]
     groups = {"A": {known[0]}, "D": set(known[1:-1]), "S": {known[-1]}}
     parts = bands.split("+") if isinstance(bands, str) else list(bands)
@@ -61,6 +69,37 @@ def parse_bands(bands: str | Iterable[str], *, ndim: int = 3) -> frozenset[str]:
     if not chosen:
         raise UserError("in one dimension there are no directional details D; choose the subbands L or H.")
     return frozenset(chosen)
+
+
+def parse_band_weights(bands: Bands, *, ndim: int = 3) -> dict[str, float]:
+    """Return the weight of each band that is named: 1, or what a mapping says.
+
+    Args:
+        bands: As in `parse_bands`, or weights above 0 by group or band, such as `{"A": 1, "D": 0.9}`.
+        ndim: Number of dimensions, and of letters of a band.
+
+    Raises:
+        UnknownName: A part is neither a group nor a band.
+        UserError: There is no name, or one that is not text, a weight is not a finite number above 0, or a band has
+            two.
+
+    Example:
+        >>> parse_band_weights({"A": 1, "D": 0.5}, ndim=2)
+        {'LL': 1.0, 'HL': 0.5, 'LH': 0.5}
+    """
+    if not isinstance(bands, Mapping):
+        return dict.fromkeys(sorted(parse_bands(bands, ndim=ndim)), 1.0)
+    weights: dict[str, float] = {}
+    for name, weight in bands.items():
+        if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight) or weight <= 0:
+            raise UserError(f"the weight of subband {name} has to be a number above 0, not {weight!r}.")
+        for band in sorted(parse_bands([name], ndim=ndim)):
+            if band in weights:
+                raise UserError(f"subband {band} has two weights, of which one belongs to {name}; give it one.")
+            weights[band] = float(weight)
+    if not weights:
+        parse_bands([], ndim=ndim)  # says what to name
+    return weights
 
 
 def pywavelets_key(band: str) -> str:

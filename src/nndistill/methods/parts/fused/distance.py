@@ -52,7 +52,10 @@ def refuse_unfit(spec: BandFilter, *, domain: str, loss_every: int) -> None:
     Raises:
         UserError: One option is not among those that it is made for.
     """
-    given = {"bands": spec.bands == parse_bands("D", ndim=spec.ndim), "domain": domain == "spatial"}
+    given = {
+        "bands": spec.bands == parse_bands("D", ndim=spec.ndim) and not spec.weights,
+        "domain": domain == "spatial",
+    }
     given |= {"loss_every": loss_every == 1, "ndim": spec.ndim == 3, "mode": spec.mode in MODES}
     wrong = [name for name, fits in given.items() if not fits]
     if wrong:
