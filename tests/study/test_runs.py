@@ -182,6 +182,24 @@ def test_what_a_row_starts_from_is_part_of_it_and_changes_no_other() -> None:
     assert redone(before, every_row) == {"none_f0_s0", "none_f0_s1"}
 
 
+def test_seeds_of_the_teacher_are_part_of_a_row_and_change_no_other() -> None:
+    rows = {"none": {}, "dcd": {}, "both": {"method": "dcd", "teacher_seeds": [0, 7], "weights": [0.1, 1.0]}}
+    before = runs_of(methods={"none": {}, "dcd": {}}, pilot={})
+
+    with_both = runs_of(methods=rows, pilot={})
+
+    assert redone(before, with_both) == {
+        *("teacher_f0_s7", "teacher_pilot", "teacher_pilot_s7"),
+        *("both_pilot_w0.1_s0", "both_pilot_w1_s0", "both_f0_s0", "both_f0_s1"),
+    }
+    assert with_both["both_f0_s1"].needs[:2] == ("teacher_f0", "teacher_f0_s7")
+    assert with_both["both_pilot_w1_s0"].needs == ("teacher_pilot", "teacher_pilot_s7")
+    assert with_both["teacher_f0_s7"].title == "teacher, fold 0, seed 7"
+    assert with_both["teacher_f0_s7"].definition["recipe"]["seed"] == 7
+    rows["both"]["teachers"] = "rotate"
+    assert redone(with_both, runs_of(methods=rows, pilot={})) == {name for name in with_both if "both" in name}
+
+
 def test_a_row_may_have_a_part_of_the_students_and_seeds_and_changes_no_other() -> None:
     students = {"small": {"reduction": 8}, "tiny": {"reduction": 16}}
     whole = runs_of(students=students)

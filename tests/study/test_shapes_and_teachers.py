@@ -11,11 +11,11 @@ import yaml
 
 from made_studies import write_study_file
 from nndistill.errors import UserError
-from nndistill.study import load_study
+from nndistill.study import job, load_study
 from nndistill.study.job import carry_out
 from nndistill.study.needed_data import refuse_missing_teachers
 from nndistill.study.places import DATA, StudyPlaces
-from small_studies import plans_of
+from small_studies import metrics_of, plans_of, run_study
 from trained_world import World
 
 
@@ -57,6 +57,49 @@ def test_the_folds_of_a_row_teach_it(in_workspace: World, study_file: Path, monk
 
     assert alone["folds"] == {"0": "0"}
     assert (in_turn["folds"], in_turn["together"]) == ({"0": ["0", "1"]}, "rotate")
+
+
+def test_seeds_of_the_teacher_teach_a_row_together(
+    in_workspace: World, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = {"teacher": {"features": [8, 16, 32], "patch_size": [32, 40, 32]}}
+    rows = {"none": {}, "both": {"method": "dcd", "teacher_seeds": [0, 1], "teachers": "rotate"}}
+    file = changed(study_file, teachers=teachers, methods=rows)
+    asked: list[dict[str, Any]] = []
+
+    def begin(teacher_folder: Path, **options: Any) -> None:
+        asked.append({"folders": [teacher_folder, *options["also_teachers"]], "together": options["teachers"]})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "prepare_student", begin)
+    for name in rows:
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(load_study(file), StudyPlaces(file), f"{name}_f0_s0")
+
+    alone, both = asked
+    assert (len(alone["folders"]), len(both["folders"])) == (1, 2)
+    assert both["folders"][0] == alone["folders"][0]
+    trainings = [folder.name.split("__")[1].rpartition("_")[0] for folder in both["folders"]]
+    assert trainings == ["study_teacher_f0", "study_teacher_f0_s1"]
+    assert both["together"] == "rotate"
+
+
+@pytest.mark.slow
+def test_seeds_of_the_teacher_are_trained_and_teach(world: World, study_file: Path) -> None:
+    teachers = {"teacher": {"features": [8, 16, 32], "patch_size": [32, 40, 32], "batch_size": 2}}
+    rows = {"none": {}, "both": {"method": "logits", "weight": 1, "teacher_seeds": [0, 1]}}
+    file = changed(study_file, teachers=teachers, methods=rows, test=None)
+
+    process = run_study(file, world)
+    _, error = process.communicate(timeout=900)
+
+    assert process.returncode == 0, error
+    assert sorted(metrics_of(file)) == ["both_f0_s0", "none_f0_s0", "teacher_f0", "teacher_f0_s1"]
+    overall = (file.parent / "report" / "tables" / "overall.md").read_text()
+    [teacher] = [line for line in overall.splitlines() if line.startswith("| Teacher")]
+    assert "±" in teacher
+    log = next((world.results).glob("*study_both_f0_s0*/fold_0/training_log*.txt")).read_text()
+    assert "teacher 2 of 2" in log
 
 
 @pytest.mark.parametrize("named", [{"folds": [2]}, {"methods": {"dcd": {"teacher_fold": [0, 2]}}}])

@@ -102,7 +102,9 @@ class StudyMethod(Strict):
         unlabelled: Images without labels that join its trainings.
         teacher_fold: Folds of the teacher that teach together, or `out-of-fold`, if each case is taught by the fold
             that has not seen it. Default: the fold of the student.
-        teachers: How several folds teach together: `mean`, `mean-logits` or `rotate`. Default: `mean`.
+        teacher_seeds: Seeds of trainings of the teacher that teach together, all in the student's fold: none has seen
+            what the study reports. Default: the study's first seed alone.
+        teachers: How several folds or seeds teach together: `mean`, `mean-logits` or `rotate`. Default: `mean`.
         students: Names of the students that it trains. Default: all of the study's.
         seeds: Seeds with which it trains them. Default: all of the study's.
         tables: The tables in which the row is.
@@ -118,6 +120,7 @@ class StudyMethod(Strict):
     init: Literal["random", "teacher"] | None = None
     unlabelled: StudyUnlabelled | None = None
     teacher_fold: list[int] | Literal["out-of-fold"] | None = None
+    teacher_seeds: list[int] | None = None
     teachers: Literal["mean", "mean-logits", "rotate"] | None = None
     students: list[str] | None = None
     seeds: list[int] | None = None

@@ -182,13 +182,15 @@ class _Job:
         weight = self.weight
         given = self.study.teachers[self.run.teacher].folder
         if given is not None:
-            teacher_folder = self.places.folder / given
+            teachers = [self.places.folder / given]
         else:
-            teacher_folder = self._teacher(run_of(self.runs, self.run.needs[0])).model_folder
+            needed = [run_of(self.runs, name) for name in self.run.needs]
+            teachers = [self._teacher(run).model_folder for run in needed if run.method is None]
         student = self.study.student_of(self.run.method, self.run.student)
         row = self.study.methods[self.run.method]
         return prepare_student(
-            teacher_folder,
+            teachers[0],
+            also_teachers=teachers[1:],
             fold=self.fold,
             recipe=self.study.student_recipe(self.run.method, self.run.seed, folder=self.places.folder, weight=weight),
             init=student.init,

@@ -130,10 +130,30 @@ def _check_part(kind: str, chosen: Sequence[T] | None, all_of: Sequence[T], *, s
         )
 
 
+def _check_teacher_seeds(study: Study, method: StudyMethod, *, taught: bool) -> None:
+    seeds = method.teacher_seeds or []
+    if method.teacher_fold is not None:
+        raise UserError("teacher_fold and teacher_seeds exclude each other; give one.")
+    if not taught:
+        raise UserError("it has no teacher, so teacher_seeds would have no effect; remove it.")
+    if len(seeds) < 2 or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(f"teacher_seeds lists several seeds, each once: {seeds}.")
+    if given := [name for name, teacher in study.teachers.items() if not study_trains(teacher)]:
+        raise UserError(
+            f"teacher_seeds needs a teacher that the study trains, and {given[0]} is trained already; leave its folder "
+            "out, or name several of its folds in teacher_fold."
+        )
+
+
 def _check_teacher_folds(study: Study, method: StudyMethod, *, taught: bool) -> None:
     folds = method.teacher_fold
-    if method.teachers and not isinstance(folds, list):
-        raise UserError(f"teachers: {method.teachers} has an effect only if teacher_fold lists several folds.")
+    if method.teachers and not isinstance(folds, list) and not method.teacher_seeds:
+        raise UserError(
+            f"teachers: {method.teachers} has an effect only if teacher_fold lists several folds, or teacher_seeds "
+            "several seeds."
+        )
+    if method.teacher_seeds is not None:
+        _check_teacher_seeds(study, method, taught=taught)
     if folds is None:
         return
     if not taught:

@@ -29,6 +29,7 @@ class StudyRun:
         needs: Names of the runs that have to be done first.
         definition: Everything that decides its result, as plain values.
         several_teachers: Whether the study has several, so that the title of a student names its own.
+        names_seed: Whether its name and title have the seed; those of a teacher with the study's first seed do not.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StudyRun:
     needs: tuple[str, ...]
     definition: dict[str, Any]
     several_teachers: bool = False
+    names_seed: bool = True
 
     @property
     def digest(self) -> str:
@@ -87,7 +89,7 @@ class StudyRun:
         if self.weight is not None:
             kind = "μ =" if self.definition["recipe"]["balance"] is None else "share"
             parts.append(f"{kind} {self.weight:g}")
-        return ", ".join([*parts, *([f"seed {self.seed}"] if self.method else [])])
+        return ", ".join([*parts, *([f"seed {self.seed}"] if self.names_seed else [])])
 
 
 def study_runs(study: Study, *, folder: Path) -> list[StudyRun]:
@@ -136,22 +138,26 @@ class _Expansion:
                     yield from pilots
                     chosen_by = [run for run in pilots if run.method]
                     for fold in study.folds:
-                        yield self._teacher(teacher, fold)
+                        yield from self._teachers(teacher, method, fold)
                         for seed in study.seeds if row.seeds is None else row.seeds:
                             yield self._student(teacher, student, method, fold, seed, chosen_by)
 
     def _pilots(self, teacher: str, student: str, method: str) -> Iterator[StudyRun]:
         pilot = self.study.pilot
         assert pilot is not None
-        yield self._teacher(teacher, None)
+        yield from self._teachers(teacher, method, None)
         for weight in self.study.methods[method].tried:
             for seed in pilot.seeds:
                 yield self._student(teacher, student, method, None, seed, [], weight=weight)
 
-    def _teacher(self, teacher: str, fold: int | None) -> StudyRun:
+    def _teachers(self, teacher: str, method: str, fold: int | None) -> list[StudyRun]:
+        """The trainings of a teacher that teach a row in a fold."""
+        seeds = self.study.methods[method].teacher_seeds or self.study.seeds[:1]
+        return [self._teacher(teacher, fold, seed) for seed in seeds]
+
+    def _teacher(self, teacher: str, fold: int | None, seed: int) -> StudyRun:
         """The training of a teacher in a fold; for a teacher that is there, only what it predicts is measured."""
         chosen = self.study.teachers[teacher]
-        seed = self.study.seeds[0]
         definition: dict[str, Any]
         if study_trains(chosen):
             recipe = self.study.teacher_recipe(teacher, seed, folder=self.folder)
@@ -161,8 +167,9 @@ class _Expansion:
             }
         else:
             definition = {"teacher": str(chosen.folder)}
-        name = "_".join([slug(teacher), _fold(fold)])
-        return self._run(name, teacher, None, None, fold, seed, None, (), definition)
+        others = [f"s{seed}"] if seed != self.study.seeds[0] else []
+        name = "_".join([slug(teacher), _fold(fold), *others])
+        return self._run(name, teacher, None, None, fold, seed, None, (), definition, names_seed=bool(others))
 
     def _student(
         self,
@@ -176,18 +183,21 @@ class _Expansion:
         weight: float | None = None,
     ) -> StudyRun:
         row = self.study.methods[method]
-        teacher_run = self._teacher(teacher, fold)
-        trained = [teacher_run] if study_trains(self.study.teachers[teacher]) else []
+        first, *others = self._teachers(teacher, method, fold)
+        trained = [first, *others] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
             "network": _network(self.study.student_of(method, student)),
             "recipe": _values(recipe),
-            "teacher": teacher_run.training_digest,
+            "teacher": first.training_digest,
         }
         if row.unlabelled:
             definition["unlabelled"] = row.unlabelled.model_dump(mode="json")
         if row.teacher_fold:
             definition["taught_by"] = {"fold": row.teacher_fold, "together": row.teachers or "mean"}
+        if others:
+            also = [run.training_digest for run in others]
+            definition["taught_by"] = {"also": also, "together": row.teachers or "mean"}
         if row.tried and weight is None:
             definition["weights"] = {"of": row.tried, "chosen_by": [run.digest for run in chosen_by], **self._metric()}
         several = [
@@ -218,6 +228,8 @@ class _Expansion:
         weight: float | None,
         needs: tuple[str, ...],
         definition: dict[str, Any],
+        *,
+        names_seed: bool = True,
     ) -> StudyRun:
         study = self.study
         pilot = study.pilot.model_dump(mode="json", include={"fold", "share"}) if fold is None and study.pilot else None
@@ -230,7 +242,7 @@ class _Expansion:
         measured = {"protocol": study.protocol, "test": None if fold is None else test}
         definition = {**data, **definition, "measured": measured}
         several = len(study.teachers) > 1
-        return StudyRun(name, teacher, student, method, fold, seed, weight, needs, definition, several)
+        return StudyRun(name, teacher, student, method, fold, seed, weight, needs, definition, several, names_seed)
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:
