@@ -14,11 +14,13 @@ from torch import nn
 
 from nndistill import load_recipe, prepare_student, train
 from nndistill.errors import UnknownName, UserError
+from nndistill.files import read_json
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.training import distillation_trainer
 from nndistill.nnunet.training.initialization import initialize_from_teacher
 from nndistill.nnunet.workspace import use_workspace
+from nndistill.recipes import recipe_text
 from tiny import TINY
 
 WIDTHS = [6, 10, 16, 16]
@@ -178,6 +180,19 @@ def test_networks_that_differ_otherwise_are_refused_in_a_sentence(student, sente
 def test_an_unknown_start_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(UnknownName, match="Known: random, teacher"):
         prepare_student(tmp_path, fold="0", recipe="quick", init="student")
+
+
+def test_a_recipe_says_what_a_student_starts_from_unless_the_command_does(world, tmp_path):
+    use_workspace(world.workspace)
+    file = tmp_path / "from-teacher.yaml"
+    file.write_text(recipe_text("quick") + "init: teacher\n")
+    starts = {}
+    for init in (None, "random", "teacher"):
+        student = prepare_student(world.teacher, fold="0", recipe=file, init=init, resume=True)
+        setup = read_json(student.plans_file)["nndistill"]
+        assert setup["recipe"]["init"] == setup["distillation"]["init"]
+        starts[init] = (setup["distillation"]["init"], "init-teacher" in student.plans_name)
+    assert starts == {None: ("teacher", True), "random": ("random", False), "teacher": ("teacher", True)}
 
 
 @pytest.fixture

@@ -175,11 +175,12 @@ def test_a_shape_and_its_teachers_are_part_of_a_run_and_change_no_other() -> Non
 def test_what_a_row_starts_from_is_part_of_it_and_changes_no_other() -> None:
     before = runs_of(methods={"none": {}, "pruned": {"method": "none"}, "dcd": {}})
 
-    after = runs_of(methods={"none": {}, "pruned": {"method": "none", "init": "teacher"}, "dcd": {}})
+    after = runs_of(methods={"none": {}, "pruned": {"method": "none", "changes": {"init": "teacher"}}, "dcd": {}})
 
     assert redone(before, after) == {"pruned_f0_s0", "pruned_f0_s1"}
-    every_row = runs_of(students={"student": {"init": "teacher"}}, methods={"none": {}, "dcd": {"init": "random"}})
-    assert redone(before, every_row) == {"none_f0_s0", "none_f0_s1"}
+    assert after["pruned_f0_s0"].definition["network"]["init"] == "teacher"
+    every_row = runs_of(students={"student": {"init": "teacher"}}, methods={"none": {}, "pruned": {"method": "none"}})
+    assert every_row["none_f0_s0"].digest == every_row["pruned_f0_s0"].digest == after["pruned_f0_s0"].digest
 
 
 def test_seeds_of_the_teacher_are_part_of_a_row_and_change_no_other() -> None:

@@ -143,7 +143,7 @@ def test_a_student_that_no_teacher_can_have_is_a_sentence_before_any_training(
 def test_a_row_may_start_from_the_teacher(
     in_workspace: World, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = {"none": {}, "pruned": {"method": "none", "init": "teacher"}}
+    rows = {"none": {}, "pruned": {"method": "none", "changes": {"init": "teacher"}}}
     file = changed(study_file, students={"plain": {"architecture": "plain"}, "same": {}}, methods=rows)
 
     with pytest.raises(UserError, match="student plain of teacher teacher: a student cannot start from this teacher"):

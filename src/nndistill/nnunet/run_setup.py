@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ..errors import UserError
 from ..methods import Method, build_method, for_several_teachers
-from ..recipes import Recipe, Weighting
+from ..recipes import Init, Recipe, Weighting
 from ..teacher_engines.choice import Wanted
 from ..validation import Strict, explain
 
@@ -117,7 +117,7 @@ class Distillation(Strict):
     student_channels: list[int]
     teacher: Teacher
     stages: list[tuple[int, int]]
-    init: Literal["random", "teacher"] = "random"
+    init: Init = "random"
     weighting: Weighting
     teacher_engine: Wanted = "auto"
     unlabelled: Unlabelled | None = None

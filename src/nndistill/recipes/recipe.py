@@ -141,6 +141,9 @@ class WeightAveraging(Strict):
 Checkpoint = Literal["final", "best"]
 """Which of the checkpoints that nnU-Net writes is meant."""
 
+Init = Literal["random", "teacher"]
+"""What a student starts from."""
+
 WantedPrecision = Literal["auto", "float32", "bfloat16"]
 """What a recipe can say about precision."""
 
@@ -156,6 +159,7 @@ class Recipe(Strict):
             Default: the method's own `source_weight`; if it has none, the weight is balanced at a share of 0.5.
         balance: Instead of a weight, the share of the segmentation's gradient at which the distillation's is kept: a
             number, or `share`, `every` and `smoothing` of `Balance`.
+        init: What a student starts from: `random` weights, or its `teacher`'s most important channels.
         weight_schedule: How that weight changes: `constant`, or `cosine-ramp` with `start` and `length`.
         teacher_checkpoint: Which of the teacher's checkpoints teaches: `final` or `best`. Default: the one that its
             own recipe declares the result.
@@ -194,6 +198,7 @@ class Recipe(Strict):
     method_options: dict[str, Any] = Field(default_factory=dict)
     distillation_weight: float | None = Field(default=None, ge=0)
     balance: Annotated[Balance | None, BeforeValidator(_share_alone)] = None
+    init: Init = "random"
     weight_schedule: Annotated[Constant | CosineRamp, Field(discriminator="name")] = Constant()
     teacher_checkpoint: Checkpoint | None = None
     optimizer: Annotated[Sgd | Adamw, Field(discriminator="name")]

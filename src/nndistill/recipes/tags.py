@@ -14,11 +14,12 @@ _USUAL = "paper"
 """The recipe whose name goes without saying: the default of the command line."""
 
 _OF_METHOD = {"method", "method_options", "distillation_weight", "balance"}
+_IN_EVERY_NAME = {"init"}
 _SHORT = {"learning_rate": "lr", "distillation_weight": "weight", "share": "balance"}
 
 
 def tags_of(recipe: Recipe) -> list[str]:
-    """Say in short words what is special about a recipe, apart from its method.
+    """Say in short words what is special about a recipe, apart from its method and what a student starts from.
 
     First the method's options and weight that are not its defaults; then the most similar of nnDistill's recipes,
     unless that is `paper`, and each value that differs from it. Recipes of one method that train differently have
@@ -59,7 +60,7 @@ def flattened(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _training(recipe: Recipe) -> dict[str, Any]:
-    return flattened(recipe.model_dump(mode="json", exclude={"description", *_OF_METHOD}))
+    return flattened(recipe.model_dump(mode="json", exclude={"description", *_OF_METHOD, *_IN_EVERY_NAME}))
 
 
 def _differences(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..recipes import Recipe, load_recipe
+from ..recipes import Init, Recipe, load_recipe
 from ..validation import Strict
 
 TableName = Literal["overall", "ablations"]
@@ -48,7 +48,7 @@ class StudyStudent(Strict):
     Args:
         reduction: By which the teacher's channels are divided.
         features: Channels of each stage, instead of a reduction.
-        init: What its weights start from, unless a row says otherwise.
+        init: What its weights start from. Default: what the recipe of its row says.
         stages: Number of stages. Default: the teacher's.
         blocks: Blocks of each encoder stage, or one number for all stages. Default: the teacher's.
         architecture: `teacher`, or `plain` for a network without residual connections.
@@ -56,7 +56,7 @@ class StudyStudent(Strict):
 
     reduction: int = Field(default=4, ge=1)
     features: list[int] | None = None
-    init: Literal["random", "teacher"] = "random"
+    init: Init | None = None
     stages: int | None = None
     blocks: list[int] | None = Field(default=None, min_length=1)
     architecture: Literal["teacher", "plain"] = "teacher"
@@ -96,9 +96,7 @@ class StudyMethod(Strict):
         weights: Several μ, of which the pilot chooses one.
         balances: Several shares of the gradient, of which the pilot chooses one.
         balance: The share of the gradient instead of a weight.
-        changes: Values of the recipe that differ for this row, such as `weight_schedule`.
-        init: What its students start from: `random`, or the `teacher`'s most important channels. Default: what each
-            student says.
+        changes: Values of the recipe that differ for this row, such as `weight_schedule` or `init`.
         unlabelled: Images without labels that join its trainings.
         teacher_fold: Folds of the teacher that teach together, or `out-of-fold`, if each case is taught by the fold
             that has not seen it. Default: the fold of the student.
@@ -117,7 +115,6 @@ class StudyMethod(Strict):
     balances: list[float] = Field(default_factory=list)
     balance: float | None = Field(default=None, gt=0, le=10)
     changes: dict[str, Any] = Field(default_factory=dict)
-    init: Literal["random", "teacher"] | None = None
     unlabelled: StudyUnlabelled | None = None
     teacher_fold: list[int] | Literal["out-of-fold"] | None = None
     teacher_seeds: list[int] | None = None
@@ -254,20 +251,21 @@ class Study(Strict):
         chosen = self.methods[method].students
         return [name for name in self.students if chosen is None or name in chosen]
 
-    def student_of(self, method: str, student: str) -> StudyStudent:
-        """A student as a row trains it.
+    def init_of(self, method: str, student: str, *, folder: Path) -> Init:
+        """What a student starts from in a row.
 
         Args:
             method: Name of the row.
             student: Name of the student.
+            folder: Folder of the study's file.
 
         Example:
-            >>> rows = {"none": {}, "pruned": {"method": "none", "init": "teacher"}}
-            >>> Study.model_validate({"dataset": 4, "methods": rows}).student_of("pruned", "student").init
-            'teacher'
+            >>> rows = {"none": {}, "pruned": {"method": "none", "changes": {"init": "teacher"}}}
+            >>> study = Study.model_validate({"dataset": 4, "methods": rows})
+            >>> [study.init_of(name, "student", folder=Path()) for name in rows]
+            ['random', 'teacher']
         """
-        init = self.methods[method].init
-        return self.students[student].model_copy(update={"init": init} if init else None)
+        return self.students[student].init or self.student_recipe(method, 0, folder=folder).init
 
     def _recipe(self, folder: Path, changes: dict[str, Any], **values: Any) -> Recipe:
         file = folder / self.recipe

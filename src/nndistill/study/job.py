@@ -186,7 +186,7 @@ class _Job:
         else:
             needed = [run_of(self.runs, name) for name in self.run.needs]
             teachers = [self._teacher(run).model_folder for run in needed if run.method is None]
-        student = self.study.student_of(self.run.method, self.run.student)
+        student = self.study.students[self.run.student]
         row = self.study.methods[self.run.method]
         return prepare_student(
             teachers[0],

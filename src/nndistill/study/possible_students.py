@@ -14,6 +14,7 @@ from ..nnunet.plans import build_network, derive_plans, distillable_configuratio
 from ..nnunet.student_shape import StudentShape
 from ..nnunet.training.chosen_teachers import OUT_OF_FOLD, teaching_folds
 from ..nnunet.training.initialization import refuse_unlike_networks
+from ..recipes import Init
 from .definition import Study, StudyStudent, StudyTeacher
 
 
@@ -36,7 +37,8 @@ def refuse_impossible_students(study: Study, *, folder: Path, plans_file: Path) 
         for method in study.methods:
             for name in study.students_of(method):
                 try:
-                    _refuse_impossible(study.student_of(method, name), plans, configuration, dataset_json)
+                    init = study.init_of(method, name, folder=folder)
+                    _refuse_impossible(study.students[name], init, plans, configuration, dataset_json)
                 except UserError as error:
                     raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
 
@@ -81,10 +83,10 @@ def _network(teacher: StudyTeacher, folder: Path, plans_file: Path) -> tuple[dic
 
 
 def _refuse_impossible(
-    student: StudyStudent, plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]
+    student: StudyStudent, init: Init, plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]
 ) -> None:
     shape = StudentShape(**student.shape)
     derived = shape.derived_plans(plans, configuration, name="student")
-    if student.init == "teacher":
+    if init == "teacher":
         with torch.device("meta"):  # only their layers are compared
             refuse_unlike_networks(*(build_network(each, configuration, dataset_json) for each in (derived, plans)))

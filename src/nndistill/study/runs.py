@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..recipes import Recipe
+from ..recipes import Init, Recipe
 from .definition import Study, StudyStudent, TestCases, slug, study_trains
 
 
@@ -187,7 +187,7 @@ class _Expansion:
         trained = [first, *others] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
-            "network": _network(self.study.student_of(method, student)),
+            "network": _network(self.study.students[student], self.study.init_of(method, student, folder=self.folder)),
             "recipe": _values(recipe),
             "teacher": first.training_digest,
         }
@@ -246,14 +246,18 @@ class _Expansion:
 
 
 def _values(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain values, as results from before it could compute a batch in parts have it."""
-    return recipe.model_dump(mode="json", exclude={"accumulate"} if recipe.accumulate == 1 else None)
+    """A recipe as plain values, as results from before it could compute a batch in parts have it.
+
+    What a student starts from is not among them: it belongs to the network.
+    """
+    return recipe.model_dump(mode="json", exclude={"init", *(["accumulate"] if recipe.accumulate == 1 else [])})
 
 
-def _network(student: StudyStudent) -> dict[str, Any]:
+def _network(student: StudyStudent, init: Init) -> dict[str, Any]:
     """A student as plain values, as results from before it could have another shape have it."""
-    known = {"reduction", "features", "init"}
-    return student.model_dump(mode="json", include=known | set(student.model_dump(exclude_defaults=True)))
+    known = {"reduction", "features"}
+    shape = student.model_dump(mode="json", include=known | set(student.model_dump(exclude_defaults=True)))
+    return {**shape, "init": init}
 
 
 def _fold(fold: int | None) -> str:

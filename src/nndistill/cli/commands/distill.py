@@ -102,9 +102,12 @@ def distill(
         typer.Option(help="The student's kind of network: the teacher's, or one without residual connections."),
     ] = "teacher",
     init: Annotated[
-        Literal["random", "teacher"],
-        typer.Option(help="What the student starts from: random weights, or the teacher's most important channels."),
-    ] = "random",
+        Literal["random", "teacher"] | None,
+        typer.Option(
+            help="What the student starts from: random weights, or the teacher's most important channels. "
+            "Default: the recipe's."
+        ),
+    ] = None,
     recipe_name: RecipeName = "paper",
     epochs: Epochs = None,
     iterations: Iterations = None,

@@ -16,7 +16,6 @@ def default_name(
     recipe: Recipe,
     *,
     size: str,
-    init: str = "random",
     batch_size: int | None = None,
     teacher_checkpoint: str | None = None,
     unlabelled_share: float | None = None,
@@ -28,7 +27,6 @@ def default_name(
         teacher: The teacher's plans name.
         recipe: How it is trained, and with which method.
         size: The student's size in a word, such as `r4`.
-        init: What it starts from.
         batch_size: Patches per batch, if it is not the teacher's.
         teacher_checkpoint: File name of the teacher's checkpoint, if it was chosen.
         unlabelled_share: Share of patches of images without labels, if there are any.
@@ -38,14 +36,14 @@ def default_name(
         >>> from nndistill import load_recipe
         >>> default_name("nnUNetResEncUNetPlans", load_recipe("paper"), size="r4")
         'nnUNetResEncUNetPlans_dcd_r4'
-        >>> default_name("Plans", load_recipe("paper").adjusted(method_options={"level": 2}), size="r4", init="teacher")
+        >>> default_name("Plans", load_recipe("paper").adjusted(method_options={"level": 2}, init="teacher"), size="r4")
         'Plans_dcd_r4_init-teacher_level2'
         >>> default_name("Plans", load_recipe("paper"), size="r4", unlabelled_share=0.5)
         'Plans_dcd_r4_unlabelled0.5'
     """
     chosen = (teacher_checkpoint or "").removeprefix("checkpoint_").removesuffix(".pth")
     words = [
-        short_name(teacher, recipe.method, size=size, init=init),
+        short_name(teacher, recipe.method, size=size, init=recipe.init),
         *tags_of(recipe),
         *([f"batch{batch_size}"] if batch_size else []),
         *([f"teacher-{chosen}"] if chosen else []),

@@ -59,11 +59,11 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _comparable(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans as flat values, with those of the setup that older versions did not write."""
+    """Plans as flat values, with those of the setup that older versions did not write; `init` once."""
     of_distillation = {"teacher": {"fold", "folds"}, "unlabelled": {"folder"}}
     setup: dict[str, Any] = RunSetup.of(plans).model_dump(
         mode="json",
-        exclude={"nndistill_version": True, "recipe": {"description"}, "distillation": of_distillation},
+        exclude={"nndistill_version": True, "recipe": {"description", "init"}, "distillation": of_distillation},
     )
     for part, options in ((setup["recipe"], "method_options"), (setup["distillation"], "options")):
         if part:

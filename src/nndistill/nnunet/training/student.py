@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ...errors import UnknownName, UserError
 from ...files import read_json
 from ...methods import option_names
-from ...recipes import Recipe, as_recipe, refuse_useless_images, weighting_of
+from ...recipes import Init, Recipe, as_recipe, refuse_useless_images, weighting_of
 from ...teacher_engines.choice import WANTED, Wanted
 from ..architecture import Architecture
 from ..models.model_folder import ModelFolder
@@ -50,7 +50,7 @@ def prepare_student(
     configuration: str | None = None,
     dataset: str | None = None,
     name: str | None = None,
-    init: Literal["random", "teacher"] = "random",
+    init: Init | None = None,
     teacher_engine: Wanted = "auto",
     unlabelled: Path | str | None = None,
     unlabelled_share: float | None = None,
@@ -82,8 +82,8 @@ def prepare_student(
         dataset: Name or number of the data set to train on; default: the teacher's.
         name: Plans name of the run; default: the teacher's plans name, the method, the reduction, and whatever is not
             the default (see `nndistill.nnunet.training.run_name.default_name`).
-        init: What the student starts from: random weights, or the most important channels of the teacher (see
-            `nndistill.nnunet.training.initialization.initialize_from_teacher`).
+        init: What the student starts from: `random` weights, or the most important channels of the `teacher` (see
+            `nndistill.nnunet.training.initialization.initialize_from_teacher`). Default: what the recipe says.
         teacher_engine: What computes the teacher on a processor: `torch`, `openvino`, or `auto` for the fastest that
             gives the same features (see `nndistill.teacher_engines.choice.ChosenEngine`).
         unlabelled: A folder of images without labels, in nnU-Net's layout, which join the training with nothing but
@@ -102,7 +102,7 @@ def prepare_student(
     """
     _refuse_unknown(init, teacher_engine)
     share = _share_of_unlabelled(unlabelled, unlabelled_share)
-    recipe = as_recipe(recipe)
+    recipe = as_recipe(recipe).adjusted(init=init)
     models = [ModelFolder.read(Path(each).resolve()) for each in (teacher_folder, *also_teachers)]
     data = dataset_folder(preprocessed_folder(), dataset or models[0].plans["dataset_name"])
     teaching = choose_teaching(
@@ -122,7 +122,6 @@ def prepare_student(
         teaching.plans_name,
         recipe,
         size=shape.name,
-        init=init,
         batch_size=batch_size,
         teacher_checkpoint=teacher_checkpoint,
         unlabelled_share=share,
@@ -142,7 +141,7 @@ def prepare_student(
         logger.info("%s.", weighting.described(recipe.method))
     if share is not None:
         refuse_useless_images(method, recipe, weighting)
-    teaching.refuse_unlike_student(plans, method=method, init=init)
+    teaching.refuse_unlike_student(plans, method=method, init=recipe.init)
     images = None
     if unlabelled is not None and share is not None:
         images = preprocess_unlabelled(
@@ -161,7 +160,7 @@ def prepare_student(
             student_channels=features_per_stage(plans, teaching.configuration),
             teacher=setup_of(teaching.teachers, teaching.configuration, fold=fold, together=teaching.together),
             stages=teaching.stages_of(plans),
-            init=init,
+            init=recipe.init,
             weighting=weighting,
             teacher_engine=teacher_engine,
             unlabelled=images,
@@ -169,7 +168,7 @@ def prepare_student(
     )
     plans = setup.into(plans)
     if resume and name is None:
-        older = short_name(teaching.plans_name, recipe.method, size=shape.name, init=init)
+        older = short_name(teaching.plans_name, recipe.method, size=shape.name, init=recipe.init)
         run = _or_its_older_name(run, older, plans)
     run.store_plans({**plans, "plans_name": run.plans_name}, resume=resume)
     if len(teaching.teachers) > 1 and method.needs:
@@ -177,9 +176,9 @@ def prepare_student(
     return run
 
 
-def _refuse_unknown(init: str, teacher_engine: str) -> None:
-    if init not in ("random", "teacher"):
-        raise UnknownName("start", init, ("random", "teacher"), option="init")
+def _refuse_unknown(init: str | None, teacher_engine: str) -> None:
+    if init is not None and init not in get_args(Init):
+        raise UnknownName("start", init, get_args(Init), option="init")
     if teacher_engine not in WANTED:
         raise UnknownName("teacher engine", teacher_engine, WANTED, option="teacher_engine")
 
