@@ -269,6 +269,11 @@ def test_target_that_does_not_fit_the_input_is_a_sentence(x, shape):
         _distiller()(x, torch.zeros(shape))
 
 
+def test_targets_of_deep_supervision_are_a_sentence(x):
+    with pytest.raises(UserError, match=r"the target is a list instead of a tensor: .* target\[0\]"):
+        _distiller()(x, [torch.zeros(2, 1, 16, 24, 16)])
+
+
 def test_no_distillation_needs_no_teacher(x):
     output, loss = Distiller(residual_unet(STUDENT), None, NoDistillation())(x)
     assert loss == 0

@@ -117,10 +117,15 @@ class Distiller(nn.Module):
             teachers: Of several teachers, the numbers of those that teach each sample. Default: all teach all.
 
         Raises:
-            UserError: The target has other dimensions or another number of samples than `x`; or what is tapped cannot
-                be read (`TappedNetwork`).
+            UserError: The target is no tensor, or has other dimensions or another number of samples than `x`; or what
+                is tapped cannot be read (`TappedNetwork`).
             ValueError: There is one teacher, and `teachers` are named.
         """
+        if target is not None and not isinstance(target, Tensor):
+            raise UserError(
+                f"the target is a {type(target).__name__} instead of a tensor: of a list of targets for deep "
+                "supervision, give the full-size one, target[0]."
+            )
         if target is not None and (target.dim() != x.dim() or len(target) != len(x)):
             raise UserError(
                 f"the target is {times(target.shape)} and the input {times(x.shape)}: a target has the samples and "
