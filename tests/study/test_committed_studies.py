@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nndistill.recipes import load_recipe
 from nndistill.study import load_study, write_study_report
 from nndistill.study.places import StudyPlaces
 
@@ -66,6 +67,12 @@ def test_trainings_done_again_have_the_numbers_on_the_page() -> None:
             assert f"{again[column].mean():.3f}" == row[f"{heading} again"], name
         largest = (first["dice"] - again["dice"]).abs().max()
         assert f"{largest:.3f}" == row["largest difference of a label (Dice)"], name
+
+
+def test_recipe_best_is_the_row_of_the_study() -> None:
+    file = STUDIES[0].parents[1] / "subcortical" / "study.yaml"
+    row = load_study(file).student_recipe("none, from the teacher", 1234, folder=file.parent)
+    assert load_recipe("best") == row.adjusted(description=load_recipe("best").description)
 
 
 def test_weights_of_bands_are_those_of_the_spectrum_beside_the_study() -> None:

@@ -17,7 +17,7 @@ def recipe_names() -> list[str]:
 
     Example:
         >>> recipe_names()
-        ['paper', 'quick', 'release-brats2024', 'release-isles2022']
+        ['best', 'paper', 'quick', 'release-brats2024', 'release-isles2022']
     """
     return sorted(path.name.removesuffix(".yaml") for path in _shipped())
 
