@@ -159,10 +159,10 @@ class Recipe(Strict):
             Default: the method's own `source_weight`; if it has none, the weight is balanced at a share of 0.5.
         balance: Instead of a weight, the share of the segmentation's gradient at which the distillation's is kept: a
             number, or `share`, `every` and `smoothing` of `Balance`.
-        init: What a student starts from: `random` weights, or its `teacher`'s most important channels.
         weight_schedule: How that weight changes: `constant`, or `cosine-ramp` with `start` and `length`.
         teacher_checkpoint: Which of the teacher's checkpoints teaches: `final` or `best`. Default: the one that its
             own recipe declares the result.
+        init: What a student starts from: `random` weights, or its `teacher`'s most important channels.
         optimizer: `sgd` or `adamw`, with its options. The learning rate follows nnU-Net's polynomial decay.
         epochs: Largest number of epochs.
         iterations: Training batches per epoch.
@@ -198,9 +198,9 @@ class Recipe(Strict):
     method_options: dict[str, Any] = Field(default_factory=dict)
     distillation_weight: float | None = Field(default=None, ge=0)
     balance: Annotated[Balance | None, BeforeValidator(_share_alone)] = None
-    init: Init = "random"
     weight_schedule: Annotated[Constant | CosineRamp, Field(discriminator="name")] = Constant()
     teacher_checkpoint: Checkpoint | None = None
+    init: Init = "random"
     optimizer: Annotated[Sgd | Adamw, Field(discriminator="name")]
     epochs: int = Field(ge=1)
     iterations: int = Field(ge=1)

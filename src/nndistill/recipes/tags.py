@@ -15,6 +15,8 @@ _USUAL = "paper"
 
 _OF_METHOD = {"method", "method_options", "distillation_weight", "balance"}
 _IN_EVERY_NAME = {"init"}
+"""What the name of a run has without a tag, where it is special."""
+
 _SHORT = {"learning_rate": "lr", "distillation_weight": "weight", "share": "balance"}
 
 
