@@ -263,8 +263,8 @@ def test_constant_offset_between_teacher_and_student_costs_nothing(bands: str, m
     assert stage_loss(DCD([4], [4], bands="A"), x, x.detach() + 1000.0) > 1e5
 
 
-@pytest.mark.parametrize("bands", ["D", "A", "S", "A+S"])
-def test_coefficients_equal_spatial_under_periodization(bands: str) -> None:
+@pytest.mark.parametrize("bands", ["D", "A", "S", "A+S", WEIGHTED])
+def test_coefficients_equal_spatial_under_periodization(bands: str | dict[str, float]) -> None:
     student, teacher = volume(2, 2, 16, 8, 24).requires_grad_(), volume(2, 5, 16, 8, 24, seed=1)
     spatial = DCD([2], [5], bands=bands, mode="periodization").double()
     coefficients = DCD([2], [5], bands=bands, mode="periodization", domain="coefficients").double()

@@ -16,6 +16,7 @@ from nndistill.methods.parts import kernels
     ("options", "named"),
     [
         ({"bands": "A+D"}, "bands"),
+        ({"bands": {"D": 0.5}}, "bands"),
         ({"domain": "coefficients"}, "domain"),
         ({"loss_every": 4}, "loss_every"),
         ({"mode": "zero"}, "mode"),

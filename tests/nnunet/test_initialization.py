@@ -14,7 +14,7 @@ from torch import nn
 
 from nndistill import load_recipe, prepare_student, train
 from nndistill.errors import UnknownName, UserError
-from nndistill.files import read_json
+from nndistill.files import read_json, write_json
 from nndistill.nnunet.models.checkpoints import read_checkpoint
 from nndistill.nnunet.models.model_folder import ModelFolder
 from nndistill.nnunet.training import distillation_trainer
@@ -193,6 +193,23 @@ def test_a_recipe_says_what_a_student_starts_from_unless_the_command_does(world,
         assert setup["recipe"]["init"] == setup["distillation"]["init"]
         starts[init] = (setup["distillation"]["init"], "init-teacher" in student.plans_name)
     assert starts == {None: ("teacher", True), "random": ("random", False), "teacher": ("teacher", True)}
+
+
+def test_a_run_that_an_older_version_began_continues(world):
+    """Recipes had no `init` then."""
+    use_workspace(world.workspace)
+
+    def prepared(init: str, *, resume: bool):
+        return prepare_student(world.teacher, fold="0", recipe="quick", init=init, name="older", resume=resume)
+
+    begun = prepared("teacher", resume=False)
+    plans = read_json(begun.plans_file)
+    del plans["nndistill"]["recipe"]["init"]
+    write_json(begun.plans_file, plans)
+
+    assert prepared("teacher", resume=True).plans_file == begun.plans_file
+    with pytest.raises(UserError, match="init teacher, now random"):
+        prepared("random", resume=True)
 
 
 @pytest.fixture

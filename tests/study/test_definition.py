@@ -59,6 +59,11 @@ from nndistill.study.init import study_names
         ({"methods": {"dcd": {"teacher_seeds": [1, 1]}}}, "teacher_seeds lists several seeds, each once"),
         ({"methods": {"dcd": {"teacher_seeds": [0, -1]}}}, "teacher_seeds lists several seeds, each once"),
         ({"methods": {"dcd": {"teacher_seeds": [0, 1], "teacher_fold": [0, 1]}}}, "exclude each other; give one"),
+        (
+            {"students": {"s": {"init": "random"}}, "methods": {"none": {"changes": {"init": "teacher"}}}},
+            "method none and student s both say what to start from; remove init from one of them",
+        ),
+        ({"teachers": {"t": {"changes": {"init": "teacher"}}}}, "teacher t: init is what a student starts from"),
         ({"methods": {"none": {"teacher_seeds": [0, 1]}}}, "it has no teacher, so teacher_seeds would have no effect"),
         ({"methods": {"dcd": {"teachers": "rotate"}}}, "only if teacher_fold lists several folds"),
         ({"methods": {"none": {"unlabelled": {"images": "scans"}}}}, "method none: unlabelled images join the"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nndistill.errors import UserError
 from nndistill.study import Study, StudyRun, load_study, study_runs
 from nndistill.study.init import write_study
 from nndistill.study.results import is_done, result_file
@@ -199,6 +200,11 @@ def test_seeds_of_the_teacher_are_part_of_a_row_and_change_no_other() -> None:
     assert with_both["teacher_f0_s7"].definition["recipe"]["seed"] == 7
     rows["both"]["teachers"] = "rotate"
     assert redone(with_both, runs_of(methods=rows, pilot={})) == {name for name in with_both if "both" in name}
+
+
+def test_two_trainings_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match=r"'teacher, fold 0, seed 1' and 'Teacher, student, .*' would both be called"):
+        runs_of(methods={"none": {}, "Teacher": {"method": "dcd", "teacher_seeds": [0, 1]}})
 
 
 def test_a_row_may_have_a_part_of_the_students_and_seeds_and_changes_no_other() -> None:

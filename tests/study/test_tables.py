@@ -15,7 +15,7 @@ from nndistill.study.places import StudyPlaces
 from nndistill.study.report import _sentence
 from nndistill.study.results import read_results
 from nndistill.study.rows import StudyRow, study_rows
-from nndistill.study.tables import budget_table, direction, results_table, seed_table
+from nndistill.study.tables import budget_table, class_table, direction, results_table, seed_table
 
 KEYS = {"folds": [0, 1], "seeds": [0, 3]}
 
@@ -58,6 +58,20 @@ def test_one_seed_has_no_table_of_seeds(tmp_path: Path) -> None:
     study, places, _ = made_study(tmp_path, seeds=[0])
 
     assert seed_table(rows_of(study, places)) is None
+
+
+def test_more_seeds_of_a_teacher_are_no_lack_of_students_seeds(tmp_path: Path) -> None:
+    rows = {"none": {}, "both": {"method": "dcd", "teacher_seeds": [0, 1]}}
+    study, places, _ = made_study(tmp_path, methods=rows, seeds=[0])
+
+    tables = [results_table(rows_of(study, places), "overall", "Overall"), class_table(rows_of(study, places))]
+
+    for table in tables:
+        assert table is not None
+        assert "±" in " ".join(table.texts.loc["Teacher"])
+        assert not any("(" in text for name in rows for text in table.texts.loc[name])
+        assert "over all of its trainings, with the seeds 0, 1" in table.caption
+        assert "with one seed" not in table.caption
 
 
 def test_a_teacher_has_no_number_of_seeds_in_any_column(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from nndistill.wavelets.subbands import SUBBANDS, parse_bands
 from plain_wavelets import project
 
 NAMED = ["A", "D", "S", "A+D", "A+S", "D+S", "A+D+S", ["LLH", "HLL"], ["LLL", "HHL"]]
-WEIGHTED = [{"A": 1, "D": 0.75, "S": 0.5}, {"LLH": 2, "HLL": 0.1}]
+WEIGHTED = [{"A": 1, "D": 0.75, "S": 0.5}, {"LLH": 2, "HLL": 1e-7}]
 BANDS = [*NAMED, *WEIGHTED]
 MODES = pywt.Modes.modes
 WAVELETS = ["haar", "db2", "db4", "sym5", "bior1.3", "bior4.4", "rbio3.1"]
@@ -215,7 +215,7 @@ def test_weights_that_are_all_one_compute_what_the_names_alone_do(mode: str) -> 
     named, weighted = SubbandProjection("A+D", mode=mode), SubbandProjection({"A": 1, "D": 1.0}, mode=mode)
     assert weighted.filter == named.filter
     assert "LLL" in weighted.extra_repr()
-    assert "HHH:0.5" in SubbandProjection({"A": 1, "S": 0.5}).extra_repr()
+    assert "HHH:0.5,LLL" in SubbandProjection({"A": 1, "S": 0.5}).extra_repr()
 
 
 def test_a_weighted_projection_is_not_taken_for_an_orthogonal_one() -> None:
@@ -233,7 +233,8 @@ def test_a_weighted_projection_is_not_taken_for_an_orthogonal_one() -> None:
         ({"bands": {"D": True}}, UserError, "above 0, not True"),
         ({"bands": {"D": "half"}}, UserError, "above 0, not 'half'"),
         ({"bands": {"D": float("inf")}}, UserError, "above 0, not inf"),
-        ({"bands": {"D": 1, "LLH": 0.5}}, UserError, "subband LLH has two weights, of which one belongs to LLH"),
+        ({"bands": {"D": 1, "LLH": 0.5}}, UserError, "subband LLH has a weight from D and one from LLH; give it one"),
+        ({"bands": {"LLH": 1, "d": 0.5}}, UserError, "subband LLH has a weight from LLH and one from d"),
         ({"bands": {1: 1}}, UserError, "a subband is named by text"),
         ({"bands": "X"}, UnknownName, "no subband 'X'"),
         ({"bands": "LLX"}, UnknownName, "Did you mean 'LL"),

@@ -14,8 +14,8 @@ _USUAL = "paper"
 """The recipe whose name goes without saying: the default of the command line."""
 
 _OF_METHOD = {"method", "method_options", "distillation_weight", "balance"}
-_IN_EVERY_NAME = {"init"}
-"""What the name of a run has without a tag, where it is special."""
+_NAMED_ELSEWHERE = {"init"}
+"""What the name of a run has without a tag."""
 
 _SHORT = {"learning_rate": "lr", "distillation_weight": "weight", "share": "balance"}
 
@@ -62,7 +62,7 @@ def flattened(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _training(recipe: Recipe) -> dict[str, Any]:
-    return flattened(recipe.model_dump(mode="json", exclude={"description", *_OF_METHOD, *_IN_EVERY_NAME}))
+    return flattened(recipe.model_dump(mode="json", exclude={"description", *_OF_METHOD, *_NAMED_ELSEWHERE}))
 
 
 def _differences(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -251,22 +251,6 @@ class Study(Strict):
         chosen = self.methods[method].students
         return [name for name in self.students if chosen is None or name in chosen]
 
-    def init_of(self, method: str, student: str, *, folder: Path) -> Init:
-        """What a student starts from in a row.
-
-        Args:
-            method: Name of the row.
-            student: Name of the student.
-            folder: Folder of the study's file.
-
-        Example:
-            >>> rows = {"none": {}, "pruned": {"method": "none", "changes": {"init": "teacher"}}}
-            >>> study = Study.model_validate({"dataset": 4, "methods": rows})
-            >>> [study.init_of(name, "student", folder=Path()) for name in rows]
-            ['random', 'teacher']
-        """
-        return self.students[student].init or self.student_recipe(method, 0, folder=folder).init
-
     def _recipe(self, folder: Path, changes: dict[str, Any], **values: Any) -> Recipe:
         file = folder / self.recipe
         recipe = load_recipe(file if file.suffix in {".yaml", ".yml"} else self.recipe)

@@ -53,6 +53,8 @@ def _check(study: Study, folder: Path) -> None:
         raise UserError(f"the pilot chooses by nsd, which the protocol {study.protocol} does not measure: take dice.")
     for name, teacher in study.teachers.items():
         _check_teacher(name, teacher, folder)
+        if "init" in teacher.changes:
+            raise UserError(f"teacher {name}: init is what a student starts from; remove it.")
         study.teacher_recipe(name, 0, folder=folder)
     for name, method in study.methods.items():
         _check_method(study, name, method, folder)
@@ -105,6 +107,11 @@ def _check_method(study: Study, name: str, method: StudyMethod, folder: Path) ->
             raise UserError(f"method {name}: {what} have to be above 0, each given once: {values}.")
     _check_part("student", method.students, list(study.students), study=study, name=name)
     _check_part("seed", method.seeds, study.seeds, study=study, name=name)
+    says_too = [key for key in study.students_of(name) if study.students[key].init]
+    if "init" in method.changes and says_too:
+        raise UserError(
+            f"method {name} and student {says_too[0]} both say what to start from; remove init from one of them."
+        )
     try:
         recipe = study.student_recipe(name, 0, folder=folder, weight=max(method.tried, default=None))
         built = build_method(recipe.method, student_channels=_STAGES, teacher_channels=_STAGES, **recipe.method_options)

@@ -15,7 +15,7 @@ from ..evaluation.aggregates import finite
 from ..reporting.metrics import METRICS, labels_in_order
 from ..reporting.tables.table import Cell, Column, Table
 from ..reporting.text.numbers import p_text, signed
-from .rows import StudyRow
+from .rows import StudyRow, most_seeds
 from .statistics import differences_of_rows
 from .tables import score_cell, score_column
 
@@ -51,7 +51,7 @@ def missed_label_table(groups: Mapping[str, Sequence[StudyRow]], teachers: Seque
         if row.name != base
     }
     gains = {name: gain for base, group in groups.items() for name, gain in _gains(group, base, found).items()}
-    seeds = max(len({result.run.seed for result in row.results}) for row in rows)
+    seeds = most_seeds(rows)
     return Table(
         name="missed",
         title="Found and outlined",

@@ -14,8 +14,7 @@ from ..nnunet.plans import build_network, derive_plans, distillable_configuratio
 from ..nnunet.student_shape import StudentShape
 from ..nnunet.training.chosen_teachers import OUT_OF_FOLD, teaching_folds
 from ..nnunet.training.initialization import refuse_unlike_networks
-from ..recipes import Init
-from .definition import Study, StudyStudent, StudyTeacher
+from .definition import Study, StudyTeacher
 
 
 def refuse_impossible_students(study: Study, *, folder: Path, plans_file: Path) -> None:
@@ -34,13 +33,20 @@ def refuse_impossible_students(study: Study, *, folder: Path, plans_file: Path) 
             plans, configuration, dataset_json = _network(teacher, folder, plans_file)
         except UserError as error:
             raise UserError(f"teacher {teacher_name}: {error}") from error
-        for method in study.methods:
-            for name in study.students_of(method):
-                try:
-                    init = study.init_of(method, name, folder=folder)
-                    _refuse_impossible(study.students[name], init, plans, configuration, dataset_json)
-                except UserError as error:
-                    raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
+        for name, student in study.students.items():
+            try:
+                derived = StudentShape(**student.shape).derived_plans(plans, configuration, name="student")
+            except UserError as error:
+                raise UserError(f"student {name} of teacher {teacher_name}: {error}") from error
+            method = _row_from_teacher(study, name, folder=folder)
+            if method is None:
+                continue
+            with torch.device("meta"):  # only their layers are compared
+                networks = [build_network(each, configuration, dataset_json) for each in (derived, plans)]
+            try:
+                refuse_unlike_networks(*networks)
+            except UserError as error:
+                raise UserError(f"method {method}, student {name} of teacher {teacher_name}: {error}") from error
 
 
 def refuse_untaught_cases(study: Study, *, folder: Path, data: Path) -> None:
@@ -82,11 +88,8 @@ def _network(teacher: StudyTeacher, folder: Path, plans_file: Path) -> tuple[dic
     return plans, configuration, read_json(plans_file.parent / "dataset.json")
 
 
-def _refuse_impossible(
-    student: StudyStudent, init: Init, plans: dict[str, Any], configuration: str, dataset_json: dict[str, Any]
-) -> None:
-    shape = StudentShape(**student.shape)
-    derived = shape.derived_plans(plans, configuration, name="student")
-    if init == "teacher":
-        with torch.device("meta"):  # only their layers are compared
-            refuse_unlike_networks(*(build_network(each, configuration, dataset_json) for each in (derived, plans)))
+def _row_from_teacher(study: Study, student: str, *, folder: Path) -> str | None:
+    """The first row in which a student starts from its teacher."""
+    rows = [method for method in study.methods if student in study.students_of(method)]
+    starts = {row: study.students[student].init or study.student_recipe(row, 0, folder=folder).init for row in rows}
+    return next((row for row, init in starts.items() if init == "teacher"), None)

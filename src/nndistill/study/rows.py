@@ -111,6 +111,11 @@ def study_rows(study: Study, runs: Sequence[StudyRun], results: Mapping[str, Run
     return found
 
 
+def most_seeds(rows: Sequence[StudyRow]) -> int:
+    """The largest number of seeds with which a row's students are trained."""
+    return max(len({result.run.seed for result in row.results}) for row in rows if not row.is_teacher)
+
+
 def base_of(study: Study, row: StudyRow) -> str:
     """Name of the row that a row is compared with: the first method with the same teacher and student."""
     run = row.results[0].run

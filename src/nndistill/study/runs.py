@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..recipes import Init, Recipe
+from ..recipes import Recipe
 from .definition import Study, StudyStudent, TestCases, slug, study_trains
 
 
@@ -99,6 +99,9 @@ def study_runs(study: Study, *, folder: Path) -> list[StudyRun]:
         study: The study.
         folder: Folder of its file.
 
+    Raises:
+        UserError: Two trainings would have one name.
+
     Example:
         >>> study = Study.model_validate({"dataset": 4, "methods": {"none": {}, "dcd": {}}, "seeds": [0, 1]})
         >>> [run.name for run in study_runs(study, folder=Path())]
@@ -106,7 +109,9 @@ def study_runs(study: Study, *, folder: Path) -> list[StudyRun]:
     """
     runs: dict[str, StudyRun] = {}
     for run in _Expansion(study, folder).runs():
-        runs.setdefault(run.name, run)
+        if runs.setdefault(run.name, run).definition != run.definition:
+            titles = f"{runs[run.name].title!r} and {run.title!r}"
+            raise UserError(f"the trainings {titles} would both be called {run.name}; rename the teacher or the row.")
     return list(runs.values())
 
 
@@ -187,7 +192,7 @@ class _Expansion:
         trained = [first, *others] if study_trains(self.study.teachers[teacher]) else []
         recipe = self.study.student_recipe(method, seed, folder=self.folder, weight=weight)
         definition: dict[str, Any] = {
-            "network": _network(self.study.students[student], self.study.init_of(method, student, folder=self.folder)),
+            "network": _network(self.study.students[student], recipe),
             "recipe": _values(recipe),
             "teacher": first.training_digest,
         }
@@ -253,11 +258,11 @@ def _values(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"init", *(["accumulate"] if recipe.accumulate == 1 else [])})
 
 
-def _network(student: StudyStudent, init: Init) -> dict[str, Any]:
+def _network(student: StudyStudent, recipe: Recipe) -> dict[str, Any]:
     """A student as plain values, as results from before it could have another shape have it."""
     known = {"reduction", "features"}
     shape = student.model_dump(mode="json", include=known | set(student.model_dump(exclude_defaults=True)))
-    return {**shape, "init": init}
+    return {**shape, "init": student.init or recipe.init}
 
 
 def _fold(fold: int | None) -> str:

@@ -13,11 +13,11 @@ from ..reporting.metrics import METRICS, Metric, labels_in_order
 from ..reporting.tables.table import Cell, Column, Table
 from ..reporting.text.numbers import p_text, signed
 from .definition import TableName
-from .rows import StudyRow
+from .rows import StudyRow, most_seeds
 
 _OVER_SEEDS = (
     "± is the standard deviation of the score between seeds; a number in parentheses is the number of seeds of a row "
-    "that has fewer than others, to be compared by the table of differences alone. Teachers are trained with one seed."
+    "that has fewer than others, to be compared by the table of differences alone."
 )
 
 _UNFINISHED = (
@@ -30,7 +30,7 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
     shown = [row for row in rows if name in row.tables]
     if all(row.is_teacher for row in shown):
         return None
-    seeds = max(len({result.run.seed for result in row.results}) for row in rows)
+    seeds = most_seeds(rows)
     columns = [
         *(score_column(metric.heading, metric, seeds=seeds) for metric in METRICS),
         score_column("Dice, mean of cases ↑", METRICS[0], seeds=seeds),
@@ -45,7 +45,7 @@ def results_table(rows: Sequence[StudyRow], name: TableName, title: str) -> Tabl
         name=name,
         title=title,
         caption="Mean of labels: averaged over the cases of all folds, then over the labels, as the paper's overall "
-        f"is. {_OVER_SEEDS} Chosen: by the pilot, the weight μ or the share of the gradient."
+        f"is. {_OVER_SEEDS} {_seeds_of_teachers(rows)} Chosen: by the pilot, the weight μ or the share of the gradient."
         + (_UNFINISHED if any(row.missing for row in shown) else ""),
         stubs=["Model"],
         columns=columns,
@@ -79,11 +79,11 @@ def seed_table(rows: Sequence[StudyRow]) -> Table | None:
 def class_table(rows: Sequence[StudyRow]) -> Table:
     """Every label (the paper's Table 2)."""
     labels = labels_in_order([row.metrics for row in rows])
-    seeds = max(len({result.run.seed for result in row.results}) for row in rows)
+    seeds = most_seeds(rows)
     return Table(
         name="classes",
         title="Every label",
-        caption=f"Mean over cases. {_OVER_SEEDS}",
+        caption=f"Mean over cases. {_OVER_SEEDS} {_seeds_of_teachers(rows)}",
         stubs=["Model"],
         columns=[
             score_column(metric.heading, metric, seeds=seeds, group=label) for label in labels for metric in METRICS
@@ -204,6 +204,13 @@ def cost_table(rows: Sequence[StudyRow]) -> Table:
             for row in rows
         ],
     )
+
+
+def _seeds_of_teachers(rows: Sequence[StudyRow]) -> str:
+    seeds = {result.run.seed for row in rows if row.is_teacher for result in row.results}
+    if len(seeds) > 1:
+        return f"The teacher's row is over all of its trainings, with the seeds {', '.join(map(str, sorted(seeds)))}."
+    return "Teachers are trained with one seed."
 
 
 def score_column(heading: str, metric: Metric, *, seeds: int, group: str = "") -> Column:

@@ -85,13 +85,13 @@ class SubbandProjection(nn.Module):
 
 
 def _as_text(spec: BandFilter) -> str:
-    """Bands and weights as an operator's text argument, such as `HHH:0.5+LLL`."""
+    """Bands and weights as an operator's text argument, such as `HHH:0.5,LLL`."""
     weights = dict(spec.weights)
-    return "+".join(f"{band}:{weights[band]!r}" if band in weights else band for band in sorted(spec.bands))
+    return ",".join(f"{band}:{weights[band]!r}" if band in weights else band for band in sorted(spec.bands))
 
 
 def _from_text(bands: str) -> dict[str, float]:
-    named = [part.partition(":") for part in bands.split("+")]
+    named = [part.partition(":") for part in bands.split(",")]
     return {band: float(weight or 1) for band, _, weight in named}
 
 

@@ -90,12 +90,13 @@ def parse_band_weights(bands: Bands, *, ndim: int = 3) -> dict[str, float]:
     if not isinstance(bands, Mapping):
         return dict.fromkeys(sorted(parse_bands(bands, ndim=ndim)), 1.0)
     weights: dict[str, float] = {}
+    named_by: dict[str, str] = {}
     for name, weight in bands.items():
         if isinstance(weight, bool) or not isinstance(weight, Real) or not isfinite(weight) or weight <= 0:
             raise UserError(f"the weight of subband {name} has to be a number above 0, not {weight!r}.")
         for band in sorted(parse_bands([name], ndim=ndim)):
-            if band in weights:
-                raise UserError(f"subband {band} has two weights, of which one belongs to {name}; give it one.")
+            if (other := named_by.setdefault(band, name)) != name:
+                raise UserError(f"subband {band} has a weight from {other} and one from {name}; give it one.")
             weights[band] = float(weight)
     if not weights:
         parse_bands([], ndim=ndim)  # says what to name

@@ -59,7 +59,10 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _comparable(plans: dict[str, Any]) -> dict[str, Any]:
-    """Plans as flat values, with those of the setup that older versions did not write; `init` once."""
+    """Plans as flat values, with those of the setup that older versions did not write.
+
+    What a student starts from counts in the distillation alone: older recipes do not have it.
+    """
     of_distillation = {"teacher": {"fold", "folds"}, "unlabelled": {"folder"}}
     setup: dict[str, Any] = RunSetup.of(plans).model_dump(
         mode="json",
