@@ -155,6 +155,7 @@ def learning_curves() -> Figure:
     """Pseudo Dice in every epoch, mean over the trainings of a row; of some rows, so that lines can be told apart."""
     dashes: dict[str, str | tuple[int, tuple[int, ...]]] = {
         "Teacher": "-",
+        "none, from the teacher": (0, (6, 1, 1, 1)),
         "feature": "--",
         "dist": (0, (4, 1, 1, 1, 1, 1)),
         "dcd": "-",
@@ -174,7 +175,7 @@ def learning_curves() -> Figure:
             below = max(curve[-1], below + 0.045)  # names do not overlap
             axes.plot([len(curve), len(curve) + 0.8], [curve[-1], below], color=MIDDLE, linewidth=0.5)
             axes.annotate(f"{name}, {curve[-1]:.3f}", (len(curve) + 1, below), va="center")
-        axes.set_xlim(0, len(curve) * 1.3)
+        axes.set_xlim(0, len(curve) * 1.35)
         axes.set_xticks(range(0, len(curve) + 1, 5))
         axes.set_ylim(0, None)
         axes.set(xlabel="epoch (50 batches)", ylabel="pseudo Dice (moving average)")
@@ -211,7 +212,8 @@ def found_and_outlined() -> Figure:
                 continue
             place = float(missed), float(dice.split()[0])
             axes.plot(*place, "o", color=DARK, markerfacecolor="white" if name in ablations else DARK, markersize=4.5)
-            beside = {"none": (5, -9), "dcd of the logits": (5, -9)}.get(name, (5, 2))  # next to another row's mark
+            below = name in {"none", "dcd of the logits", "feature+dcd"}  # next to another row's mark
+            beside = (5, -9) if below else (5, 2)
             colour = MIDDLE if name in ablations else DARK
             axes.annotate(name, place, beside, textcoords="offset points", color=colour)
         axes.margins(x=0.12)
