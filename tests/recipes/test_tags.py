@@ -40,6 +40,13 @@ def test_what_differs_from_the_paper_s_recipe_is_a_short_tag(changes, tags):
     assert tags_of(load_recipe("paper").adjusted(**changes)) == tags
 
 
+def test_a_random_start_is_not_named_after_a_recipe_from_the_teacher():
+    best = load_recipe("best")
+    assert tags_of(best.adjusted(epochs=7)) == ["best", "epochs7"]
+    assert "best" not in tags_of(best.adjusted(init="random", epochs=7))
+    assert tags_of(load_recipe("quick").adjusted(init="teacher", epochs=7)) == ["quick", "epochs7"]
+
+
 changed = st.fixed_dictionaries(
     {},
     optional={

@@ -24,8 +24,8 @@ def tags_of(recipe: Recipe) -> list[str]:
     """Say in short words what is special about a recipe, apart from its method and what a student starts from.
 
     First the method's options and weight that are not its defaults; then the most similar of nnDistill's recipes,
-    unless that is `paper`, and each value that differs from it. Recipes of one method that train differently have
-    different tags.
+    unless that is `paper`, and each value that differs from it. A recipe with a random start is not compared with one
+    that starts from the teacher. Recipes of one method that train differently have different tags.
 
     Example:
         >>> from nndistill import load_recipe
@@ -37,7 +37,8 @@ def tags_of(recipe: Recipe) -> list[str]:
         ['weight0.1', 'seed7']
     """
     values = _training(recipe)
-    compared = {name: load_recipe(name) for name in sorted(recipe_names(), key=lambda name: name != _USUAL)}
+    shipped = {name: load_recipe(name) for name in sorted(recipe_names(), key=lambda name: name != _USUAL)}
+    compared = {name: other for name, other in shipped.items() if other.init in ("random", recipe.init)}
     differences = {name: _differences(values, _training(other)) for name, other in compared.items()}
     nearest = min(compared, key=lambda name: len(differences[name]))
     return [
