@@ -150,12 +150,13 @@ class DCD(StagewiseMethod):
         spec = self.projection.filter
         weights = {pywavelets_key(band): weight for band, weight in spec.weight_of.items() if weight}
         approximation, *details = wavedecn(x, spec.wavelet, ndim=spec.ndim, mode=spec.mode, level=spec.level)
-        chosen = [weights[key] * band for level in details for key, band in level.items() if key in weights]
+        chosen = [(weights[key], band) for level in details for key, band in level.items() if key in weights]
         if (key := "a" * spec.ndim) in weights:
-            chosen.append(weights[key] * approximation)
-        energy: Tensor = chosen[0].square().sum()
-        for band in chosen[1:]:
-            energy = energy + band.square().sum()
+            chosen.append((weights[key], approximation))
+        energies = [weight**2 * band.square().sum() for weight, band in chosen]
+        energy: Tensor = energies[0]
+        for further in energies[1:]:
+            energy = energy + further
         return energy
 
 

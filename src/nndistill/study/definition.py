@@ -67,6 +67,10 @@ class StudyStudent(Strict):
             raise ValueError("has features and a reduction; leave one of them out")
         return self
 
+    def start(self, recipe: Recipe) -> Init:
+        """What its weights start from in a training by this recipe."""
+        return self.init or recipe.init
+
     @property
     def shape(self) -> dict[str, Any]:
         """What differs from the teacher's network, as `StudentShape` names it."""

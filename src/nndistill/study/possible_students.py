@@ -90,6 +90,8 @@ def _network(teacher: StudyTeacher, folder: Path, plans_file: Path) -> tuple[dic
 
 def _row_from_teacher(study: Study, student: str, *, folder: Path) -> str | None:
     """The first row in which a student starts from its teacher."""
-    rows = [method for method in study.methods if student in study.students_of(method)]
-    starts = {row: study.students[student].init or study.student_recipe(row, 0, folder=folder).init for row in rows}
-    return next((row for row, init in starts.items() if init == "teacher"), None)
+    for row in study.methods:
+        recipe = study.student_recipe(row, 0, folder=folder)
+        if student in study.students_of(row) and study.students[student].start(recipe) == "teacher":
+            return row
+    return None

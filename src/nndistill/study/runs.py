@@ -262,7 +262,7 @@ def _network(student: StudyStudent, recipe: Recipe) -> dict[str, Any]:
     """A student as plain values, as results from before it could have another shape have it."""
     known = {"reduction", "features"}
     shape = student.model_dump(mode="json", include=known | set(student.model_dump(exclude_defaults=True)))
-    return {**shape, "init": student.init or recipe.init}
+    return {**shape, "init": student.start(recipe)}
 
 
 def _fold(fold: int | None) -> str:
